@@ -1,0 +1,37 @@
+"""Checks of task names, shared by everything that takes a dictionary keyed by task."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint with the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def check_names(argument: str, given: Iterable[str], tasks: Iterable[str], required: bool = True) -> None:
+    """Raise unless the keys `given` are names of `tasks`, and all of them where `required`.
+
+    Args:
+        argument: What holds the keys, for the message.
+        given: The keys received.
+        tasks: The model's task names.
+        required: Whether every task must have a key.
+
+    Raises:
+        ValueError: for an unknown or a missing key.
+    """
+    given, tasks = list(given), list(tasks)
+    for name in given:
+        if name not in tasks:
+            raise ValueError(
+                f"`{argument}` must be keyed by task name. Received the unknown key '{name}'; "
+                f"the tasks are {tasks}.{nearest(name, tasks)}"
+            )
+    missing = [name for name in tasks if name not in given]
+    if required and missing:
+        raise ValueError(
+            f"`{argument}` must have one entry per task. Missing: {missing}; received: {given}. "
+            f"Add {'it' if len(missing) == 1 else 'them'} to `{argument}`."
+        )

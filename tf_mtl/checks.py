@@ -1,0 +1,111 @@
+"""Checks of the data before it reaches a training step, with messages that say what to do."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl.labels import LabelSpec, check_structure, weight_of
+
+_MARK = "[tf_mtl] "
+
+
+def checked(data: Any, specs: Sequence[LabelSpec]) -> Any:
+    """Return data whose batches are checked as they are read.
+
+    Arrays are checked at once, a `tf.data.Dataset` by its element spec now and by its values in the pipeline, beside
+    the training step. Anything else (generators, distributed datasets) is returned as it is.
+
+    Args:
+        data: (x, y, sample_weight) of arrays, or a dataset of (x, y) or (x, y, sample_weight).
+        specs: What the labels of each task must satisfy.
+
+    Raises:
+        TypeError: if labels are not a dict.
+        ValueError: for unknown or missing task names, wrong shapes or values, an empty data set.
+    """
+    if isinstance(data, tf.data.Dataset):
+        return _checked_dataset(data, specs)
+    x, y, weight = data
+    if x is None or y is None or not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y))):
+        return data
+    check_structure(y, weight, tuple(spec.task for spec in specs))
+    if any(leaf.shape[0] == 0 for leaf in keras.tree.flatten(x)):
+        raise ValueError("`x` must have at least one row, received an empty array.")
+    weight = {spec.task: weight_of(spec.task, weight) for spec in specs}
+    for spec in specs:
+        spec.check_shape(tf.TensorShape(y[spec.task].shape))
+    for violation in _violations(x, y, weight, specs):
+        _raise(*violation)
+    if all(w is None for w in weight.values()):
+        return x, y, None
+    rows = len(keras.tree.flatten(x)[0])
+    return x, y, {task: np.ones(rows, "float32") if w is None else w for task, w in weight.items()}
+
+
+def _checked_dataset(dataset, specs):
+    element = dataset.element_spec
+    if not isinstance(element, tuple) or len(element) not in (2, 3):
+        raise TypeError(
+            "A data set for training or evaluation must give (x, {task: y}) or (x, {task: y}, {task: weight}), "
+            f"received elements of {element}."
+        )
+    if int(dataset.cardinality()) == 0:
+        raise ValueError("The data set is empty: it must give at least one batch.")
+    _, y, weight = keras.utils.unpack_x_y_sample_weight(element)
+    check_structure(y, weight, tuple(spec.task for spec in specs))
+    for spec in specs:
+        spec.check_shape(y[spec.task].shape)
+
+    @tf.autograph.experimental.do_not_convert
+    def check(*batch):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        asserts = [_assert(*violation) for violation in _violations(x, y, weight, specs)]
+        with tf.control_dependencies(asserts):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    return dataset.map(check, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+
+
+def _violations(x, y, weight, specs):
+    found = []
+    for path, leaf in keras.tree.flatten_with_path(x):
+        if tf.as_dtype(leaf.dtype).is_floating:
+            name = "".join(f"[{key!r}]" for key in path)
+            rule = f"`x{name}` must not hold NaN or infinity. Fill or drop such rows first."
+            found.append((~tf.math.is_finite(leaf), leaf, rule))
+    for spec in specs:
+        found += spec.violations(y[spec.task], weight_of(spec.task, weight))
+    return found
+
+
+def _assert(wrong, values, rule):
+    message = f"{_MARK}{rule} Received:"
+
+    def fail():
+        examples = tf.boolean_mask(values, wrong)[:6]
+        with tf.control_dependencies([tf.debugging.Assert(False, [message, examples], summarize=6)]):
+            return tf.constant(False)
+
+    return tf.cond(tf.reduce_any(wrong), fail, lambda: tf.constant(True))
+
+
+def _raise(wrong, values, rule):
+    if tf.reduce_any(wrong):
+        raise ValueError(f"{rule} Received: {tf.boolean_mask(values, wrong)[:6].numpy().tolist()}.")
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn the failure of a check in the data pipeline into a `ValueError` with its message alone."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(re.escape(_MARK) + r"(.*Received:)\]? (\[[^]]*\])", str(error))
+        if not found:
+            raise
+        raise ValueError(f"{found[1]} {found[2]}.".replace("\\'", "'")) from None

@@ -1,0 +1,54 @@
+"""Turn the markers of missing labels into label weights."""
+
+import math
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._names import check_names
+
+
+def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.data.Dataset:
+    """Give labels that equal their task's marker the label weight 0.
+
+    Args:
+        dataset: Rows or batches of (x, {task: y}) or (x, {task: y}, {task: weight}).
+        markers: `{task: marker}`, such as `{"topic": -1, "intensity": float("nan")}`; tasks left out keep all
+            their labels.
+
+    Returns:
+        A data set of (x, {task: y}, {task: weight}), weights float32. A weight has its labels' shape; where there
+        were weights already, it is their product.
+
+    Raises:
+        TypeError: if the elements are not of that form.
+        ValueError: for a task that has no labels in the data set.
+
+    Example:
+
+    >>> ds = tf.data.Dataset.from_tensor_slices((np.ones(3), {"topic": np.array([2, -1, 0])}))
+    >>> [float(weight["topic"]) for x, y, weight in mtl.data.mask_missing(ds, {"topic": -1})]
+    [1.0, 0.0, 1.0]
+    """
+    element = dataset.element_spec
+    if not isinstance(element, tuple) or len(element) not in (2, 3) or not isinstance(element[1], Mapping):
+        raise TypeError(
+            f"`dataset` must give (x, {{task: y}}) or (x, {{task: y}}, {{task: weight}}), received {element}."
+        )
+    check_names("markers", markers, element[1], required=False)
+
+    def mask(*row):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(row)
+        found = {task: tf.ones(tf.shape(label)) for task, label in y.items()}
+        for task, marker in markers.items():
+            missing = tf.math.is_nan(y[task]) if math.isnan(marker) else tf.equal(y[task], marker)
+            found[task] = tf.cast(~missing, tf.float32)
+        for task, given in (weight or {}).items():
+            given = tf.cast(given, tf.float32)
+            while len(given.shape) < len(found[task].shape):
+                given = given[..., None]
+            found[task] *= given
+        return x, y, found
+
+    return dataset.map(mask, num_parallel_calls=tf.data.AUTOTUNE)

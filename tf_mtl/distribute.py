@@ -1,0 +1,132 @@
+"""Pick a distribution strategy, say which, and refuse options that Keras cannot do under it."""
+
+import json
+import os
+
+import keras
+import tensorflow as tf
+
+_NAMES = ("auto", "one_device", "mirrored", "multi_worker")
+
+
+def strategy(name: str = "auto", virtual_devices: int | None = None) -> tf.distribute.Strategy:
+    """Return a distribution strategy; build and compile the model inside its `scope()`.
+
+    Args:
+        name: "one_device"; "mirrored", all GPUs of this machine (or its logical CPUs); "multi_worker", all machines
+            named in the environment variable TF_CONFIG; or "auto": the last where TF_CONFIG is set, "mirrored" where
+            there are several devices, else "one_device".
+        virtual_devices: Split the CPU into that many logical devices and train on them, to try
+            a strategy without GPUs. It must be asked for before TensorFlow makes its first tensor.
+
+    Raises:
+        ValueError: for an unknown name, or a strategy that cannot be had here.
+        RuntimeError: if TensorFlow has already started with other devices.
+
+    Example:
+
+    >>> mtl.distribute.strategy("one_device").num_replicas_in_sync
+    1
+    """
+    if name not in _NAMES:
+        raise ValueError(f"`name` must be one of {list(_NAMES)}, received {name!r}.")
+    if virtual_devices is not None:
+        _split_cpu(virtual_devices)
+    workers = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", [])
+    if name == "multi_worker" and not workers:
+        raise ValueError(
+            "strategy('multi_worker') needs the environment variable TF_CONFIG with a cluster of workers, "
+            f"received TF_CONFIG={os.environ.get('TF_CONFIG')!r}. For one machine use 'mirrored'."
+        )
+    if name == "multi_worker" or (name == "auto" and workers):
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    devices = _devices(virtual_devices)
+    if name == "mirrored" or (name == "auto" and len(devices) > 1):
+        return tf.distribute.MirroredStrategy(devices)
+    return tf.distribute.OneDeviceStrategy(devices[0]) if virtual_devices else tf.distribute.get_strategy()
+
+
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """Return one line that says what a strategy trains on.
+
+    Example:
+
+    >>> mtl.distribute.describe(mtl.distribute.strategy("one_device"))
+    'one device: the default strategy, 1 replica'
+    """
+    replicas = strategy.num_replicas_in_sync
+    name = type(strategy).__name__
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        kind = "many machines"
+    elif isinstance(strategy, tf.distribute.MirroredStrategy):
+        kind = "one machine"
+    else:
+        kind, name = "one device", "the default strategy" if name == "_DefaultDistributionStrategy" else name
+    return f"{kind}: {name}, {replicas} replica{'s' if replicas > 1 else ''}"
+
+
+def check_options(
+    strategy: tf.distribute.Strategy,
+    optimizer: keras.optimizers.Optimizer,
+    steps_per_execution: int,
+    jit_compile: bool | str,
+) -> None:
+    """Raise for what Keras does wrongly, or not at all, under a strategy.
+
+    Raises:
+        ValueError: naming the option and what to do instead.
+    """
+    if not isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)):
+        return
+    several = strategy.num_replicas_in_sync > 1
+    loss_scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    inner = optimizer.inner_optimizer if loss_scaling else optimizer
+    clipping = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(inner, name, None)]
+    refused = {
+        "gradient_accumulation_steps": (
+            bool(inner.gradient_accumulation_steps),
+            "Keras updates inside a condition, which fails here. Use larger batches",
+        ),
+        "ema_overwrite_frequency": (
+            bool(inner.ema_overwrite_frequency),
+            "Keras overwrites inside a condition, which fails here. Use keras.callbacks.SwapEMAWeights",
+        ),
+        clipping[0] if clipping else "clipnorm": (
+            several and bool(clipping),
+            "Keras clips each replica's gradient before the sum, so results depend on the number of replicas. "
+            "Leave clipping out",
+        ),
+        "mixed_float16": (
+            several and loss_scaling,
+            "Keras' loss scaling looks for infinities on the first replica only. Use the policy 'mixed_bfloat16'",
+        ),
+        "steps_per_execution": (several and steps_per_execution > 1, "Keras' loop fails here. Use 1"),
+        "jit_compile": (jit_compile is True, "XLA fails here. Use jit_compile='auto' or False"),
+    }
+    for option, (given, remedy) in refused.items():
+        if given:
+            raise ValueError(
+                f"`{option}` cannot be used under {type(strategy).__name__} with "
+                f"{strategy.num_replicas_in_sync} replicas: {remedy}, or train on one device."
+            )
+
+
+def _devices(virtual_devices):
+    gpus = tf.config.list_logical_devices("GPU")
+    found = gpus if gpus and virtual_devices is None else tf.config.list_logical_devices("CPU")
+    return [device.name.replace("/device:", "") for device in found]
+
+
+def _split_cpu(count):
+    if count < 1:
+        raise ValueError(f"`virtual_devices` must be at least 1, received {count}.")
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    except RuntimeError:
+        found = len(tf.config.list_logical_devices("CPU"))
+        if found != count:
+            raise RuntimeError(
+                f"`virtual_devices={count}` must be asked for before TensorFlow makes its first tensor; "
+                f"it has already started with {found}. Call distribute.strategy(...) first thing."
+            ) from None

@@ -1,0 +1,81 @@
+"""A pretrained keras-hub backbone as an encoder."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tf_mtl.encoders._pooling import masked_mean
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class BackboneEncoder(keras.layers.Layer):
+    """Any keras-hub text or image backbone.
+
+    A text backbone turns its inputs (`token_ids`, `padding_mask`, and `segment_ids`, which are 0 when left
+    out) into `sequence` [B, S, D], `pooled` [B, D] and `mask` [B, S]; an image backbone turns images [B, H, W, 3] into
+    `map` [B, h, w, D] and `pooled` [B, D], its mean over positions.
+
+    Args:
+        backbone: A `keras_hub.models.Backbone`, from a preset or not.
+        pooling: What a text's `pooled` is: "mean" over its tokens, or "first", its first token.
+        name: Name of the layer.
+        **kwargs: See `keras.layers.Layer`; `trainable=False` freezes the backbone.
+
+    Raises:
+        ValueError: for another `pooling`.
+
+    Example:
+
+    >>> import keras_hub
+    >>> backbone = keras_hub.models.BertBackbone(50, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
+    >>> encoder = mtl.encoders.BackboneEncoder(backbone)
+    >>> ids = np.array([[2, 7, 3, 0]])
+    >>> encoder({"token_ids": ids, "padding_mask": ids != 0})["pooled"].shape
+    TensorShape([1, 8])
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        pooling: str = "mean",
+        name: str = "backbone_encoder",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        if pooling not in ("mean", "first"):
+            raise ValueError(f"`pooling` must be 'mean' or 'first', received {pooling!r}.")
+        self.backbone = backbone
+        self.pooling = pooling
+        self.backbone.trainable = self.trainable
+
+    def build(self, input_shape):
+        """Do nothing: a backbone has its variables when it is made."""
+
+    def call(self, inputs: Any, training=None):
+        """Return the features of the backbone's inputs."""
+        if isinstance(inputs, Mapping):
+            return self._text(dict(inputs), training)
+        x = self.backbone(inputs, training=training)
+        return {"pooled": keras.ops.mean(x, axis=(1, 2)), "map": x}
+
+    def _text(self, inputs, training):
+        expected = self.backbone.input
+        if "segment_ids" in expected and "segment_ids" not in inputs:
+            inputs["segment_ids"] = keras.ops.zeros_like(inputs["token_ids"])
+        x = self.backbone({name: inputs[name] for name in expected}, training=training)
+        x = x["sequence_output"] if isinstance(x, Mapping) else x
+        mask = keras.ops.cast(inputs["padding_mask"], "bool")
+        pooled = x[:, 0] if self.pooling == "first" else masked_mean(x, mask)
+        return {"pooled": pooled, "sequence": x, "mask": mask}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "pooling": self.pooling,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])})

@@ -1,0 +1,3 @@
+"""Export a trained model for serving."""
+
+from tf_mtl.export.saved_model import saved_model as saved_model

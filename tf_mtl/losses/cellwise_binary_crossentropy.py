@@ -1,0 +1,40 @@
+"""Binary cross-entropy with one value per cell, so that single labels of a row may be missing."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class CellwiseBinaryCrossentropy(keras.losses.Loss):
+    r"""Binary cross-entropy of logits, one value per cell.
+
+    $$l_{bc} = -p_c\, y_{bc} \log\sigma(z_{bc}) - (1 - y_{bc}) \log(1 - \sigma(z_{bc}))$$
+
+    Keras' `BinaryCrossentropy` gives the mean over a row's classes, so a weight can only remove a whole row.
+
+    Args:
+        pos_weight: The factor $p_c$ of positive cells: a number, or one for each class. 1 by default; above 1 it
+            trades precision for recall.
+        name: Name of the loss.
+        **kwargs: See `keras.losses.Loss`.
+
+    Example:
+
+    >>> loss = mtl.losses.CellwiseBinaryCrossentropy()
+    >>> loss.call(np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]])).numpy().round(4).tolist()
+    [[0.6931, 0.6931]]
+    """
+
+    def __init__(self, pos_weight: float | list[float] = 1.0, name: str = "binary_crossentropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.pos_weight = pos_weight
+
+    def call(self, y_true, y_pred):
+        """Return the loss of each cell, [B, C], from labels in [0, 1] and logits, both [B, C]."""
+        y_pred = tf.convert_to_tensor(y_pred)
+        return tf.nn.weighted_cross_entropy_with_logits(
+            tf.cast(y_true, y_pred.dtype), y_pred, tf.cast(self.pos_weight, y_pred.dtype)
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "pos_weight": self.pos_weight}

@@ -1,0 +1,132 @@
+"""A task's loss: sum(w * l) / sum(w) over the labels that are there."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class FunctionLoss(keras.losses.Loss):
+    """A function `fn(y_true, y_pred)` that gives one value per row (or per token), as a Keras loss."""
+
+    def __init__(self, fn: Callable, name: str | None = None, **kwargs):
+        super().__init__(name=name or getattr(fn, "__name__", "loss"), **kwargs)
+        self.fn = fn
+
+    def call(self, y_true, y_pred):
+        """Return the values of `fn`, labels and predictions brought to the same rank."""
+        if len(y_pred.shape) == len(y_true.shape) + 1 and y_pred.shape[-1] == 1:
+            y_true = tf.expand_dims(y_true, -1)
+        return self.fn(y_true, y_pred)
+
+    def get_config(self):
+        return {**super().get_config(), "fn": keras.saving.serialize_keras_object(self.fn)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "fn": keras.saving.deserialize_keras_object(config["fn"])})
+
+
+def as_loss(task: str, loss: str | Callable | keras.losses.Loss) -> keras.losses.Loss:
+    """Return `loss` as a `keras.losses.Loss`.
+
+    Args:
+        task: The task it belongs to, for messages.
+        loss: A Keras loss, the name of one, or a function `fn(y_true, y_pred)` of one value per row.
+
+    Raises:
+        ValueError: if it asks for the reduction "sum", which depends on the number of replicas.
+    """
+    loss = keras.losses.get(loss)
+    if loss is None:
+        raise ValueError(
+            f"`loss['{task}']` must be a Keras loss, its name or a function, received None. "
+            f"To leave the task out, leave '{task}' out of the model's outputs."
+        )
+    if not isinstance(loss, keras.losses.Loss):
+        loss = FunctionLoss(loss)
+    if loss.reduction == "sum":
+        raise ValueError(
+            f"`loss['{task}']` must not use reduction='sum': a task's loss is the mean over its labelled rows, "
+            "sum(w * l) / sum(w). Leave `reduction` out, and scale the task with `loss_weights`."
+        )
+    return loss
+
+
+def clean_labels(
+    loss: keras.losses.Loss, y: tf.Tensor, weight: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Replace labels of weight 0, which may hold anything, by 0, so that no NaN reaches loss or gradient.
+
+    Args:
+        loss: The task's loss; the labels of its `ignore_class` get weight 0.
+        y: Labels, [B, ...].
+        weight: Label weights, [B] or of the labels' shape; None when every row is labelled.
+
+    Returns:
+        The labels without holes, and their weights (float32, or None when every row is labelled).
+    """
+    y = tf.convert_to_tensor(y)
+    ignored = getattr(loss, "ignore_class", None)
+    if ignored is not None:
+        kept = tf.cast(tf.not_equal(tf.cast(y, tf.int64), ignored), tf.float32)
+        weight = kept if weight is None else match_rank(tf.cast(weight, tf.float32), len(y.shape)) * kept
+    if weight is None:
+        return y, None
+    weight = tf.cast(weight, tf.float32)
+    labelled = match_rank(weight > 0, len(y.shape))
+    return tf.where(labelled, y, tf.zeros_like(y)), weight
+
+
+def weighted_sums(
+    task: str,
+    loss: keras.losses.Loss,
+    y: tf.Tensor,
+    y_pred: tf.Tensor,
+    weight: tf.Tensor | None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return sum(w * l) and sum(w) over the rows at hand; their quotient is the task's loss.
+
+    Args:
+        task: The task's name, for messages.
+        loss: The task's loss; its `call` gives one value per row, token or cell.
+        y: Labels from `clean_labels`.
+        y_pred: Predictions, [B, ...].
+        weight: Weights from `clean_labels`, or None.
+
+    Raises:
+        ValueError: if the loss gives a scalar, or fewer values than there are weights.
+    """
+    mask = getattr(y_pred, "_keras_mask", None)
+    y_pred = tf.cast(y_pred, tf.float32)
+    y = tf.cast(y, tf.float32)
+    values = tf.cast(loss.call(y, y_pred), tf.float32)
+    if not values.shape.rank:
+        raise ValueError(
+            f"`loss['{task}']` must give one value per row, received a scalar from '{loss.name}'. "
+            "Take the mean over all axes but the first, so that missing labels can be left out."
+        )
+    for factor in (weight, mask):
+        if factor is not None and len(factor.shape) > values.shape.rank and factor.shape[-1] != 1:
+            raise ValueError(
+                f"`sample_weight['{task}']` has shape {tuple(factor.shape)}, but the loss '{loss.name}' gives "
+                f"values of shape {tuple(values.shape)}. Give one weight per value, or use a loss with one "
+                "value per label, such as tf_mtl.losses.CellwiseBinaryCrossentropy."
+            )
+    if weight is None and mask is None:
+        return tf.reduce_sum(values), tf.cast(tf.size(values), tf.float32)
+    total = tf.ones_like(values)
+    for factor in (weight, mask):
+        if factor is not None:
+            total *= tf.cast(match_rank(factor, values.shape.rank), tf.float32)
+    return tf.reduce_sum(total * values), tf.reduce_sum(total)
+
+
+def match_rank(tensor: tf.Tensor, rank: int) -> tf.Tensor:
+    """Append axes to `tensor`, or drop a last axis of size 1, until it has `rank`."""
+    while len(tensor.shape) > rank and tensor.shape[-1] == 1:
+        tensor = tf.squeeze(tensor, -1)
+    while len(tensor.shape) < rank:
+        tensor = tf.expand_dims(tensor, -1)
+    return tensor

@@ -1,0 +1,111 @@
+"""The metrics of a model's tasks, each over the rows that are labelled for it."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+
+def as_metrics(
+    task: str, metrics: str | keras.metrics.Metric | Sequence, loss: keras.losses.Loss
+) -> list[keras.metrics.Metric]:
+    """Return the metrics of one task as a list of `keras.metrics.Metric`.
+
+    Args:
+        task: The task's name, for messages.
+        metrics: A metric, the name of one, or a list of these.
+        loss: The task's loss, which tells what "accuracy" means.
+
+    Raises:
+        ValueError: for a name that Keras does not know, or "accuracy" with a loss that does not tell which.
+    """
+    given = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    return [_as_metric(task, metric, loss) for metric in given]
+
+
+def _as_metric(task, metric, loss):
+    if metric in ("accuracy", "acc"):
+        kinds = {
+            "sparse_categorical_crossentropy": keras.metrics.SparseCategoricalAccuracy,
+            "categorical_crossentropy": keras.metrics.CategoricalAccuracy,
+            "binary_crossentropy": keras.metrics.BinaryAccuracy,
+        }
+        if loss.name not in kinds:
+            raise ValueError(
+                f"`metrics['{task}']` says '{metric}', but the loss '{loss.name}' does not tell which accuracy. "
+                "Pass a metric object, such as keras.metrics.SparseCategoricalAccuracy()."
+            )
+        if loss.name == "binary_crossentropy" and _from_logits(loss):
+            raise ValueError(
+                f"`metrics['{task}']` says '{metric}', but the loss takes logits and Keras' accuracy takes "
+                "probabilities. Pass tf_mtl.metrics.LogitsBinaryAccuracy()."
+            )
+        return kinds[loss.name](name=metric)
+    found = keras.metrics.get(metric)
+    if not isinstance(found, keras.metrics.Metric):
+        found = keras.metrics.MeanMetricWrapper(found, name=getattr(found, "__name__", None))
+    if isinstance(metric, str):
+        found.name = metric
+    return found
+
+
+def _from_logits(loss):
+    return not hasattr(loss, "from_logits") or loss.from_logits
+
+
+class TaskMetrics(keras.metrics.Metric):
+    """Updates each task's metrics with its labelled rows and reports them as `<task>_<metric>`.
+
+    Args:
+        metrics: For each task the metrics to which labelled rows count 1 and others 0.
+        weighted_metrics: For each task the metrics to which rows count by their label weight.
+    """
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Sequence[keras.metrics.Metric]],
+        weighted_metrics: Mapping[str, Sequence[keras.metrics.Metric]],
+    ):
+        super().__init__(name="task_metrics")
+        self.by_name = {}
+        for task in metrics:
+            for metric in metrics[task]:
+                self._add(task, metric, f"{task}_{metric.name}", weighted=False)
+            for metric in weighted_metrics.get(task, ()):
+                plain = f"{task}_{metric.name}"
+                name = f"{task}_weighted_{metric.name}" if plain in self.by_name else plain
+                self._add(task, metric, name, weighted=True)
+
+    def _add(self, task, metric, name, weighted):
+        if name in self.by_name:
+            raise ValueError(
+                f"`metrics['{task}']` holds two metrics named '{metric.name}'. Give one of them another `name`."
+            )
+        self.by_name[name] = (task, metric, weighted)
+
+    def by_task(self, tasks: Sequence[str]) -> dict[str, list[keras.metrics.Metric]]:
+        """Return the metrics of each task."""
+        found = self.by_name.values()
+        return {task: [metric for owner, metric, _ in found if owner == task] for task in tasks}
+
+    @property
+    def variables(self):
+        """The variables of all metrics."""
+        return [v for _, metric, _ in self.by_name.values() for v in metric.variables]
+
+    def update_state(self, labels, predictions):
+        """Add a batch of `{task: (y, weight or None)}` and `{task: prediction}`."""
+        for task, metric, weighted in self.by_name.values():
+            y, weight = labels[task]
+            if weight is not None and not weighted:
+                weight = tf.cast(weight > 0, tf.float32)
+            metric.update_state(y, predictions[task], sample_weight=weight)
+
+    def result(self):
+        """Return a dict of all results."""
+        return {name: metric.result() for name, (_, metric, _) in self.by_name.items()}
+
+    def reset_state(self):
+        """Forget all rows."""
+        for _, metric, _ in self.by_name.values():
+            metric.reset_state()

@@ -1,0 +1,470 @@
+"""A functional Keras model that is trained on several tasks."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl import balancing as methods
+from tf_mtl import gradients as ways
+from tf_mtl import unlabelled
+from tf_mtl._names import check_names
+from tf_mtl.checks import checked, readable_errors
+from tf_mtl.distribute import check_options
+from tf_mtl.labels import LabelSpec, check_structure, weight_of
+from tf_mtl.losses import as_loss, clean_labels, weighted_sums
+from tf_mtl.metrics import TaskLosses, TaskMetrics, TaskWeights, as_metrics
+from tf_mtl.partition import Partition, partition
+from tf_mtl.tasks import Task
+
+
+@dataclass
+class _Compiled:
+    """What `compile` settled; a plain object, so that Keras does not take its parts for layers of the model."""
+
+    arguments: dict[str, Any]
+    losses: dict[str, keras.losses.Loss]
+    loss_weights: list[float]
+    balancing: methods.Balancing
+    gradients_by: Callable[..., ways.Update]
+    task_weights: TaskWeights
+    parts: Partition
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class MultiTaskModel(keras.Model):
+    r"""A functional Keras model with a dict of outputs, one per task, whose tasks are balanced in training.
+
+    It differs from `keras.Model` in this:
+
+    - each task's loss is sum(w * l) / sum(w) over the rows of the global batch that are labelled for the task, where
+      `sample_weight[task]` is the label weight and 0 stands for "no label"; such a label may hold anything, NaN
+      included. In a batch without any label for a task the task's own variables stay as they are;
+    - `compile(balancing=...)` chooses how the tasks' losses or gradients become one update;
+    - the same global batches give the same weights under `tf.distribute` strategies as on one device;
+    - `metrics` count labelled rows once, `weighted_metrics` count them by their label weight;
+    - `loss` in the logs is the sum of the tasks' losses times their loss weights, plus penalties, whatever
+      the balancing minimises.
+
+    Args:
+        inputs: Symbolic inputs: a `keras.Input`, or a dict or list of them.
+        outputs: `{task: symbolic output}`. Outputs of 16 bits are cast to float32.
+        name: Name of the model.
+        tasks: Task objects that give losses, metrics and decoding; `tf_mtl.build_model` passes them.
+        **kwargs: See `keras.Model`.
+
+    Raises:
+        TypeError: if `outputs` is not a dict of tensors.
+        ValueError: if `tasks` have other names than `outputs`.
+
+    Example:
+
+    >>> x = keras.Input((8,))
+    >>> h = keras.layers.Dense(16, activation="relu")(x)
+    >>> model = mtl.MultiTaskModel(
+    ...     x, {"topic": keras.layers.Dense(3)(h), "price": keras.layers.Dense(1)(h)}
+    ... )
+    >>> loss = {"topic": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "price": "mse"}
+    >>> model.compile("adam", loss=loss, metrics={"topic": ["accuracy"], "price": ["mae"]})
+    >>> y = {"topic": np.array([0, 2, -1, 1]), "price": np.array([1.5, 2.0, 0.5, np.nan])}
+    >>> weight = {"topic": np.array([1, 1, 0, 1]), "price": np.array([1, 1, 1, 0])}
+    >>> history = model.fit(np.ones((4, 8)), y, sample_weight=weight, verbose=0)
+    >>> sorted(history.history)
+    ['loss', 'price_loss', 'price_mae', 'topic_accuracy', 'topic_loss']
+    """
+
+    def __init__(
+        self, inputs, outputs, name=None, *, tasks: Sequence[Task] | None = None, **kwargs
+    ):
+        if not isinstance(outputs, Mapping) or not all(isinstance(t, keras.KerasTensor) for t in outputs.values()):
+            raise TypeError(
+                "`outputs` must be a flat dict {task: symbolic tensor}, which names the tasks; "
+                f"received {type(outputs).__name__}: {outputs}."
+            )
+        if tasks is not None:
+            check_names("tasks", [task.name for task in tasks], outputs)
+        outputs = {task: _float32(task, output) for task, output in outputs.items()}
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        self._tasks = tuple(tasks or ())
+        self._compiled = None
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks' names, in the order of the outputs."""
+        return tuple(self.output)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The task objects that the model was built with; none for a plain functional graph."""
+        return self._tasks
+
+    @property
+    def losses_by_task(self) -> dict[str, keras.losses.Loss]:
+        """The losses that the tasks declare; after `compile`, the losses in force."""
+        if self._compiled is not None:
+            return dict(self._compiled.losses)
+        return {task.name: task.loss for task in self._tasks}
+
+    @property
+    def metrics_by_task(self) -> dict[str, list[keras.metrics.Metric]]:
+        """The metrics that the tasks declare; after `compile`, the metrics in force."""
+        if self._compiled is not None:
+            return self._compile_metrics.by_task(self.task_names)
+        return {task.name: task.metrics() for task in self._tasks}
+
+    @property
+    def balancing(self) -> methods.Balancing | None:
+        """The balancing method in force."""
+        return None if self._compiled is None else self._compiled.balancing
+
+    @property
+    def task_weights(self) -> TaskWeights:
+        """The mean weights that balancing gave the tasks since the last reset."""
+        return self._compiled.task_weights
+
+    def compile(
+        self,
+        optimizer="adamw",
+        loss=None,
+        loss_weights: Mapping[str, float] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        weighted_metrics: Mapping[str, Any] | None = None,
+        *,
+        balancing: str | methods.Balancing = "equal",
+        gradients: str = "parameters",
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Settle optimizer, losses, metrics and balancing.
+
+        Args:
+            optimizer: See `keras.Model.compile`.
+            loss: `{task: loss}`, or one loss for all tasks. Tasks left out keep the loss they declare.
+            loss_weights: `{task: factor}` of each task's loss, before balancing; 1 by default.
+            metrics: `{task: metrics}`. Tasks left out keep the metrics they declare; [] stands for none.
+            weighted_metrics: `{task: metrics}` that count rows by their label weight.
+            balancing: A method of `tf_mtl.balancing`, or the name of one.
+            gradients: What gradient methods balance: "parameters", the gradients of shared variables (as the
+                methods' papers do), or "features", those of the tensors between the shared part and the tasks' own,
+                which needs one backward pass through the trunk instead of one per task.
+            run_eagerly: See `keras.Model.compile`.
+            steps_per_execution: See `keras.Model.compile`.
+            jit_compile: See `keras.Model.compile`.
+            auto_scale_loss: See `keras.Model.compile`.
+
+        Raises:
+            ValueError: for unknown or missing task names, losses or metrics that cannot be had, a
+                gradient method where nothing is shared, or options that Keras cannot do under the strategy.
+        """
+        if gradients not in ("parameters", "features"):
+            raise ValueError(f"`gradients` must be 'parameters' or 'features', received {gradients!r}.")
+        strategy = self.distribute_strategy
+        with strategy.scope():
+            super().compile(
+                optimizer=optimizer,
+                run_eagerly=run_eagerly,
+                steps_per_execution=steps_per_execution,
+                jit_compile=jit_compile,
+                auto_scale_loss=auto_scale_loss,
+            )
+            check_options(strategy, self.optimizer, steps_per_execution, jit_compile)
+            losses = self._resolve_losses(loss)
+            factors = self._resolve_loss_weights(loss_weights)
+            method = methods.get(balancing)
+            is_scalarizer = isinstance(method, methods.Scalarizer)
+            parts = partition(self)
+            if not is_scalarizer:
+                parts.check_shared(type(method).__name__)
+            method.bind(self.task_names)
+            method.build(_shape(method, parts, gradients))
+            self._loss_tracker = TaskLosses(self.task_names, factors)
+            self._compile_metrics = TaskMetrics(
+                self._resolve_metrics("metrics", metrics, losses),
+                self._resolve_metrics("weighted_metrics", weighted_metrics or {}, losses, declared={}),
+            )
+            by_gradients = ways.by_features if gradients == "features" else ways.by_parameters
+            self._compiled = _Compiled(
+                arguments={
+                    "loss": loss,
+                    "loss_weights": loss_weights,
+                    "metrics": metrics,
+                    "weighted_metrics": weighted_metrics,
+                    "balancing": method,
+                    "gradients": gradients,
+                },
+                losses=losses,
+                loss_weights=factors,
+                balancing=method,
+                gradients_by=ways.scalarized if is_scalarizer else by_gradients,
+                task_weights=TaskWeights(self.task_names),
+                parts=parts,
+            )
+
+    def fit(self, x=None, y=None, *args, sample_weight=None, validation_data=None, **kwargs):
+        """Train the model; see `keras.Model.fit`.
+
+        Data are (x, {task: y}) or (x, {task: y}, {task: weight}): a `tf.data.Dataset` of batches, or arrays. A task
+        without an entry among the weights is labelled in every row.
+
+        Raises:
+            ValueError: for labels, weights or inputs that do not fit the model or hold NaN where they count.
+        """
+        self._assert_compile_called("fit")
+        x, y, sample_weight = self._checked(x, y, sample_weight)
+        if validation_data is not None:
+            validation_data = self._checked(*_triple(validation_data))
+            validation_data = validation_data if validation_data[1] is not None else validation_data[0]
+        with readable_errors():
+            return super().fit(
+                x, y, *args, sample_weight=sample_weight, validation_data=validation_data, **kwargs
+            )
+
+    def evaluate(self, x=None, y=None, *args, sample_weight=None, **kwargs):
+        """Return `loss`, `<task>_loss` and `<task>_<metric>` over the labelled rows; see `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: as `fit`.
+        """
+        self._assert_compile_called("evaluate")
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x, y, sample_weight = self._checked(x, y, sample_weight)
+        with readable_errors():
+            return super().evaluate(x, y, *args, sample_weight=sample_weight, **kwargs)
+
+    def decode(self, outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return what the outputs say, by task: labels, scores, values.
+
+        Args:
+            outputs: What `predict` or a call of the model returned.
+
+        Raises:
+            ValueError: if the model was built without task objects.
+
+        Example:
+
+        >>> tasks = [mtl.tasks.Regression("stars", low=1, high=5)]
+        >>> trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8]))
+        >>> model = mtl.build_model(keras.Input((4,)), trunk, tasks)
+        >>> model.decode({"stars": np.array([[9.0]])})["stars"]["value"].tolist()
+        [5.0]
+        """
+        if not self._tasks:
+            raise ValueError(
+                "`decode` needs task objects, which say how to read an output: build the model with "
+                "tf_mtl.build_model, or pass `tasks` to MultiTaskModel."
+            )
+        return {
+            task.name: {key: _numpy(value) for key, value in task.decode(outputs[task.name]).items()}
+            for task in self._tasks
+        }
+
+    def gradient_cosines(self, batch: Any) -> np.ndarray:
+        """Return the cosines [T, T] between the tasks' gradients of the shared variables on a batch.
+
+        They are measured in inference mode, and nothing of the model changes. NaN stands for a task whose gradient is
+        zero, as without labels.
+
+        Args:
+            batch: (x, {task: y}) or (x, {task: y}, {task: weight}).
+
+        Raises:
+            ValueError: if the tasks share no trainable variable.
+        """
+        self._assert_compile_called("gradient_cosines")
+        parts = self._compiled.parts
+        parts.check_shared("gradient_cosines")
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        labels = self._labels(y, weight)
+
+        @tf.function
+        def products(x):
+            return ways.shared_gramian(
+                self, x, lambda outputs: tf.math.divide_no_nan(*self._sums(labels, outputs)[:2]), parts
+            )
+
+        found = products(x).numpy().astype("float64")
+        norms = np.sqrt(np.diag(found))
+        norms[norms == 0] = np.nan
+        return found / np.outer(norms, norms)
+
+    def train_step(self, data):
+        """Run one training step on a batch, in the replica context."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        compiled = self._compiled
+        labels = self._labels(y, weight)
+        held = self._hold_unlabelled(labels)
+
+        def losses_of(outputs):
+            totals, counts, penalty = self._sums(labels, outputs)
+            global_counts = ways.replica_sum(counts)
+            found.update(totals=totals, counts=counts, penalty=penalty, labelled=global_counts > 0)
+            losses = tf.math.divide_no_nan(totals, global_counts) * tf.constant(compiled.loss_weights)
+            if penalty is not None:
+                penalty /= self.distribute_strategy.num_replicas_in_sync
+            return losses, penalty
+
+        found: dict[str, Any] = {}
+        update = compiled.gradients_by(self, compiled.balancing, x, losses_of, compiled.parts)
+        self.optimizer.apply(*zip(*update.gradients, strict=True))
+        for index, (variables, values) in held.items():
+            unlabelled.put_back(variables, values, found["labelled"][index])
+        if update.weights is not None:
+            compiled.task_weights.update_state(update.weights)
+        return self._track(labels, update.outputs, found["totals"], found["counts"], found["penalty"])
+
+    def test_step(self, data):
+        """Run one evaluation step on a batch, in the replica context."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        labels = self._labels(y, weight)
+        outputs = self(x, training=False)
+        return self._track(labels, outputs, *self._sums(labels, outputs))
+
+    def make_train_function(self, force=False):
+        """Make the optimizer's variables, then the training function."""
+        self._build_optimizer()
+        return super().make_train_function(force)
+
+    def get_config(self):
+        """Return the graph's config, and the tasks'."""
+        config = super().get_config()
+        if self._tasks:
+            config["tasks"] = [keras.saving.serialize_keras_object(task) for task in self._tasks]
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Return a model from `get_config`'s dict."""
+        config = dict(config)
+        if "tasks" in config:
+            config["tasks"] = [
+                keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]
+            ]
+        return super().from_config(config, custom_objects)
+
+    def get_compile_config(self):
+        """Return what `compile` was called with, for saving."""
+        if self._compiled is None:
+            return {}
+        own = keras.saving.serialize_keras_object(self._compiled.arguments)
+        return {**super().get_compile_config(), **own}
+
+    def compile_from_config(self, config):
+        """Compile with `get_compile_config`'s dict, and make the optimizer's variables."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self._build_optimizer()
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras averages a batch over the replicas here, which fails for strings; everything is built by now.
+        pass
+
+    def _get_metrics_result_or_logs(self, logs):
+        if not logs:
+            raise ValueError("The data set is empty: it gave no batch. Check its source, filters and `take`.")
+        return super()._get_metrics_result_or_logs(logs)
+
+    def _build_optimizer(self):
+        if self.optimizer is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build([*self.trainable_variables, *self.balancing.trainable_variables])
+
+    def _checked(self, x, y, sample_weight):
+        specs = [
+            LabelSpec.of(task, loss, self.output[task]) for task, loss in self._compiled.losses.items()
+        ]
+        if isinstance(x, tf.data.Dataset):
+            return checked(x, specs), y, sample_weight
+        return checked((x, y, sample_weight), specs)
+
+    def _labels(self, y, weight):
+        check_structure(y, weight, self.task_names)
+        return {
+            task: clean_labels(loss, y[task], weight_of(task, weight))
+            for task, loss in self._compiled.losses.items()
+        }
+
+    def _sums(self, labels, outputs):
+        """Return sum(w * l) and sum(w) of each task, [T], and the sum of the penalties or None."""
+        sums = [
+            weighted_sums(task, loss, labels[task][0], outputs[task], labels[task][1])
+            for task, loss in self._compiled.losses.items()
+        ]
+        totals, counts = (tf.stack(column) for column in zip(*sums, strict=True))
+        penalties = [tf.cast(tf.reduce_sum(penalty), tf.float32) for penalty in self.losses]
+        return totals, counts, tf.add_n(penalties) if penalties else None
+
+    def _track(self, labels, outputs, totals, counts, penalty):
+        self._loss_tracker.update_state(totals, counts, penalty)
+        self._compile_metrics.update_state(labels, outputs)
+        return self.get_metrics_result()
+
+    def _hold_unlabelled(self, labels):
+        """Read the own variables of tasks that may have no label in this batch: {index: (variables, values)}."""
+        held = {}
+        for index, task in enumerate(self.task_names):
+            if labels[task][1] is not None:
+                variables = unlabelled.with_slots(self.optimizer, self._compiled.parts.own[task])
+                held[index] = variables, unlabelled.read(variables)
+        return held
+
+    def _resolve_losses(self, loss):
+        if loss is not None and not isinstance(loss, Mapping):
+            loss = {task: loss for task in self.task_names}
+        given = {**{task.name: task.loss for task in self._tasks}, **(loss or {})}
+        check_names("loss", given, self.task_names)
+        return {task: as_loss(task, given[task]) for task in self.task_names}
+
+    def _resolve_loss_weights(self, loss_weights):
+        if loss_weights is None:
+            return [1.0] * len(self.task_names)
+        if not isinstance(loss_weights, Mapping):
+            raise ValueError(f"`loss_weights` must be a dict {{task: factor}}, received {loss_weights!r}.")
+        check_names("loss_weights", loss_weights, self.task_names)
+        for task, factor in loss_weights.items():
+            if not isinstance(factor, (int, float)) or not 0 <= factor < float("inf"):
+                raise ValueError(
+                    f"`loss_weights['{task}']` must be a finite number, not negative, received {factor!r}. "
+                    "For weights that change in training use `balancing`."
+                )
+        return [float(loss_weights[task]) for task in self.task_names]
+
+    def _resolve_metrics(self, argument, metrics, losses, declared=None):
+        if metrics is not None and not isinstance(metrics, Mapping):
+            raise ValueError(f"`{argument}` must be a dict {{task: metrics}}, received {metrics!r}.")
+        if declared is None:
+            declared = {task.name: task.metrics() for task in self._tasks}
+        given = {**declared, **(metrics or {})}
+        check_names(argument, given, self.task_names, required=bool(metrics) and argument == "metrics")
+        return {task: as_metrics(task, given.get(task, []), losses[task]) for task in self.task_names}
+
+
+def _float32(task, output):
+    if keras.backend.standardize_dtype(output.dtype) in ("float16", "bfloat16"):
+        return keras.layers.Activation("linear", dtype="float32", name=f"{task}_float32")(output)
+    return output
+
+
+def _shape(method, parts, gradients):
+    size = len(parts.tasks)
+    if isinstance(method, methods.Scalarizer):
+        return (size,)
+    if isinstance(method, methods.Weighting):
+        return (size, size)
+    width = sum(math.prod(v.shape) for v in parts.shared if v.trainable)
+    return (size, width if gradients == "parameters" else None)
+
+
+def _triple(data):
+    if isinstance(data, (tuple, list)):
+        return keras.utils.unpack_x_y_sample_weight(data)
+    return data, None, None
+
+
+def _numpy(value):
+    value = np.asarray(value)
+    return np.char.decode(value.astype(bytes), "utf-8") if value.dtype == object else value

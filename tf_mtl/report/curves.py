@@ -1,0 +1,51 @@
+"""Training curves as a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def curves(history: Mapping[str, Sequence[float]], path: str | Path, columns: int = 3) -> Path:
+    """Draw each quantity of a training history over the epochs, with its validation value, and save it as a PNG.
+
+    Needs matplotlib (`pip install tf_mtl[recipes]`).
+
+    Args:
+        history: What `fit` returns as `history.history`.
+        path: The file to write.
+        columns: Panels side by side.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the history is empty.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = [name for name in history if not name.startswith("val_")]
+    if not names:
+        raise ValueError("`history` must hold at least one quantity, received none.")
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for name, panel in zip(names, panels, strict=False):
+        epochs = range(1, len(history[name]) + 1)
+        panel.plot(epochs, history[name], marker=".", label="training")
+        if f"val_{name}" in history:
+            panel.plot(epochs, history[f"val_{name}"], marker=".", label="validation")
+        panel.set_title(name, fontsize=10)
+        panel.set_xlabel("epoch", fontsize=8)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.tick_params(labelsize=8)
+        panel.grid(alpha=0.3)
+    for panel in list(panels):
+        panel.set_axis_off()
+    first = figure.axes[0]
+    first.legend(fontsize=8)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path

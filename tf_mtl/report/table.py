@@ -1,0 +1,44 @@
+"""Text tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]], digits: int = 3) -> str:
+    """Return rows as a Markdown table whose columns line up.
+
+    Args:
+        header: The columns' names.
+        rows: Cells: text, numbers, or None for an empty cell.
+        digits: Digits of floats behind the point.
+
+    Example:
+
+    >>> print(mtl.report.table(["task", "auc"], [["click", 0.75], ["buy", None]]))
+    | task  |   auc |
+    |-------|------:|
+    | click | 0.750 |
+    | buy   |       |
+    """
+    cells = [[_cell(value, digits) for value in row] for row in rows]
+    numeric = [
+        all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(header))
+    ]
+    widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
+    rule = ["-" * (width + 1) + (":" if number else "-") for width, number in zip(widths, numeric, strict=True)]
+    lines = [_line(header, widths, numeric), "|" + "|".join(rule) + "|"]
+    return "\n".join([*lines, *(_line(row, widths, numeric) for row in cells)])
+
+
+def _cell(value, digits):
+    if value is None:
+        return ""
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+
+def _line(cells, widths, numeric):
+    aligned = [
+        cell.rjust(width) if number else cell.ljust(width)
+        for cell, width, number in zip(cells, widths, numeric, strict=True)
+    ]
+    return "| " + " | ".join(aligned) + " |"
