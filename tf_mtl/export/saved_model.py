@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def saved_model(
         if preprocessor is not None:
             text = tf.TensorSpec([None], tf.string, name="text")
             raw_name = "serving_default" if name == "tensors" else name.removeprefix("tensors_")
-            archive.add_endpoint(raw_name, lambda text, answer=answer: answer(preprocessor(text)), [text])
+            archive.add_endpoint(raw_name, _from_text(answer, preprocessor), [text])
     with _temporary(directory) as folder:
         archive.write_out(str(folder), verbose=False)
         folder.rename(target)
@@ -94,6 +94,13 @@ def _answer(model, tasks):
     return answer
 
 
+def _from_text(answer, preprocessor):
+    def from_text(text):
+        return answer(preprocessor(text))
+
+    return from_text
+
+
 def _signature(model):
     return keras.tree.map_structure(
         lambda x: tf.TensorSpec(x.shape, x.dtype, name=x.name), model.input
@@ -107,7 +114,7 @@ def _next_version(directory):
 @contextlib.contextmanager
 def _temporary(directory):
     """A folder beside the versions, on the same disk, under a name that no server takes for a version."""
-    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
+    folder = directory / f".writing-{uuid.uuid4().hex}"
     try:
         yield folder
     finally:

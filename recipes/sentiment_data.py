@@ -1,0 +1,110 @@
+"""Sentences from four domains, rated for sentiment by people.
+
+Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text", ICWSM 2014;
+MIT licence. Each sentence has the mean of its raters' marks, from -4 to 4, and their standard deviation, which
+is missing where the data set's two files disagree on the mean by more than 0.02 (195 tweets).
+"""
+
+import hashlib
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZipFile
+
+import fetch
+import numpy as np
+
+DOMAINS = ("tweets", "movies", "products", "editorials")
+POLARITIES = ("negative", "neutral", "positive")
+_FILES = ("tweets", "movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets")
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """A part of the data: texts and labels, one entry per sentence; NaN stands for a missing disagreement."""
+
+    text: np.ndarray
+    domain: np.ndarray
+    intensity: np.ndarray
+    disagreement: np.ndarray
+
+    @property
+    def polarity(self) -> np.ndarray:
+        """Class of the mean mark: below -0.5, between, above 0.5."""
+        return np.digitize(self.intensity, [-0.5, 0.5]).astype("int32")
+
+    @property
+    def labels(self) -> dict[str, np.ndarray]:
+        """The labels of the four tasks."""
+        return {
+            "domain": self.domain,
+            "polarity": self.polarity,
+            "intensity": self.intensity,
+            "disagreement": self.disagreement,
+        }
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def head(self, rows: int) -> "Sentences":
+        """Return the first rows."""
+        return Sentences(*(getattr(self, name)[:rows] for name in self.__dataclass_fields__))
+
+
+def load(folder: Path | None = None) -> tuple[Sentences, Sentences, Sentences]:
+    """Return the training, validation and test sentences.
+
+    All sentences of one review or article lie in the same part: the part follows from a hash of the domain
+    and the document. Each part is in a fixed random order.
+
+    Args:
+        folder: Folder with the files `*_GroundTruth.txt` and `*_anonDataRatings.txt`; downloaded when left out.
+    """
+    folder = folder or _download()
+    parts: dict[str, list] = {"train": [], "validation": [], "test": []}
+    for domain, (name, stem) in enumerate(zip(DOMAINS, _FILES, strict=True)):
+        ratings = _read(folder / f"{stem}_anonDataRatings.txt")
+        deviation = {row[0]: (float(row[1]), float(row[2])) for row in ratings}
+        for identity, mean, text in _read(folder / f"{stem}_GroundTruth.txt"):
+            rated_mean, sd = deviation[identity]
+            agree = abs(rated_mean - float(mean)) <= 0.02
+            row = (text, domain, float(mean), sd if agree else np.nan)
+            parts[_part(name + identity.split("_")[0])].append(row)
+    return tuple(_sentences(parts[part]) for part in ("train", "validation", "test"))
+
+
+def _sentences(rows):
+    order = np.random.default_rng(0).permutation(len(rows))
+    text, domain, intensity, disagreement = zip(*(rows[i] for i in order), strict=True)
+    return Sentences(
+        np.array(text, dtype=object),
+        np.array(domain, "int32"),
+        np.array(intensity, "float32"),
+        np.array(disagreement, "float32"),
+    )
+
+
+def _part(group):
+    bucket = int(hashlib.md5(group.encode()).hexdigest(), 16) % 10
+    return {0: "test", 1: "validation"}.get(bucket, "train")
+
+
+def _read(path):
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    return [line.split("\t", 3 if "Ratings" in path.name else 2) for line in lines if line.strip()]
+
+
+def _download():
+    archive = fetch.package(
+        "vaderSentiment==0.5",
+        "vaderSentiment-0.5.zip",
+        "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
+        "--no-binary=:all:",
+    )
+    folder = archive.parent / "vaderSentiment-0.5"
+    if not (folder / "hutto_ICWSM_2014").exists():
+        with ZipFile(archive) as outer:
+            inner = outer.open("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz")
+            with tarfile.open(fileobj=inner) as files:
+                files.extractall(folder, filter="data")
+    return folder / "hutto_ICWSM_2014"

