@@ -1,5 +1,6 @@
 """Pick a distribution strategy, say which, and refuse options that Keras cannot do under it."""
 
+import functools
 import json
 import os
 
@@ -42,7 +43,7 @@ def strategy(name: str = "auto", virtual_devices: int | None = None) -> tf.distr
         return tf.distribute.MultiWorkerMirroredStrategy()
     devices = _devices(virtual_devices)
     if name == "mirrored" or (name == "auto" and len(devices) > 1):
-        return tf.distribute.MirroredStrategy(devices)
+        return _mirrored(tuple(devices))
     return tf.distribute.OneDeviceStrategy(devices[0]) if virtual_devices else tf.distribute.get_strategy()
 
 
@@ -109,6 +110,12 @@ def check_options(
                 f"`{option}` cannot be used under {type(strategy).__name__} with "
                 f"{strategy.num_replicas_in_sync} replicas: {remedy}, or train on one device."
             )
+
+
+@functools.cache
+def _mirrored(devices):
+    # One per process and set of devices: the collective operations of a second one would clash with the first's.
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _devices(virtual_devices):

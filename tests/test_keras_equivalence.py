@@ -1,0 +1,81 @@
+"""A Keras model that only changes its class trains as before."""
+
+import examples
+import keras
+import numpy as np
+import pytest
+
+import tf_mtl as mtl
+
+COMPILE = {
+    "loss": examples.LOSS,
+    "loss_weights": {"topic": 1.0, "price": 0.3},
+    "metrics": {"topic": ["accuracy"], "price": ["mae"]},
+}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
+def test_equal_balancing_trains_to_the_same_weights_step_by_step(optimizer):
+    x, y = examples.full_data()
+    plain, ours = examples.model(keras.Model), examples.model()
+    plain.compile(optimizer, **COMPILE)
+    ours.compile(optimizer, balancing="equal", **COMPILE)
+    for step in range(5):
+        rows = slice(8 * step, 8 * step + 8)
+        part = x[rows], {task: labels[rows] for task, labels in y.items()}
+        expected = plain.train_on_batch(*part, return_dict=True)
+        found = ours.train_on_batch(*part, return_dict=True)
+        assert examples.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-6
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gradients", ["parameters", "features"])
+@pytest.mark.parametrize("method", [examples.SumOfGradients, examples.SumOfRows])
+def test_the_sum_of_task_gradients_is_the_gradient_of_the_sum(method, gradients):
+    """All ways through the train step, with regularizers and an activity loss, end where plain Keras ends."""
+
+    def build(model_class):
+        keras.utils.set_random_seed(3)
+        x = keras.Input((6,))
+        h = keras.layers.Dense(8, activation="tanh", kernel_regularizer="l2", activity_regularizer="l2")(x)
+        h = keras.layers.Dense(8, activation="tanh")(h)
+        topic = keras.layers.Dense(3, kernel_regularizer="l1", activity_regularizer="l2")(h)
+        return model_class(x, {"topic": topic, "price": keras.layers.Dense(1, activity_regularizer="l2")(h)})
+
+    data = examples.batches(examples.full_data())
+    plain, ours = build(keras.Model), build(mtl.MultiTaskModel)
+    plain.compile("adam", **COMPILE)
+    ours.compile("adam", balancing=method(), gradients=gradients, **COMPILE)
+    expected = plain.fit(data, epochs=3, verbose=0).history
+    found = ours.fit(data, epochs=3, verbose=0).history
+    assert examples.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-5
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+
+
+def test_keras_usage_works_as_before():
+    x, y = examples.full_data()
+    model = examples.model()
+    model.compile("adam", loss=examples.LOSS)
+    history = model.fit(x, y, 8, 2, 0, validation_split=0.25)  # batch size, epochs and verbosity by position
+    assert set(history.history) == {f"{v}{k}" for v in ("", "val_") for k in ("loss", "topic_loss", "price_loss")}
+    assert model.get_layer("topic").units == 3
+    sub_model = keras.Model(model.input, model.get_layer("encoder").output)
+    assert sub_model.predict(x, verbose=0).shape == (40, 8)
+    assert len(model.trainable_variables) == 6
+    assert np.isfinite(model.test_on_batch(x, y)[0])
+    assert isinstance(keras.models.clone_model(model), keras.Model)
+
+
+def test_outputs_are_float32_under_mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = examples.model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    x, y = examples.full_data()
+    model.compile("adam", loss=examples.LOSS, balancing=examples.InverseNorm(), gradients="features")
+    logs = model.fit(x, y, verbose=0).history
+    assert {str(o.dtype) for o in model.output.values()} == {"float32"}
+    assert model.predict(x, verbose=0)["topic"].dtype == np.float32
+    assert model.balancing.compute_dtype == "float32"
+    assert np.isfinite(logs["loss"]).all()

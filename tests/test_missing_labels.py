@@ -1,0 +1,173 @@
+import examples
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+
+def softmax(z):
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def test_losses_metrics_and_gradients_are_those_of_the_labelled_rows_alone():
+    """One SGD step, against the loss, the metric and the gradient worked out in NumPy on the labelled rows."""
+    x, y, weight = examples.ragged_data()
+    model = examples.model()
+    model.compile(
+        keras.optimizers.SGD(0.1), loss=examples.LOSS, metrics={"topic": ["accuracy"], "price": ["mae"]}
+    )
+    paths = [f"{layer}/{name}" for layer in ("encoder", "topic", "price") for name in ("kernel", "bias")]
+    values = {v.path: v for v in model.variables}
+    (w0, b0, wt, bt, wp, bp) = before = [values[path].numpy().astype("float64") for path in paths]
+    logs = model.fit(x, y, sample_weight=weight, batch_size=len(x), shuffle=False, verbose=0).history
+
+    h = np.tanh(x @ w0 + b0)
+    t, p = weight["topic"] > 0, weight["price"] > 0
+    probability = softmax(h[t] @ wt + bt)
+    labels = y["topic"][t]
+    topic_loss = -np.log(probability[np.arange(t.sum()), labels]).mean()
+    error = (h[p] @ wp + bp)[:, 0] - y["price"][p]
+    assert logs["topic_loss"][0] == pytest.approx(topic_loss, rel=1e-5)
+    assert logs["price_loss"][0] == pytest.approx((error**2).mean(), rel=1e-5)
+    assert logs["loss"][0] == pytest.approx(topic_loss + (error**2).mean(), rel=1e-5)
+    assert logs["topic_accuracy"][0] == pytest.approx((probability.argmax(-1) == labels).mean(), rel=1e-6)
+    assert logs["price_mae"][0] == pytest.approx(np.abs(error).mean(), rel=1e-5)
+
+    dz = (probability - np.eye(3)[labels]) / t.sum()
+    de = 2 * error[:, None] / p.sum()
+    dh = np.zeros_like(h)
+    dh[t] += dz @ wt.T
+    dh[p] += de @ wp.T
+    da = dh * (1 - h**2)
+    gradients = [x.T @ da, da.sum(0), h[t].T @ dz, dz.sum(0), h[p].T @ de, de.sum(0)]
+    for path, value, gradient in zip(paths, before, gradients, strict=True):
+        after = values[path].numpy()
+        np.testing.assert_allclose(after, value - 0.1 * gradient, rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize("method", ["equal", examples.InverseNorm, examples.Normalised])
+@pytest.mark.parametrize("gradients", ["parameters", "features"])
+def test_missing_labels_leave_everything_finite(method, gradients):
+    model = examples.model()
+    method = method if isinstance(method, str) else method()
+    model.compile("adam", loss=examples.LOSS, balancing=method, gradients=gradients)
+    logs = model.fit(examples.batches(examples.ragged_data()), epochs=3, verbose=0).history
+    assert all(np.isfinite(values).all() for values in logs.values())
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_an_epoch_of_ragged_batches_counts_every_label_once():
+    """The mean over batches of batch means would be another number; test both."""
+    x, y, weight = examples.ragged_data(rows=37)
+    model = examples.model()
+    model.compile("sgd", loss=examples.LOSS)
+    whole = model.evaluate(x, y, sample_weight=weight, batch_size=37, verbose=0, return_dict=True)
+    parts = model.evaluate(x, y, sample_weight=weight, batch_size=8, verbose=0, return_dict=True)
+    one_by_one = [
+        model.evaluate(*batch[:2], sample_weight=batch[2], verbose=0, return_dict=True)["price_loss"]
+        for batch in examples.batches((x, y, weight))
+    ]
+    assert parts == pytest.approx(whole, rel=1e-5)
+    assert np.mean(one_by_one) != pytest.approx(whole["price_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", [
+    keras.optimizers.Adam, keras.optimizers.AdamW, lambda: keras.optimizers.SGD(momentum=0.9, weight_decay=0.1)
+])
+@pytest.mark.parametrize("method", ["equal", examples.InverseNorm])
+def test_a_batch_without_labels_leaves_the_tasks_own_variables_and_slots(optimizer, method):
+    x, y, weight = examples.ragged_data()
+    model = examples.model()
+    optimizer = optimizer()
+    model.compile(optimizer, loss=examples.LOSS, balancing=method if isinstance(method, str) else method())
+    model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)  # so that the slots hold something
+
+    def own():
+        found = [v for v in [*model.variables, *optimizer.variables] if "topic" in v.path]
+        return {v.path: v.numpy() for v in found}
+
+    def others():
+        return {v.path: v.numpy() for v in model.variables if "topic" not in v.path}
+
+    before, before_others = own(), others()
+    assert len(before) >= 4
+    rows = slice(8, 16)
+    assert not weight["topic"][rows].any()
+    model.fit(
+        x[rows], {t: v[rows] for t, v in y.items()},
+        sample_weight={t: w[rows] for t, w in weight.items()}, verbose=0,
+    )
+    for path, value in own().items():
+        np.testing.assert_array_equal(value, before[path], err_msg=path)
+    assert all((value != before_others[path]).any() for path, value in others().items())
+
+
+def test_a_head_with_batch_normalization_and_dropout_stays_as_it_was():
+    x = keras.Input((6,))
+    h = keras.layers.Dense(4)(x)
+    own = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization(name="own")(h))
+    model = mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(own), "b": keras.layers.Dense(1)(h)})
+    model.compile("adam", loss="mse")
+    data = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+    y = {"a": np.full(8, np.nan), "b": np.ones(8)}
+    variables = mtl.partition(model).own["a"]
+    assert len(variables) == 7  # gamma, beta, mean, variance, dropout's seed, kernel, bias
+    before = [v.numpy() for v in variables]
+    model.fit(data, y, sample_weight={"a": np.zeros(8), "b": np.ones(8)}, verbose=0)
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
+    model.fit(data, {"a": np.ones(8), "b": np.ones(8)}, verbose=0)
+    assert all((v.numpy() != value).any() for v, value in zip(variables, before, strict=True))
+
+
+def test_weighted_metrics_count_by_weight_and_metrics_once():
+    x, y = examples.full_data(rows=4)
+    weight = np.array([2.0, 1.0, 0.0, 0.5], "float32")
+    model = examples.model()
+    model.compile(
+        "sgd",
+        loss=examples.LOSS,
+        metrics={"topic": [], "price": ["mae"]},
+        weighted_metrics={"price": [keras.metrics.MeanAbsoluteError(name="mae")]},
+    )
+    logs = model.evaluate(
+        x, y, sample_weight={"topic": np.ones(4), "price": weight}, verbose=0, return_dict=True
+    )
+    error = np.abs(model.predict(x, verbose=0)["price"][:, 0] - y["price"])
+    assert logs["price_mae"] == pytest.approx(error[weight > 0].mean(), rel=1e-5)
+    assert logs["price_weighted_mae"] == pytest.approx((error * weight).sum() / weight.sum(), rel=1e-5)
+    assert logs["price_loss"] == pytest.approx((error**2 * weight).sum() / weight.sum(), rel=1e-5)
+
+
+def test_ignore_class_and_masks_are_missing_labels():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    y = np.array([[1, -100, 2], [0, 3, -100]])
+    labels, weight = mtl.losses.clean_labels(loss, y, None)
+    prediction = tf.constant(logits)
+    prediction._keras_mask = tf.constant([[True, True, True], [False, True, True]])
+    total, count = mtl.losses.weighted_sums("a", loss, labels, prediction, weight)
+    p = softmax(logits.astype("float64"))
+    expected = -np.log([p[0, 0, 1], p[0, 2, 2], p[1, 1, 3]])
+    assert float(count) == 3
+    assert float(total) == pytest.approx(expected.sum(), rel=1e-5)
+
+
+def test_cells_of_a_row_may_be_missing():
+    model = mtl.build_model(
+        keras.Input((3,)),
+        mtl.trunks.HardSharing(keras.layers.Dense(4)),
+        [mtl.tasks.MultiLabel("tags", labels=2), mtl.tasks.Regression("r")],
+    )
+    model.compile("sgd")
+    data = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    y = {"tags": np.array([[1, 0], [np.nan, 1], [0, np.nan], [1, 1]]), "r": np.zeros(4)}
+    cells = np.array([[1, 1], [0, 1], [1, 0], [1, 1]], "float32")
+    logs = model.evaluate(data, y, sample_weight={"tags": cells, "r": np.ones(4)}, verbose=0, return_dict=True)
+    z = model.predict(data, verbose=0)["tags"].astype("float64")
+    target = np.nan_to_num(y["tags"])
+    each = np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0) - z * target
+    assert logs["tags_loss"] == pytest.approx((each * cells).sum() / cells.sum(), rel=1e-5)
