@@ -22,11 +22,13 @@ class TextEncoder:
         preprocessor: From strings [B] to the model's inputs; it runs in tf.data and in the exported model.
         inputs: The model's symbolic inputs.
         encoder: From the inputs to features.
+        word_dropout: Share of the words of a training sentence that are left out.
     """
 
     preprocessor: Callable[[tf.Tensor], Any]
     inputs: Any
     encoder: keras.layers.Layer
+    word_dropout: float
 
 
 def transformer(texts: np.ndarray) -> TextEncoder:
@@ -37,9 +39,10 @@ def transformer(texts: np.ndarray) -> TextEncoder:
     )
     words.adapt(tf.data.Dataset.from_tensor_slices([str(text) for text in texts]).batch(1024))
     encoder = mtl.encoders.TransformerEncoder(
-        words.vocabulary_size(), length, dim=128, layers=1, heads=4, feedforward_dim=256, dropout=0.3
+        words.vocabulary_size(), length, dim=128, layers=1, heads=4, feedforward_dim=256, dropout=0.4
     )
-    return TextEncoder(words, keras.Input((length,), dtype="int32", name="token_ids"), encoder)
+    inputs = keras.Input((length,), dtype="int32", name="token_ids")
+    return TextEncoder(words, inputs, encoder, word_dropout=0.2)
 
 
 def _standardise(text):
@@ -66,4 +69,5 @@ def minilm(texts: np.ndarray) -> TextEncoder:
         name: keras.Input((48,), dtype="int32", name=name)
         for name in ("token_ids", "segment_ids", "padding_mask")
     }
-    return TextEncoder(packer, inputs, mtl.encoders.BackboneEncoder(backbone, name="minilm"))
+    encoder = mtl.encoders.BackboneEncoder(backbone, name="minilm")
+    return TextEncoder(packer, inputs, encoder, word_dropout=0.0)

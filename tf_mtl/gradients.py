@@ -105,6 +105,7 @@ def by_features(
         with tf.GradientTape(persistent=True) as heads_tape:
             heads_tape.watch(frontier)
             outputs = heads(tensors, training=True)
+            outputs |= {task: tensors[place] for task, place in parts.shared_outputs.items()}
             losses, penalty = losses_of(outputs)
             by_task = tf.unstack(losses)
     gradients, rows, tied_rows = {}, [], []

@@ -182,7 +182,8 @@ class MultiTaskModel(keras.Model):
             if not is_scalarizer:
                 parts.check_shared(type(method).__name__)
             method.bind(self.task_names)
-            method.build(_shape(method, parts, gradients))
+            if not method.built:
+                method.build(_shape(method, parts, gradients))
             self._loss_tracker = TaskLosses(self.task_names, factors)
             self._compile_metrics = TaskMetrics(
                 self._resolve_metrics("metrics", metrics, losses),

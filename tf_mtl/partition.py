@@ -39,7 +39,14 @@ class Partition:
     def halves(self) -> tuple[keras.Model, keras.Model]:
         """The shared part, from inputs to `[*frontier, *crossing]`, and the tasks' own part, from there to outputs."""
         between = [*self.frontier, *self.crossing]
-        return keras.Model(self.inputs, between), keras.Model(between, self.outputs)
+        outputs = {task: output for task, output in self.outputs.items() if task not in self.shared_outputs}
+        return keras.Model(self.inputs, between), keras.Model(between, outputs)
+
+    @property
+    def shared_outputs(self) -> dict[str, int]:
+        """Tasks whose output another task reads, and its place in `[*frontier, *crossing]`."""
+        place = {id(x): i for i, x in enumerate([*self.frontier, *self.crossing])}
+        return {task: place[id(output)] for task, output in self.outputs.items() if id(output) in place}
 
     def check_shared(self, asked_by: str) -> None:
         """Raise if the tasks share no trainable variable.

@@ -18,9 +18,19 @@ class Balancing(keras.layers.Layer, ABC):
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name, dtype="float32")
+        self.tasks: tuple[str, ...] = ()
 
     def bind(self, tasks: tuple[str, ...]) -> None:
-        """Learn the tasks' names, in the order of losses and rows. `compile` calls this before `build`."""
+        """Learn the tasks' names, in the order of losses and rows; `compile` calls this.
+
+        Raises:
+            ValueError: if the method already serves other tasks.
+        """
+        if self.tasks not in ((), tuple(tasks)):
+            raise ValueError(
+                f"This {type(self).__name__} object balances the tasks {list(self.tasks)} and cannot take "
+                f"{list(tasks)}: its state belongs to them. Make a new one for each model."
+            )
         self.tasks = tuple(tasks)
 
     def add_state(self, name: str, shape: tuple[int, ...], initializer="zeros") -> keras.Variable:

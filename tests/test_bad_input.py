@@ -1,0 +1,245 @@
+"""Every mistake raises before the first step, with the argument, the rule, what was received and the remedy."""
+
+import re
+
+import examples
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+PARTS = {"loss": examples.LOSS, "metrics": {"topic": ["accuracy"], "price": ["mae"]}}
+
+
+def compiled(**options):
+    model = examples.model()
+    model.compile("adam", **{**PARTS, **options})
+    return model
+
+
+def raises(*words, error=ValueError):
+    """Match an error that has all the words, in this order."""
+    return pytest.raises(error, match="(?s)" + ".*".join(re.escape(word) for word in words))
+
+
+@pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights", "weighted_metrics"])
+def test_unknown_task_names_in_compile(argument):
+    given = {"topic": 1.0, "price": 1.0} if argument == "loss_weights" else dict(PARTS["metrics"])
+    given["pirce"] = given.pop("price")
+    with raises(f"`{argument}`", "unknown key 'pirce'", "['topic', 'price']", "Did you mean 'price'?"):
+        compiled(**{argument: given})
+
+
+@pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights"])
+def test_missing_task_names_in_compile(argument):
+    value = 1.0 if argument == "loss_weights" else "mae"
+    with raises(f"`{argument}`", "Missing: ['price']", "received: ['topic']", "Add it"):
+        compiled(**{argument: {"topic": value}})
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"loss_weights": {"topic": -1.0, "price": 1.0}}, ["`loss_weights['topic']`", "not negative", "-1.0"]),
+    ({"loss_weights": {"topic": keras.Variable(1.0), "price": 1.0}}, ["`loss_weights['topic']`", "balancing"]),
+    ({"loss_weights": [1.0, 2.0]}, ["`loss_weights` must be a dict", "[1.0, 2.0]"]),
+    ({"metrics": ["mae"]}, ["`metrics` must be a dict", "['mae']"]),
+    ({"loss": {"topic": None, "price": "mse"}}, ["`loss['topic']`", "None", "leave 'topic' out"]),
+    (
+        {"loss": {"topic": "mse", "price": keras.losses.MeanSquaredError(reduction="sum")}},
+        ["`loss['price']`", "reduction='sum'", "loss_weights"],
+    ),
+    ({"metrics": {"topic": [], "price": ["accuracy"]}}, ["`metrics['price']`", "which accuracy", "metric object"]),
+    ({"metrics": {"topic": [], "price": ["mae", "mae"]}}, ["`metrics['price']`", "two metrics named", "name"]),
+    ({"balancing": "equall"}, ["`balancing`", "'equall'", "Did you mean 'Equal'?"]),
+    ({"balancing": "fixed"}, ["`balancing='fixed'`", "tf_mtl.balancing.Fixed("]),
+    ({"balancing": mtl.balancing.Fixed({"topic": 1.0})}, ["`weights`", "Missing: ['price']"]),
+    ({"balancing": mtl.balancing.Fixed([1.0])}, ["`weights`", "one number per task", "received 1"]),
+    ({"gradients": "both"}, ["`gradients`", "'parameters' or 'features'", "'both'"]),
+])
+def test_options_of_compile(options, words):
+    with raises(*words):
+        compiled(**options)
+
+
+def test_a_balancing_object_serves_one_set_of_tasks():
+    method = examples.InverseNorm()
+    compiled(balancing=method)
+    compiled(balancing=method)
+    x = keras.Input((3,))
+    h = keras.layers.Dense(2)(x)
+    other = mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(h), "b": keras.layers.Dense(1)(h)})
+    with raises("InverseNorm", "['topic', 'price']", "['a', 'b']", "Make a new one"):
+        other.compile("sgd", loss="mse", balancing=method)
+
+
+def test_a_scalar_loss_is_refused():
+    model = compiled(loss={"topic": examples.LOSS["topic"], "price": lambda y, p: tf.reduce_mean(y - p)})
+    with raises("`loss['price']`", "one value per row", "scalar"):
+        model.fit(*examples.full_data(), verbose=0)
+
+
+def bad_data():
+    x, y = examples.full_data()
+    w = np.ones(len(x), "float32")
+    missing = {"topic": y["topic"]}
+    yield "misspelt", x, {"topics": y["topic"], "price": y["price"]}, None, ["`y`", "'topics'", "Did you mean 'topic'"]
+    yield "missing", x, missing, None, ["`y`", "Missing: ['price']"]
+    yield "no dict", x, y["price"], None, ["`y` must be a dict", "['topic', 'price']"]
+    yield "class", x, {**y, "topic": np.where(np.arange(40) == 30, 3, y["topic"])}, None, [
+        "`y['topic']`", "class indices from 0 to 2", "mask_missing", "Received: [3",
+    ]
+    yield "negative", x, {**y, "topic": np.where(np.arange(40) == 30, -1, y["topic"])}, None, [
+        "`y['topic']`", "class indices from 0 to 2", "Received: [-1",
+    ]
+    yield "nan label", x, {**y, "price": np.where(np.arange(40) == 30, np.nan, y["price"])}, None, [
+        "`y['price']`", "NaN", "mask_missing", "Received: [nan",
+    ]
+    yield "shape", x, {**y, "price": np.ones((40, 2))}, None, ["`y['price']`", "2)", "(None, 1)"]
+    yield "one hot", x, {**y, "topic": np.eye(3)[y["topic"]]}, None, ["`y['topic']`", "3)", "class indices", "(None,)"]
+    yield "weight name", x, y, {"pirce": w}, ["`sample_weight`", "'pirce'", "Did you mean 'price'"]
+    yield "weight value", x, y, {"topic": w, "price": -w}, ["`sample_weight['price']`", "not negative", "Received: [-1"]
+    x_nan = x.copy()
+    x_nan[30, 2] = np.nan
+    yield "input", x_nan, y, None, ["`x`", "NaN", "Fill or drop", "Received: [nan"]
+
+
+CASES = list(bad_data())
+
+
+@pytest.mark.parametrize("form", ["arrays", "dataset", "validation", "evaluate"])
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_data(form, case):
+    _, x, y, weight, words = case
+    model = compiled()
+    if form == "dataset" and not isinstance(y, dict):
+        words = ["`y` must be a dict", "['topic', 'price']"]
+    before = model.get_weights()
+    with raises(*words, error=(ValueError, TypeError)):
+        if form == "arrays":
+            model.fit(x, y, sample_weight=weight, verbose=0, shuffle=False)
+        elif form == "validation":
+            model.fit(*examples.full_data(), validation_data=(x, y, weight), verbose=0)
+        elif form == "evaluate":
+            model.evaluate(x, y, sample_weight=weight, verbose=0)
+        else:
+            data = (x, y) if weight is None else (x, y, weight)
+            model.fit(examples.batches(data, size=40), verbose=0)
+    if form != "evaluate":
+        assert examples.largest_difference(before, model.get_weights()) == 0
+
+
+def test_a_bad_batch_stops_training_before_its_step():
+    x, y = examples.full_data()
+    y["topic"][20] = 7
+    model = compiled(run_eagerly=True)
+    steps = []
+    counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    with raises("`y['topic']`", "Received: [7"):
+        model.fit(examples.batches((x, y)), verbose=0, callbacks=[counter])
+    assert steps == [0, 1]
+
+
+@pytest.mark.parametrize("make", [
+    lambda x, y: {"x": x[:0], "y": {task: labels[:0] for task, labels in y.items()}},
+    lambda x, y: {"x": examples.batches((x, y)).take(0)},
+    lambda x, y: {"x": examples.batches((x, y)).filter(lambda *batch: False)},
+])
+@pytest.mark.parametrize("call", ["fit", "evaluate"])
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_an_empty_data_set(make, call):
+    model = compiled()
+    with pytest.raises(ValueError, match=r"empty.*(at least one|no batch|array)"):
+        getattr(model, call)(**make(*examples.full_data()), verbose=0)
+
+
+def test_elements_that_are_not_pairs():
+    x, _ = examples.full_data()
+    with raises("(x, {task: y})", "TensorSpec", error=TypeError):
+        compiled().fit(tf.data.Dataset.from_tensor_slices(x).batch(8), verbose=0)
+
+
+def test_outputs_and_tasks():
+    x = keras.Input((3,))
+    h = keras.layers.Dense(2)(x)
+    with raises("`outputs` must be a flat dict", "list", error=TypeError):
+        mtl.MultiTaskModel(x, [h])
+    with raises("`outputs` must be a flat dict", error=TypeError):
+        mtl.MultiTaskModel(x, {"a": {"b": h}})
+    with raises("`tasks`", "'b'", "['a']"):
+        mtl.MultiTaskModel(x, {"a": h}, tasks=[mtl.tasks.Regression("b")])
+    with raises("`decode` needs task objects", "build_model"):
+        mtl.MultiTaskModel(x, {"a": h}).decode({"a": np.ones((1, 2))})
+
+
+def build(tasks, trunk=None):
+    return mtl.build_model(keras.Input((3,)), trunk or mtl.trunks.HardSharing(keras.layers.Dense(2)), tasks)
+
+
+def test_build_model():
+    a = mtl.tasks.Regression("a")
+    with raises("`tasks`", "different names", "['a', 'a']", "rename"):
+        build([a, mtl.tasks.Classification("a", labels=2)])
+    with raises("`tasks`", "at least one", "none"):
+        build([])
+    with raises("`tasks`", "'a'", error=TypeError):
+        build(["a"])
+    with raises("`trunk`", "HardSharing(encoder)", error=TypeError):
+        build([a], trunk=keras.layers.Dense(2))
+    with raises("`encoder`", "None", error=TypeError):
+        mtl.trunks.HardSharing(None)
+    with raises("encoder must return", error=TypeError):
+        build([a], trunk=mtl.trunks.HardSharing(lambda x: [x]))
+    with raises("Task 'a'", "features['sequence']", "['pooled']"):
+        build([mtl.tasks.Regression("a", features="sequence")])
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: mtl.tasks.Regression("not a name"), ["`name`", "identifier", "'not a name'"]),
+    (lambda: mtl.tasks.Classification("a", labels=["x"]), ["`labels`", "at least 2", "['x']"]),
+    (lambda: mtl.tasks.Classification("a", labels=["x", "x"]), ["`labels`", "different names"]),
+    (lambda: mtl.tasks.BinaryClassification("a", labels=["x", "y", "z"]), ["two names", "Classification"]),
+    (lambda: mtl.tasks.Regression("a", scale=0), ["`scale`", "positive", "0"]),
+    (lambda: mtl.tasks.Regression("a", low=1, high=0), ["`low`", "below `high`"]),
+    (lambda: mtl.balancing.Fixed({"a": -1.0}), ["`weights`", "not negative"]),
+    (lambda: mtl.metrics.Spearman(1, 1), ["`low`", "below `high`"]),
+    (lambda: mtl.metrics.MultiLabelF1(2, average="weighted"), ["`average`", "'weighted'"]),
+    (lambda: mtl.encoders.MLPEncoder([]), ["`units`", "at least one"]),
+    (lambda: mtl.distribute.strategy("tpu"), ["`name`", "mirrored", "'tpu'"]),
+    (lambda: mtl.distribute.strategy("multi_worker"), ["TF_CONFIG", "None", "'mirrored'"]),
+])
+def test_constructors(make, words):
+    with raises(*words):
+        make()
+
+
+@pytest.mark.parametrize(("option", "optimizer", "others"), [
+    ("gradient_accumulation_steps", keras.optimizers.Adam(gradient_accumulation_steps=2), {}),
+    ("ema_overwrite_frequency", keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=2), {}),
+    ("global_clipnorm", keras.optimizers.Adam(global_clipnorm=1.0), {}),
+    ("clipnorm", keras.optimizers.Adam(clipnorm=1.0), {}),
+    ("steps_per_execution", "adam", {"steps_per_execution": 2}),
+    ("jit_compile", "adam", {"jit_compile": True}),
+])
+def test_options_that_keras_cannot_do_under_a_strategy(option, optimizer, others):
+    compiled(**others)  # on one device they are fine
+    with mtl.distribute.strategy("mirrored").scope():
+        model = examples.model()
+        with raises(f"`{option}`", "MirroredStrategy", "2 replicas", "one device"):
+            model.compile(optimizer, loss=examples.LOSS, **others)
+
+
+def test_loss_scaling_is_refused_under_replicas():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with mtl.distribute.strategy("mirrored").scope():
+            model = examples.model()
+            with raises("`mixed_float16`", "mixed_bfloat16"):
+                model.compile("adam", loss=examples.LOSS)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_virtual_devices_come_first():
+    with raises("`virtual_devices=3`", "before TensorFlow", "started with 2", error=RuntimeError):
+        mtl.distribute.strategy("mirrored", virtual_devices=3)

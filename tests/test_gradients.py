@@ -1,0 +1,136 @@
+"""What gradient methods receive and what becomes of their answer, against NumPy."""
+
+import examples
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+
+class Recorder(mtl.balancing.Weighting):
+    """Keeps the Gramian and the losses it was given; answers fixed weights."""
+
+    def build(self, input_shape):
+        self.gramian = self.add_state("gramian", (2, 2))
+        self.losses_seen = self.add_state("losses_seen", (2,))
+
+    def call(self, gramian, losses=None):
+        self.gramian.assign(gramian)
+        self.losses_seen.assign(losses)
+        return tf.constant([0.25, 3.0])
+
+
+class JacobianRecorder(mtl.balancing.Aggregator):
+    """Keeps the Jacobian it was given; answers a fixed combination of its rows."""
+
+    def build(self, input_shape):
+        self.jacobian = self.add_state("jacobian", input_shape)
+
+    def call(self, jacobian, losses=None):
+        self.jacobian.assign(jacobian)
+        return 0.25 * jacobian[0] + 3.0 * jacobian[1]
+
+
+def linear_model():
+    """h = x U, a = h v, b = h w, with one number as output each."""
+    keras.utils.set_random_seed(5)
+    x = keras.Input((3,))
+    h = keras.layers.Dense(4, use_bias=False, name="encoder")(x)
+    heads = {t: keras.layers.Dense(1, use_bias=False, name=t)(h) for t in ("a", "b")}
+    return mtl.MultiTaskModel(x, heads)
+
+
+def by_hand(x, y, u, heads):
+    """Losses, gradients of the features and of the parameters of mean squared errors."""
+    h = x @ u
+    losses, of_features, of_u, of_heads = [], [], [], []
+    for task, v in heads.items():
+        error = h @ v - y[task][:, None]
+        losses.append((error**2).mean())
+        of_features.append(2 * error / len(x) @ v.T)
+        of_u.append(x.T @ of_features[-1])
+        of_heads.append(h.T @ (2 * error / len(x)))
+    return losses, of_features, of_u, of_heads
+
+
+@pytest.mark.parametrize("gradients", ["parameters", "features"])
+@pytest.mark.parametrize("loss_weights", [None, {"a": 2.0, "b": 0.5}])
+@pytest.mark.parametrize("method", [Recorder, JacobianRecorder])
+def test_known_gramian_jacobian_and_update(method, gradients, loss_weights):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(8, 3))
+    y = {task: rng.normal(size=8) for task in ("a", "b")}
+    model = linear_model()
+    if method is JacobianRecorder and gradients == "features":
+        method = type("OfFeatures", (JacobianRecorder,), {
+            "build": lambda self, shape: JacobianRecorder.build(self, (2, 32)),
+        })
+    model.compile(
+        keras.optimizers.SGD(0.1), loss="mse", loss_weights=loss_weights, balancing=method(), gradients=gradients
+    )
+    before = {v.path: v.numpy().astype("float64") for v in model.variables}
+    model.fit(x, y, shuffle=False, verbose=0)
+
+    heads = {task: before[f"{task}/kernel"] for task in ("a", "b")}
+    losses, of_features, of_u, of_heads = by_hand(x, y, before["encoder/kernel"], heads)
+    factors = [1.0, 1.0] if loss_weights is None else [2.0, 0.5]
+    rows = of_u if gradients == "parameters" else of_features
+    jacobian = np.stack([f * row.ravel() for f, row in zip(factors, rows, strict=True)])
+    seen = model.balancing
+    if isinstance(seen, Recorder):
+        np.testing.assert_allclose(seen.gramian.numpy(), jacobian @ jacobian.T, rtol=1e-5)
+        np.testing.assert_allclose(seen.losses_seen.numpy(), np.multiply(factors, losses), rtol=1e-5)
+    else:
+        np.testing.assert_allclose(seen.jacobian.numpy(), jacobian, rtol=1e-4, atol=1e-6)
+    direction = 0.25 * factors[0] * of_u[0] + 3.0 * factors[1] * of_u[1]
+    after = {v.path: v.numpy() for v in model.variables}
+    np.testing.assert_allclose(
+        after["encoder/kernel"], before["encoder/kernel"] - 0.1 * direction, rtol=1e-4, atol=1e-6
+    )
+    for task, factor, gradient in zip(("a", "b"), factors, of_heads, strict=True):
+        path = f"{task}/kernel"  # own variables get their own loss' gradient, whatever the weights
+        np.testing.assert_allclose(after[path], before[path] - 0.1 * factor * gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_cosines_and_conflict_by_hand():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(8, 3)).astype("float32")
+    y = {task: rng.normal(size=8).astype("float32") for task in ("a", "b")}
+    model = linear_model()
+    model.compile("sgd", loss="mse")
+    heads = {task: model.get_layer(task).get_weights()[0] for task in ("a", "b")}
+    _, _, (a, b), _ = by_hand(x, y, model.get_layer("encoder").get_weights()[0], heads)
+    expected = (a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b)
+    found = model.gradient_cosines((x, y))
+    assert found[0, 1] == pytest.approx(expected, rel=1e-4)
+    assert found[0, 0] == pytest.approx(1.0, rel=1e-5)
+    unlabelled = model.gradient_cosines((x, y, {"a": np.zeros(8)}))
+    assert np.isnan(unlabelled[0, 1])
+    assert not np.isnan(unlabelled[1, 1])
+
+
+def test_scalarizers_learn_their_own_variables():
+    """Kendall's objective: ds of sum exp(-s) L + s is 1 - exp(-s) L."""
+    model = linear_model()
+    method = examples.LearnedWeights()
+    model.compile(keras.optimizers.SGD(0.1), loss="mse", balancing=method)
+    x = np.ones((4, 3), "float32")
+    y = {"a": np.full(4, 3.0), "b": np.full(4, -2.0)}
+    losses = model.evaluate(x, y, verbose=0, return_dict=True)
+    model.fit(x, y, verbose=0)
+    expected = [-0.1 * (1 - losses[f"{task}_loss"]) for task in ("a", "b")]
+    np.testing.assert_allclose(method.s.numpy(), expected, rtol=1e-5)
+    assert all(v is not method.s for v in model.trainable_variables)
+
+
+def test_recompiling_forgets_the_former_method():
+    model = examples.model()
+    x, y = examples.full_data()
+    for method in (examples.LearnedWeights(), examples.InverseNorm(), "equal"):
+        model.compile("adam", loss=examples.LOSS, balancing=method)
+        logs = model.fit(x, y, verbose=0).history
+        assert set(logs) == {"loss", "topic_loss", "price_loss"}
+    assert len(model.variables) == 6
+    assert type(model.balancing) is mtl.balancing.Equal

@@ -1,0 +1,184 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import examples
+import tf_mtl as mtl
+from tf_mtl.partition import partition
+
+
+def paths(variables):
+    return sorted(v.path for v in variables)
+
+
+def dense(name, units=3):
+    return keras.layers.Dense(units, use_bias=False, name=name)
+
+
+def test_hard_sharing():
+    found = partition(examples.model())
+    assert found.tasks == ("topic", "price")
+    assert paths(found.shared) == ["encoder/bias", "encoder/kernel"]
+    assert paths(found.own["topic"]) == ["topic/bias", "topic/kernel"]
+    assert paths(found.own["price"]) == ["price/bias", "price/kernel"]
+    assert found.tied == ()
+    assert [x.shape for x in found.frontier] == [(None, 8)]
+    assert found.crossing == ()
+
+
+def test_a_layer_of_two_heads_of_three():
+    x = keras.Input((4,))
+    h = dense("encoder")(x)
+    middle = dense("middle")(h)
+    model = keras.Model(x, {"a": dense("a")(middle), "b": dense("b")(middle), "c": dense("c")(h)})
+    found = partition(model)
+    assert paths(found.shared) == ["encoder/kernel", "middle/kernel"]
+    assert {task: paths(own) for task, own in found.own.items()} == {t: [f"{t}/kernel"] for t in "abc"}
+    assert len(found.frontier) == 2
+
+
+def test_one_layer_called_by_two_heads_each_on_its_own_features():
+    x = keras.Input((4,))
+    common = dense("common", 4)
+    own = {task: dense(f"own_{task}", 4)(x) for task in "ab"}
+    found = partition(keras.Model(x, {task: common(h) for task, h in own.items()}))
+    assert paths(found.shared) == paths(found.tied) == ["common/kernel"]
+    assert paths(found.own["a"]) == ["own_a/kernel"]
+    assert found.frontier == ()
+
+
+@keras.saving.register_keras_serializable("tests")
+class TiedOutput(keras.layers.Layer):
+    """Projects features with the transposed table of an embedding."""
+
+    def __init__(self, embedding, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding = embedding
+
+    def build(self, input_shape):
+        pass
+
+    def call(self, h):
+        return tf.matmul(h, self.embedding.embeddings, transpose_b=True)
+
+
+def tied_model(model_class=mtl.MultiTaskModel):
+    keras.utils.set_random_seed(3)
+    x = keras.Input((5,), dtype="int32", name="x")
+    embedding = keras.layers.Embedding(7, 4, name="embedding")
+    h = keras.layers.Dense(4, name="encoder")(keras.layers.Flatten()(embedding(x)))
+    return model_class(x, {"word": TiedOutput(embedding, name="word")(h), "price": dense("price", 1)(h)})
+
+
+def test_an_embedding_tied_between_trunk_and_head():
+    found = partition(tied_model())
+    assert paths(found.shared) == ["embedding/embeddings", "encoder/bias", "encoder/kernel"]
+    assert paths(found.tied) == ["embedding/embeddings"]
+    assert found.own["word"] == ()
+
+
+def test_a_head_that_also_reads_the_inputs():
+    x = keras.Input((4,), name="x")
+    h = dense("encoder")(x)
+    wide = keras.layers.Concatenate()([h, x])
+    found = partition(keras.Model(x, {"a": dense("a")(wide), "b": dense("b")(h)}))
+    assert paths(found.shared) == ["encoder/kernel"]
+    assert paths(found.own["a"]) == ["a/kernel"]
+    assert len(found.frontier) == 1
+    assert [t.name for t in found.crossing] == ["x"]
+
+
+def test_a_task_that_reads_another_tasks_output():
+    x = keras.Input((4,))
+    first = dense("a")(dense("encoder")(x))
+    found = partition(keras.Model(x, {"a": first, "b": dense("b")(first)}))
+    assert paths(found.shared) == ["a/kernel", "encoder/kernel"]
+    assert found.own["a"] == ()
+    assert paths(found.own["b"]) == ["b/kernel"]
+
+
+def test_one_task_only():
+    x = keras.Input((4,))
+    found = partition(keras.Model(x, {"a": dense("a")(dense("encoder")(x))}))
+    assert found.shared == found.frontier == ()
+    assert paths(found.own["a"]) == ["a/kernel", "encoder/kernel"]
+
+
+def test_nested_models_and_frozen_layers():
+    inner_x = keras.Input((4,))
+    inner = keras.Model(inner_x, dense("inside")(inner_x), name="inner")
+    x = keras.Input((4,))
+    frozen = dense("frozen", 4)
+    frozen.trainable = False
+    h = inner(frozen(x))
+    found = partition(keras.Model(x, {"a": dense("a")(h), "b": dense("b")(h)}))
+    assert paths(found.shared) == ["frozen/kernel", "inside/kernel"]
+    found.check_shared("Method")
+
+
+@pytest.mark.parametrize("share_frozen", [False, True])
+def test_gradient_methods_refuse_a_graph_where_nothing_trainable_is_shared(share_frozen):
+    x = keras.Input((4,))
+    frozen = dense("frozen", 4)
+    frozen.trainable = False
+    h = frozen(x) if share_frozen else x
+    model = mtl.MultiTaskModel(x, {"a": dense("a")(h), "b": dense("b")(h)})
+    model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match=r"balancing='InverseNorm'.*nothing trainable is shared.*balancing='equal'"):
+        model.compile("sgd", loss="mse", balancing=examples.InverseNorm())
+
+
+def graph_models():
+    """Graphs on which training by the frontier could go wrong."""
+    x = keras.Input((4,), name="x")
+    h = dense("encoder", 4)(x)
+    yield "reads the inputs", x, {"a": dense("a")(keras.layers.Concatenate()([h, x])), "b": dense("b")(h)}
+    x = keras.Input((4,), name="x")
+    first = dense("a", 4)(dense("encoder", 4)(x))
+    yield "output feeds a task", x, {"a": first, "b": dense("b")(first)}
+    x = keras.Input((4,), name="x")
+    h = dense("encoder", 4)(x)
+    middle = dense("middle", 4)(keras.layers.Activation("tanh")(h))
+    yield "two of three", x, {"a": dense("a")(middle), "b": dense("b")(middle), "c": dense("c")(h)}
+    x = keras.Input((4,), name="x")
+    h, common = dense("encoder", 4)(x), dense("common", 4)
+    yield "layer called twice", x, {t: common(keras.layers.Activation("tanh")(dense(f"own_{t}", 4)(h))) for t in "ab"}
+    x = keras.Input((4,), name="x")
+    h = dense("encoder", 4)(x)
+    ops = keras.ops.tanh(h) * 2.0
+    yield "operations", x, {"a": dense("a")(ops), "b": dense("b")(keras.ops.concatenate([ops, h], -1))}
+
+
+@pytest.mark.parametrize("case", list(graph_models()), ids=lambda case: case[0])
+def test_training_by_features_sums_to_the_whole_gradient(case):
+    """With weight 1 for every task both halves of the graph together must give the gradient of the sum."""
+    _, x, outputs = case
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(8, 4)).astype("float32")
+    y = {task: rng.normal(size=(8, output.shape[-1])) for task, output in outputs.items()}
+    model = mtl.MultiTaskModel(x, outputs)
+    start = model.get_weights()
+    ends = []
+    for method, gradients in (("equal", "parameters"), (examples.SumOfGradients(), "features")):
+        model.set_weights(start)
+        model.compile(keras.optimizers.SGD(0.1), loss="mse", balancing=method, gradients=gradients)
+        model.fit(data, y, shuffle=False, verbose=0, epochs=2)
+        ends.append(model.get_weights())
+    assert examples.largest_difference(*ends) < 1e-5
+    assert examples.largest_difference(start, ends[0]) > 1e-3
+
+
+def test_training_by_features_with_a_tied_embedding():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 7, (16, 5))
+    y = {"word": rng.integers(0, 7, 16), "price": rng.normal(size=16)}
+    loss = {"word": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "price": "mse"}
+    plain = tied_model(keras.Model)
+    plain.compile(keras.optimizers.SGD(0.1), loss=loss)
+    plain.fit(x, y, shuffle=False, verbose=0, epochs=2)
+    for gradients in ("parameters", "features"):
+        model = tied_model()
+        model.compile(keras.optimizers.SGD(0.1), loss=loss, balancing=examples.SumOfGradients(), gradients=gradients)
+        model.fit(x, y, shuffle=False, verbose=0, epochs=2)
+        assert examples.largest_difference(plain.get_weights(), model.get_weights()) < 1e-5
