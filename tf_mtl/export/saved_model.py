@@ -62,6 +62,7 @@ def saved_model(
         raise FileExistsError(f"Version {version} is in {directory} already; leave `version` out for the next one.")
     archive = keras.export.ExportArchive()
     if isinstance(preprocessor, keras.layers.Layer):
+        preprocessor(tf.constant([""]))  # only a layer that has been called can be tracked
         archive.track(preprocessor)
     raw, tensors = ("serving_default", "") if preprocessor is None else ("tensors", "tensors_")
     parts = {raw: model.task_names, **{f"{tensors}{task}": (task,) for task in model.task_names}}

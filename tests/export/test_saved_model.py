@@ -1,0 +1,196 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+WORDS = ["good", "bad", "ship", "late", "not", "very"]
+TEXTS = ["good ship", "very very bad, late", "", "not good not bad"]
+ALONE = """
+import json, sys
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+texts = tf.constant(json.loads(sys.argv[2]))
+answers = {}
+for name, signature in loaded.signatures.items():
+    if "text" in signature.structured_input_signature[1]:
+        answers[name] = {k: [x.decode() if isinstance(x, bytes) else x for x in v.numpy().tolist()]
+                         for k, v in signature(text=texts).items()}
+assert not [m for m in sys.modules if m.split(".")[0] in ("tf_mtl", "keras_hub", "tensorflow_text")]
+print(json.dumps(answers))
+"""
+
+
+def text_model(dtype="float32"):
+    keras.config.set_dtype_policy(dtype)
+    try:
+        encoder = mtl.encoders.TransformerEncoder(9, 6, dim=16, layers=1, heads=2)
+        tasks = [
+            mtl.tasks.Classification("topic", labels=["food", "travel", "sport"], hidden_units=32),
+            mtl.tasks.BinaryClassification("urgent"),
+            mtl.tasks.MultiLabel("tags", labels=["new", "used"]),
+            mtl.tasks.Regression("stars", scale=3.0, low=1, high=5),
+        ]
+        return mtl.build_model(keras.Input((6,), dtype="int32", name="ids"), mtl.trunks.HardSharing(encoder), tasks)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def vectorizer():
+    return keras.layers.TextVectorization(vocabulary=WORDS, output_sequence_length=6)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    keras.utils.set_random_seed(7)
+    model, preprocessor = text_model(), vectorizer()
+    path = mtl.export.saved_model(model, tmp_path_factory.mktemp("export"), preprocessor=preprocessor)
+    return model, preprocessor, path
+
+
+def decoded(model, preprocessor):
+    answers = model.decode(model.predict(preprocessor(tf.constant(TEXTS)), verbose=0))
+    return {f"{task}_{key}": value for task, parts in answers.items() for key, value in parts.items()}
+
+
+def test_names_of_signatures_inputs_and_outputs(exported):
+    _, _, path = exported
+    signatures = tf.saved_model.load(str(path)).signatures
+    tasks = ["topic", "urgent", "tags", "stars"]
+    assert set(signatures) == {"serving_default", *tasks, "tensors", *(f"tensors_{task}" for task in tasks)}
+    outputs = {
+        "topic": {"topic_label", "topic_score"},
+        "urgent": {"urgent_label", "urgent_score"},
+        "tags": {"tags_labels", "tags_scores"},
+        "stars": {"stars_value", "stars_raw"},
+    }
+    for task, names in outputs.items():
+        assert set(signatures[task].structured_outputs) == names
+    assert set(signatures["serving_default"].structured_outputs) == set.union(*outputs.values())
+    assert list(signatures["serving_default"].structured_input_signature[1]) == ["text"]
+    assert list(signatures["tensors_topic"].structured_input_signature[1]) == ["ids"]
+    for signature in signatures.values():
+        assert all(spec.shape[0] is None for spec in signature.structured_outputs.values())
+
+
+def test_a_process_with_tensorflow_alone_gives_the_models_answers(exported):
+    model, preprocessor, path = exported
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", ALONE, str(path), json.dumps(TEXTS)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout.splitlines()[-1])
+    expected = decoded(model, preprocessor)
+    assert set(answers) == {"serving_default", "topic", "urgent", "tags", "stars"}
+    assert {name for found in answers.values() for name in found} == set(expected)
+    for found in answers.values():
+        for name, value in found.items():
+            if expected[name].dtype.kind == "U":
+                assert value == expected[name].tolist()
+            else:
+                np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-6)
+    assert set(answers["topic"]["topic_label"]) <= {"food", "travel", "sport"}
+
+
+def test_tensor_signatures_give_the_same(exported):
+    model, preprocessor, path = exported
+    signatures = tf.saved_model.load(str(path)).signatures
+    found = signatures["tensors"](ids=tf.cast(preprocessor(tf.constant(TEXTS)), tf.int32))
+    for name, value in decoded(model, preprocessor).items():
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_are_stored_once(exported):
+    model, _, path = exported
+    size = sum(v.numpy().nbytes for v in model.variables)
+    stored = sum(file.stat().st_size for file in (path / "variables").glob("*.data*"))
+    assert size <= stored < 1.1 * size + 8192
+    shapes = [shape for _, shape in tf.train.list_variables(str(path / "variables" / "variables"))]
+    assert shapes.count([16, 32]) == 1  # the hidden layer of one head
+
+
+def test_a_tasks_signature_does_not_hold_the_other_heads(exported):
+    model, _, path = exported
+    loaded = tf.saved_model.load(str(path))
+    signatures = loaded.signatures
+
+    def variables(name):
+        return {tuple(v.shape) for v in signatures[name].variables}
+
+    assert (16, 32) in variables("topic")
+    assert (16, 32) not in variables("stars") | variables("tags") | variables("urgent")
+    assert (16, 32) in variables("serving_default")
+    count = {name: len(signature.variables) for name, signature in signatures.items()}
+    assert count["serving_default"] == len(model.trainable_variables)
+    assert count["stars"] == count["serving_default"] - 4 - 2 - 2
+
+
+def test_answers_do_not_depend_on_the_rest_of_the_batch(exported):
+    _, _, path = exported
+    answer = tf.saved_model.load(str(path)).signatures["serving_default"]
+    together = answer(text=tf.constant(TEXTS))
+    for i, text in enumerate(TEXTS):
+        alone = answer(text=tf.constant([text]))
+        np.testing.assert_allclose(alone["stars_raw"][0], together["stars_raw"][i], rtol=1e-5, atol=1e-6)
+    assert np.isfinite(together["stars_raw"]).all()
+
+
+def test_versions_count_up_and_are_never_overwritten(tmp_path):
+    model = mtl.build_model(
+        {name: keras.Input((2,), name=name) for name in ("left", "right")},
+        mtl.trunks.HardSharing(lambda x: keras.layers.Dense(2)(keras.layers.Concatenate()([x["left"], x["right"]]))),
+        [mtl.tasks.Regression("a")],
+    )
+    first = mtl.export.saved_model(model, tmp_path)
+    second = mtl.export.saved_model(model, str(tmp_path), version=7)
+    third = mtl.export.saved_model(model, tmp_path)
+    assert [path.name for path in (first, second, third)] == ["1", "7", "8"]
+    with pytest.raises(FileExistsError, match="Version 7"):
+        mtl.export.saved_model(model, tmp_path, version=7)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "7", "8"]
+    signature = tf.saved_model.load(str(first)).signatures["serving_default"]
+    x = {"left": tf.ones((3, 2)), "right": tf.zeros((3, 2))}
+    np.testing.assert_allclose(signature(**x)["a_raw"], model(x)["a"][:, 0], rtol=1e-6)
+
+
+def test_a_failed_export_leaves_nothing(tmp_path):
+    def broken(text):
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        mtl.export.saved_model(text_model(), tmp_path, preprocessor=broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_exported(tmp_path):
+    x = keras.Input((2,))
+    with pytest.raises(ValueError, match="task objects"):
+        mtl.export.saved_model(mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(x)}), tmp_path)
+    trunk = mtl.trunks.HardSharing(keras.layers.Dense(2))
+    model = mtl.build_model(keras.Input((2,)), trunk, [mtl.tasks.Regression("tensors")])
+    with pytest.raises(ValueError, match="'tensors' names another signature"):
+        mtl.export.saved_model(model, tmp_path)
+
+
+def test_a_model_in_mixed_precision_exports_float32(tmp_path):
+    path = mtl.export.saved_model(text_model("mixed_bfloat16"), tmp_path, preprocessor=vectorizer())
+    outputs = tf.saved_model.load(str(path)).signatures["serving_default"].structured_outputs
+    assert {spec.dtype for spec in outputs.values()} == {tf.float32, tf.string}
+
+
+def test_a_model_made_under_a_strategy_is_exported(tmp_path):
+    with mtl.distribute.strategy("mirrored").scope():
+        model = text_model()
+    path = mtl.export.saved_model(model, tmp_path, preprocessor=vectorizer())
+    answer = tf.saved_model.load(str(path)).signatures["serving_default"](text=tf.constant(TEXTS))
+    expected = decoded(model, vectorizer())
+    np.testing.assert_allclose(answer["stars_raw"], expected["stars_raw"], rtol=1e-5, atol=1e-6)
+    assert Path(path).name == "1"
