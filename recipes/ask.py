@@ -1,6 +1,6 @@
 """Ask an exported model, in a process that knows nothing but TensorFlow.
 
-    python recipes/ask.py saved_models/sentiment/1 "What a lovely day!" "I want my money back."
+python recipes/ask.py saved_models/sentiment/1 "What a lovely day!" "I want my money back."
 """
 
 import contextlib

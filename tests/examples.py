@@ -97,6 +97,4 @@ class SumOfRows(mtl.balancing.Aggregator):
 
 def largest_difference(one, other):
     """Largest difference of two lists of arrays, relative to the first's largest entry."""
-    return max(
-        np.max(np.abs(a - b)) / max(np.max(np.abs(a)), 1e-12) for a, b in zip(one, other, strict=True)
-    )
+    return max(np.max(np.abs(a - b)) / max(np.max(np.abs(a)), 1e-12) for a, b in zip(one, other, strict=True))

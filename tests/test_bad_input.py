@@ -39,24 +39,27 @@ def test_missing_task_names_in_compile(argument):
         compiled(**{argument: {"topic": value}})
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"loss_weights": {"topic": -1.0, "price": 1.0}}, ["`loss_weights['topic']`", "not negative", "-1.0"]),
-    ({"loss_weights": {"topic": keras.Variable(1.0), "price": 1.0}}, ["`loss_weights['topic']`", "balancing"]),
-    ({"loss_weights": [1.0, 2.0]}, ["`loss_weights` must be a dict", "[1.0, 2.0]"]),
-    ({"metrics": ["mae"]}, ["`metrics` must be a dict", "['mae']"]),
-    ({"loss": {"topic": None, "price": "mse"}}, ["`loss['topic']`", "None", "leave 'topic' out"]),
-    (
-        {"loss": {"topic": "mse", "price": keras.losses.MeanSquaredError(reduction="sum")}},
-        ["`loss['price']`", "reduction='sum'", "loss_weights"],
-    ),
-    ({"metrics": {"topic": [], "price": ["accuracy"]}}, ["`metrics['price']`", "which accuracy", "metric object"]),
-    ({"metrics": {"topic": [], "price": ["mae", "mae"]}}, ["`metrics['price']`", "two metrics named", "name"]),
-    ({"balancing": "equall"}, ["`balancing`", "'equall'", "Did you mean 'Equal'?"]),
-    ({"balancing": "fixed"}, ["`balancing='fixed'`", "tf_mtl.balancing.Fixed("]),
-    ({"balancing": mtl.balancing.Fixed({"topic": 1.0})}, ["`weights`", "Missing: ['price']"]),
-    ({"balancing": mtl.balancing.Fixed([1.0])}, ["`weights`", "one number per task", "received 1"]),
-    ({"gradients": "both"}, ["`gradients`", "'parameters' or 'features'", "'both'"]),
-])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"loss_weights": {"topic": -1.0, "price": 1.0}}, ["`loss_weights['topic']`", "not negative", "-1.0"]),
+        ({"loss_weights": {"topic": keras.Variable(1.0), "price": 1.0}}, ["`loss_weights['topic']`", "balancing"]),
+        ({"loss_weights": [1.0, 2.0]}, ["`loss_weights` must be a dict", "[1.0, 2.0]"]),
+        ({"metrics": ["mae"]}, ["`metrics` must be a dict", "['mae']"]),
+        ({"loss": {"topic": None, "price": "mse"}}, ["`loss['topic']`", "None", "leave 'topic' out"]),
+        (
+            {"loss": {"topic": "mse", "price": keras.losses.MeanSquaredError(reduction="sum")}},
+            ["`loss['price']`", "reduction='sum'", "loss_weights"],
+        ),
+        ({"metrics": {"topic": [], "price": ["accuracy"]}}, ["`metrics['price']`", "which accuracy", "metric object"]),
+        ({"metrics": {"topic": [], "price": ["mae", "mae"]}}, ["`metrics['price']`", "two metrics named", "name"]),
+        ({"balancing": "equall"}, ["`balancing`", "'equall'", "Did you mean 'Equal'?"]),
+        ({"balancing": "fixed"}, ["`balancing='fixed'`", "tf_mtl.balancing.Fixed("]),
+        ({"balancing": mtl.balancing.Fixed({"topic": 1.0})}, ["`weights`", "Missing: ['price']"]),
+        ({"balancing": mtl.balancing.Fixed([1.0])}, ["`weights`", "one number per task", "received 1"]),
+        ({"gradients": "both"}, ["`gradients`", "'parameters' or 'features'", "'both'"]),
+    ],
+)
 def test_options_of_compile(options, words):
     with raises(*words):
         compiled(**options)
@@ -86,15 +89,41 @@ def bad_data():
     yield "misspelt", x, {"topics": y["topic"], "price": y["price"]}, None, ["`y`", "'topics'", "Did you mean 'topic'"]
     yield "missing", x, missing, None, ["`y`", "Missing: ['price']"]
     yield "no dict", x, y["price"], None, ["`y` must be a dict", "['topic', 'price']"]
-    yield "class", x, {**y, "topic": np.where(np.arange(40) == 30, 3, y["topic"])}, None, [
-        "`y['topic']`", "class indices from 0 to 2", "mask_missing", "Received: [3",
-    ]
-    yield "negative", x, {**y, "topic": np.where(np.arange(40) == 30, -1, y["topic"])}, None, [
-        "`y['topic']`", "class indices from 0 to 2", "Received: [-1",
-    ]
-    yield "nan label", x, {**y, "price": np.where(np.arange(40) == 30, np.nan, y["price"])}, None, [
-        "`y['price']`", "NaN", "mask_missing", "Received: [nan",
-    ]
+    yield (
+        "class",
+        x,
+        {**y, "topic": np.where(np.arange(40) == 30, 3, y["topic"])},
+        None,
+        [
+            "`y['topic']`",
+            "class indices from 0 to 2",
+            "mask_missing",
+            "Received: [3",
+        ],
+    )
+    yield (
+        "negative",
+        x,
+        {**y, "topic": np.where(np.arange(40) == 30, -1, y["topic"])},
+        None,
+        [
+            "`y['topic']`",
+            "class indices from 0 to 2",
+            "Received: [-1",
+        ],
+    )
+    yield (
+        "nan label",
+        x,
+        {**y, "price": np.where(np.arange(40) == 30, np.nan, y["price"])},
+        None,
+        [
+            "`y['price']`",
+            "NaN",
+            "mask_missing",
+            "Received: [nan",
+        ],
+    )
     yield "shape", x, {**y, "price": np.ones((40, 2))}, None, ["`y['price']`", "2)", "(None, 1)"]
     yield "one hot", x, {**y, "topic": np.eye(3)[y["topic"]]}, None, ["`y['topic']`", "3)", "class indices", "(None,)"]
     yield "weight name", x, y, {"pirce": w}, ["`sample_weight`", "'pirce'", "Did you mean 'price'"]
@@ -140,11 +169,14 @@ def test_a_bad_batch_stops_training_before_its_step():
     assert steps == [0, 1]
 
 
-@pytest.mark.parametrize("make", [
-    lambda x, y: {"x": x[:0], "y": {task: labels[:0] for task, labels in y.items()}},
-    lambda x, y: {"x": examples.batches((x, y)).take(0)},
-    lambda x, y: {"x": examples.batches((x, y)).filter(lambda *batch: False)},
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, y: {"x": x[:0], "y": {task: labels[:0] for task, labels in y.items()}},
+        lambda x, y: {"x": examples.batches((x, y)).take(0)},
+        lambda x, y: {"x": examples.batches((x, y)).filter(lambda *batch: False)},
+    ],
+)
 @pytest.mark.parametrize("call", ["fit", "evaluate"])
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_an_empty_data_set(make, call):
@@ -194,33 +226,39 @@ def test_build_model():
         build([mtl.tasks.Regression("a", features="sequence")])
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (lambda: mtl.tasks.Regression("not a name"), ["`name`", "identifier", "'not a name'"]),
-    (lambda: mtl.tasks.Classification("a", labels=["x"]), ["`labels`", "at least 2", "['x']"]),
-    (lambda: mtl.tasks.Classification("a", labels=["x", "x"]), ["`labels`", "different names"]),
-    (lambda: mtl.tasks.BinaryClassification("a", labels=["x", "y", "z"]), ["two names", "Classification"]),
-    (lambda: mtl.tasks.Regression("a", scale=0), ["`scale`", "positive", "0"]),
-    (lambda: mtl.tasks.Regression("a", low=1, high=0), ["`low`", "below `high`"]),
-    (lambda: mtl.balancing.Fixed({"a": -1.0}), ["`weights`", "not negative"]),
-    (lambda: mtl.metrics.Spearman(1, 1), ["`low`", "below `high`"]),
-    (lambda: mtl.metrics.MultiLabelF1(2, average="weighted"), ["`average`", "'weighted'"]),
-    (lambda: mtl.encoders.MLPEncoder([]), ["`units`", "at least one"]),
-    (lambda: mtl.distribute.strategy("tpu"), ["`name`", "mirrored", "'tpu'"]),
-    (lambda: mtl.distribute.strategy("multi_worker"), ["TF_CONFIG", "None", "'mirrored'"]),
-])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: mtl.tasks.Regression("not a name"), ["`name`", "identifier", "'not a name'"]),
+        (lambda: mtl.tasks.Classification("a", labels=["x"]), ["`labels`", "at least 2", "['x']"]),
+        (lambda: mtl.tasks.Classification("a", labels=["x", "x"]), ["`labels`", "different names"]),
+        (lambda: mtl.tasks.BinaryClassification("a", labels=["x", "y", "z"]), ["two names", "Classification"]),
+        (lambda: mtl.tasks.Regression("a", scale=0), ["`scale`", "positive", "0"]),
+        (lambda: mtl.tasks.Regression("a", low=1, high=0), ["`low`", "below `high`"]),
+        (lambda: mtl.balancing.Fixed({"a": -1.0}), ["`weights`", "not negative"]),
+        (lambda: mtl.metrics.Spearman(1, 1), ["`low`", "below `high`"]),
+        (lambda: mtl.metrics.MultiLabelF1(2, average="weighted"), ["`average`", "'weighted'"]),
+        (lambda: mtl.encoders.MLPEncoder([]), ["`units`", "at least one"]),
+        (lambda: mtl.distribute.strategy("tpu"), ["`name`", "mirrored", "'tpu'"]),
+        (lambda: mtl.distribute.strategy("multi_worker"), ["TF_CONFIG", "None", "'mirrored'"]),
+    ],
+)
 def test_constructors(make, words):
     with raises(*words):
         make()
 
 
-@pytest.mark.parametrize(("option", "optimizer", "others"), [
-    ("gradient_accumulation_steps", keras.optimizers.Adam(gradient_accumulation_steps=2), {}),
-    ("ema_overwrite_frequency", keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=2), {}),
-    ("global_clipnorm", keras.optimizers.Adam(global_clipnorm=1.0), {}),
-    ("clipnorm", keras.optimizers.Adam(clipnorm=1.0), {}),
-    ("steps_per_execution", "adam", {"steps_per_execution": 2}),
-    ("jit_compile", "adam", {"jit_compile": True}),
-])
+@pytest.mark.parametrize(
+    ("option", "optimizer", "others"),
+    [
+        ("gradient_accumulation_steps", keras.optimizers.Adam(gradient_accumulation_steps=2), {}),
+        ("ema_overwrite_frequency", keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=2), {}),
+        ("global_clipnorm", keras.optimizers.Adam(global_clipnorm=1.0), {}),
+        ("clipnorm", keras.optimizers.Adam(clipnorm=1.0), {}),
+        ("steps_per_execution", "adam", {"steps_per_execution": 2}),
+        ("jit_compile", "adam", {"jit_compile": True}),
+    ],
+)
 def test_options_that_keras_cannot_do_under_a_strategy(option, optimizer, others):
     compiled(**others)  # on one device they are fine
     with mtl.distribute.strategy("mirrored").scope():

@@ -64,9 +64,13 @@ def test_known_gramian_jacobian_and_update(method, gradients, loss_weights):
     y = {task: rng.normal(size=8) for task in ("a", "b")}
     model = linear_model()
     if method is JacobianRecorder and gradients == "features":
-        method = type("OfFeatures", (JacobianRecorder,), {
-            "build": lambda self, shape: JacobianRecorder.build(self, (2, 32)),
-        })
+        method = type(
+            "OfFeatures",
+            (JacobianRecorder,),
+            {
+                "build": lambda self, shape: JacobianRecorder.build(self, (2, 32)),
+            },
+        )
     model.compile(
         keras.optimizers.SGD(0.1), loss="mse", loss_weights=loss_weights, balancing=method(), gradients=gradients
     )

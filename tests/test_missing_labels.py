@@ -16,9 +16,7 @@ def test_losses_metrics_and_gradients_are_those_of_the_labelled_rows_alone():
     """One SGD step, against the loss, the metric and the gradient worked out in NumPy on the labelled rows."""
     x, y, weight = examples.ragged_data()
     model = examples.model()
-    model.compile(
-        keras.optimizers.SGD(0.1), loss=examples.LOSS, metrics={"topic": ["accuracy"], "price": ["mae"]}
-    )
+    model.compile(keras.optimizers.SGD(0.1), loss=examples.LOSS, metrics={"topic": ["accuracy"], "price": ["mae"]})
     paths = [f"{layer}/{name}" for layer in ("encoder", "topic", "price") for name in ("kernel", "bias")]
     values = {v.path: v for v in model.variables}
     (w0, b0, wt, bt, wp, bp) = before = [values[path].numpy().astype("float64") for path in paths]
@@ -74,9 +72,10 @@ def test_an_epoch_of_ragged_batches_counts_every_label_once():
     assert np.mean(one_by_one) != pytest.approx(whole["price_loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("optimizer", [
-    keras.optimizers.Adam, keras.optimizers.AdamW, lambda: keras.optimizers.SGD(momentum=0.9, weight_decay=0.1)
-])
+@pytest.mark.parametrize(
+    "optimizer",
+    [keras.optimizers.Adam, keras.optimizers.AdamW, lambda: keras.optimizers.SGD(momentum=0.9, weight_decay=0.1)],
+)
 @pytest.mark.parametrize("method", ["equal", examples.InverseNorm])
 def test_a_batch_without_labels_leaves_the_tasks_own_variables_and_slots(optimizer, method):
     x, y, weight = examples.ragged_data()
@@ -97,8 +96,10 @@ def test_a_batch_without_labels_leaves_the_tasks_own_variables_and_slots(optimiz
     rows = slice(8, 16)
     assert not weight["topic"][rows].any()
     model.fit(
-        x[rows], {t: v[rows] for t, v in y.items()},
-        sample_weight={t: w[rows] for t, w in weight.items()}, verbose=0,
+        x[rows],
+        {t: v[rows] for t, v in y.items()},
+        sample_weight={t: w[rows] for t, w in weight.items()},
+        verbose=0,
     )
     for path, value in own().items():
         np.testing.assert_array_equal(value, before[path], err_msg=path)
@@ -133,9 +134,7 @@ def test_weighted_metrics_count_by_weight_and_metrics_once():
         metrics={"topic": [], "price": ["mae"]},
         weighted_metrics={"price": [keras.metrics.MeanAbsoluteError(name="mae")]},
     )
-    logs = model.evaluate(
-        x, y, sample_weight={"topic": np.ones(4), "price": weight}, verbose=0, return_dict=True
-    )
+    logs = model.evaluate(x, y, sample_weight={"topic": np.ones(4), "price": weight}, verbose=0, return_dict=True)
     error = np.abs(model.predict(x, verbose=0)["price"][:, 0] - y["price"])
     assert logs["price_mae"] == pytest.approx(error[weight > 0].mean(), rel=1e-5)
     assert logs["price_weighted_mae"] == pytest.approx((error * weight).sum() / weight.sum(), rel=1e-5)

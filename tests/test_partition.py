@@ -1,9 +1,9 @@
+import examples
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import examples
 import tf_mtl as mtl
 from tf_mtl.partition import partition
 

@@ -17,13 +17,16 @@ def built():
     )
 
 
-@pytest.mark.parametrize("method", [
-    "equal",
-    mtl.balancing.Fixed({"topic": 1.0, "price": 0.5}),
-    examples.LearnedWeights,
-    examples.InverseNorm,
-    examples.Normalised,
-])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "equal",
+        mtl.balancing.Fixed({"topic": 1.0, "price": 0.5}),
+        examples.LearnedWeights,
+        examples.InverseNorm,
+        examples.Normalised,
+    ],
+)
 @pytest.mark.parametrize("make", [built, examples.model])
 def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(tmp_path, method, make):
     x, y, weight = examples.ragged_data()

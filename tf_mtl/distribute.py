@@ -69,10 +69,18 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 def check_options(
     strategy: tf.distribute.Strategy,
     optimizer: keras.optimizers.Optimizer,
+    scales_loss: bool,
     steps_per_execution: int,
     jit_compile: bool | str,
 ) -> None:
     """Raise for what Keras does wrongly, or not at all, under a strategy.
+
+    Args:
+        strategy: The strategy.
+        optimizer: The optimizer given to `compile`.
+        scales_loss: Whether Keras will wrap it to scale the loss, for float16.
+        steps_per_execution: As given to `compile`.
+        jit_compile: As given to `compile`.
 
     Raises:
         ValueError: naming the option and what to do instead.
@@ -80,8 +88,8 @@ def check_options(
     if not isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)):
         return
     several = strategy.num_replicas_in_sync > 1
-    loss_scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    inner = optimizer.inner_optimizer if loss_scaling else optimizer
+    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    inner = optimizer.inner_optimizer if wrapped else optimizer
     clipping = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(inner, name, None)]
     refused = {
         "gradient_accumulation_steps": (
@@ -98,7 +106,7 @@ def check_options(
             "Leave clipping out",
         ),
         "mixed_float16": (
-            several and loss_scaling,
+            several and (scales_loss or wrapped),
             "Keras' loss scaling looks for infinities on the first replica only. Use the policy 'mixed_bfloat16'",
         ),
         "steps_per_execution": (several and steps_per_execution > 1, "Keras' loop fails here. Use 1"),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing import Aggregator, Balancing
+from tf_mtl.balancing import Aggregator, Balancing, Scalarizer, Weighting
 from tf_mtl.partition import Partition
 
 LossesOf = Callable[[dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor | None]]
@@ -39,9 +39,38 @@ def replica_sum(values: Any) -> Any:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
-def scalarized(
-    model: keras.Model, balancing: Balancing, x: Any, losses_of: LossesOf, parts: Partition
-) -> Update:
+def share(total: tf.Tensor) -> tf.Tensor:
+    """Return this replica's share of a value that is the same on all: the optimizer adds the shares up."""
+    return total / tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def choose(balancing: Balancing, gradients: str, parts: Partition) -> Callable[..., Update]:
+    """Return the function of this module that serves a balancing method.
+
+    Raises:
+        ValueError: for an unknown value of `gradients`, or a gradient method where nothing is shared.
+    """
+    ways = {"parameters": by_parameters, "features": by_features}
+    if gradients not in ways:
+        raise ValueError(f"`gradients` must be 'parameters' or 'features', received {gradients!r}.")
+    if isinstance(balancing, Scalarizer):
+        return scalarized
+    parts.check_shared(type(balancing).__name__)
+    return ways[gradients]
+
+
+def input_shape(balancing: Balancing, gradients: str, parts: Partition) -> tuple[int | None, ...]:
+    """Return the shape of what a balancing method is called with: losses, Gramian or Jacobian."""
+    size = len(parts.tasks)
+    if isinstance(balancing, Scalarizer):
+        return (size,)
+    if isinstance(balancing, Weighting):
+        return (size, size)
+    width = sum(math.prod(v.shape) for v in _trainable(parts.shared))
+    return (size, width if gradients == "parameters" else None)
+
+
+def scalarized(model: keras.Model, balancing: Balancing, x: Any, losses_of: LossesOf, parts: Partition) -> Update:
     """Balance by a scalarizer: one backward pass from the losses, weighted by the objective's derivatives."""
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
@@ -54,13 +83,11 @@ def scalarized(
         objective = balancing(total)
     weights, *of_state = objective_tape.gradient(objective, [total, *_values(state)])
     gradients = _gradient(tape, [losses, penalty], variables, [weights, 1.0])
-    gradients += [_share(gradient) for gradient in of_state]
+    gradients += [share(gradient) for gradient in of_state]
     return Update(outputs, list(zip(gradients, [*variables, *state], strict=True)), weights)
 
 
-def by_parameters(
-    model: keras.Model, balancing: Balancing, x: Any, losses_of: LossesOf, parts: Partition
-) -> Update:
+def by_parameters(model: keras.Model, balancing: Balancing, x: Any, losses_of: LossesOf, parts: Partition) -> Update:
     """Balance the gradients of the shared variables: one backward pass per task, summed over replicas first.
 
     A task's own variables get the gradient of its own loss.
@@ -83,15 +110,13 @@ def by_parameters(
     else:
         weights = balancing(gramian([[row] for row in rows]), losses=losses)
         direction = _weighted_sum(weights, rows)
-    _add(gradients, shared, _unflat(_share(direction), shared))
+    _add(gradients, shared, _unflat(share(direction), shared))
     if penalty is not None:
         _add(gradients, model.trainable_variables, tape.gradient(penalty, _values(model.trainable_variables)))
     return Update(outputs, _pairs(gradients, model), weights)
 
 
-def by_features(
-    model: keras.Model, balancing: Balancing, x: Any, losses_of: LossesOf, parts: Partition
-) -> Update:
+def by_features(model: keras.Model, balancing: Balancing, x: Any, losses_of: LossesOf, parts: Partition) -> Update:
     """Balance the gradients of the frontier: one backward pass through each task's own part, one through the trunk.
 
     A task's own variables get the gradient of its own loss. Over replicas only the Gramian is summed.
@@ -140,14 +165,10 @@ def gramian(rows: Sequence[Sequence[tf.Tensor]]) -> tf.Tensor:
         for i in range(len(rows))
         for j in range(i, len(rows))
     }
-    return tf.stack(
-        [tf.stack([products[min(i, j), max(i, j)] for j in range(len(rows))]) for i in range(len(rows))]
-    )
+    return tf.stack([tf.stack([products[min(i, j), max(i, j)] for j in range(len(rows))]) for i in range(len(rows))])
 
 
-def shared_gramian(
-    model: keras.Model, x: Any, losses_of: Callable[..., tf.Tensor], parts: Partition
-) -> tf.Tensor:
+def shared_gramian(model: keras.Model, x: Any, losses_of: Callable[..., tf.Tensor], parts: Partition) -> tf.Tensor:
     """Return the inner products [T, T] of the tasks' gradients of the shared variables, in inference mode."""
     shared = _trainable(parts.shared)
     with tf.GradientTape(persistent=True) as tape:
@@ -196,19 +217,12 @@ def _dense(gradient, like):
 
 def _flat(gradients, variables):
     """One vector of all gradients, zeros where a variable has none."""
-    return tf.concat(
-        [tf.reshape(_dense(g, v), [-1]) for g, v in zip(gradients, variables, strict=True)], 0
-    )
+    return tf.concat([tf.reshape(_dense(g, v), [-1]) for g, v in zip(gradients, variables, strict=True)], 0)
 
 
 def _unflat(vector, variables):
     sizes = [math.prod(v.shape) for v in variables]
     return [tf.reshape(part, v.shape) for part, v in zip(tf.split(vector, sizes), variables, strict=True)]
-
-
-def _share(total):
-    """This replica's share of a value that is already global: the optimizer adds the shares up."""
-    return total / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _add(gradients, variables, found):

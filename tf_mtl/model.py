@@ -1,6 +1,5 @@
 """A functional Keras model that is trained on several tasks."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,22 +14,20 @@ from tf_mtl import unlabelled
 from tf_mtl._names import check_names
 from tf_mtl.checks import checked, readable_errors
 from tf_mtl.distribute import check_options
-from tf_mtl.labels import LabelSpec, check_structure, weight_of
-from tf_mtl.losses import as_loss, clean_labels, weighted_sums
-from tf_mtl.metrics import TaskLosses, TaskMetrics, TaskWeights, as_metrics
+from tf_mtl.metrics import TaskLosses, TaskWeights
+from tf_mtl.objectives import Objectives
 from tf_mtl.partition import Partition, partition
 from tf_mtl.tasks import Task
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Compiled:
     """What `compile` settled; a plain object, so that Keras does not take its parts for layers of the model."""
 
     arguments: dict[str, Any]
-    losses: dict[str, keras.losses.Loss]
-    loss_weights: list[float]
+    objectives: Objectives
     balancing: methods.Balancing
-    gradients_by: Callable[..., ways.Update]
+    update: Callable[..., ways.Update]
     task_weights: TaskWeights
     parts: Partition
 
@@ -77,9 +74,7 @@ class MultiTaskModel(keras.Model):
     ['loss', 'price_loss', 'price_mae', 'topic_accuracy', 'topic_loss']
     """
 
-    def __init__(
-        self, inputs, outputs, name=None, *, tasks: Sequence[Task] | None = None, **kwargs
-    ):
+    def __init__(self, inputs, outputs, name=None, *, tasks: Sequence[Task] | None = None, **kwargs):
         if not isinstance(outputs, Mapping) or not all(isinstance(t, keras.KerasTensor) for t in outputs.values()):
             raise TypeError(
                 "`outputs` must be a flat dict {task: symbolic tensor}, which names the tasks; "
@@ -106,7 +101,7 @@ class MultiTaskModel(keras.Model):
     def losses_by_task(self) -> dict[str, keras.losses.Loss]:
         """The losses that the tasks declare; after `compile`, the losses in force."""
         if self._compiled is not None:
-            return dict(self._compiled.losses)
+            return dict(self._compiled.objectives.losses)
         return {task.name: task.loss for task in self._tasks}
 
     @property
@@ -162,10 +157,18 @@ class MultiTaskModel(keras.Model):
             ValueError: for unknown or missing task names, losses or metrics that cannot be had, a
                 gradient method where nothing is shared, or options that Keras cannot do under the strategy.
         """
-        if gradients not in ("parameters", "features"):
-            raise ValueError(f"`gradients` must be 'parameters' or 'features', received {gradients!r}.")
         strategy = self.distribute_strategy
         with strategy.scope():
+            optimizer = keras.optimizers.get(optimizer)
+            scales_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
+            check_options(strategy, optimizer, scales_loss, steps_per_execution, jit_compile)
+            objectives = Objectives.of(self.output, self._tasks, loss, loss_weights)
+            metrics_by_task = objectives.metrics(self._tasks, metrics, weighted_metrics)
+            method, parts = methods.get(balancing), partition(self)
+            update = ways.choose(method, gradients, parts)
+            method.bind(self.task_names)
+            if not method.built:
+                method.build(ways.input_shape(method, gradients, parts))
             super().compile(
                 optimizer=optimizer,
                 run_eagerly=run_eagerly,
@@ -173,39 +176,18 @@ class MultiTaskModel(keras.Model):
                 jit_compile=jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
-            check_options(strategy, self.optimizer, steps_per_execution, jit_compile)
-            losses = self._resolve_losses(loss)
-            factors = self._resolve_loss_weights(loss_weights)
-            method = methods.get(balancing)
-            is_scalarizer = isinstance(method, methods.Scalarizer)
-            parts = partition(self)
-            if not is_scalarizer:
-                parts.check_shared(type(method).__name__)
-            method.bind(self.task_names)
-            if not method.built:
-                method.build(_shape(method, parts, gradients))
-            self._loss_tracker = TaskLosses(self.task_names, factors)
-            self._compile_metrics = TaskMetrics(
-                self._resolve_metrics("metrics", metrics, losses),
-                self._resolve_metrics("weighted_metrics", weighted_metrics or {}, losses, declared={}),
-            )
-            by_gradients = ways.by_features if gradients == "features" else ways.by_parameters
-            self._compiled = _Compiled(
-                arguments={
-                    "loss": loss,
-                    "loss_weights": loss_weights,
-                    "metrics": metrics,
-                    "weighted_metrics": weighted_metrics,
-                    "balancing": method,
-                    "gradients": gradients,
-                },
-                losses=losses,
-                loss_weights=factors,
-                balancing=method,
-                gradients_by=ways.scalarized if is_scalarizer else by_gradients,
-                task_weights=TaskWeights(self.task_names),
-                parts=parts,
-            )
+            self._loss_tracker = TaskLosses(self.task_names, objectives.loss_weights)
+            self._compile_metrics = metrics_by_task
+            arguments = {
+                "loss": loss,
+                "loss_weights": loss_weights,
+                "metrics": metrics,
+                "weighted_metrics": weighted_metrics,
+                "balancing": method,
+                "gradients": gradients,
+            }
+            weights = TaskWeights(self.task_names)
+            self._compiled = _Compiled(arguments, objectives, method, update, weights, parts)
 
     def fit(self, x=None, y=None, *args, sample_weight=None, validation_data=None, **kwargs):
         """Train the model; see `keras.Model.fit`.
@@ -222,9 +204,7 @@ class MultiTaskModel(keras.Model):
             validation_data = self._checked(*_triple(validation_data))
             validation_data = validation_data if validation_data[1] is not None else validation_data[0]
         with readable_errors():
-            return super().fit(
-                x, y, *args, sample_weight=sample_weight, validation_data=validation_data, **kwargs
-            )
+            return super().fit(x, y, *args, sample_weight=sample_weight, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, sample_weight=None, **kwargs):
         """Return `loss`, `<task>_loss` and `<task>_<metric>` over the labelled rows; see `keras.Model.evaluate`.
@@ -278,16 +258,17 @@ class MultiTaskModel(keras.Model):
             ValueError: if the tasks share no trainable variable.
         """
         self._assert_compile_called("gradient_cosines")
-        parts = self._compiled.parts
+        parts, objectives = self._compiled.parts, self._compiled.objectives
         parts.check_shared("gradient_cosines")
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        labels = self._labels(y, weight)
+        labels = objectives.labels(y, weight)
 
         @tf.function
         def products(x):
-            return ways.shared_gramian(
-                self, x, lambda outputs: tf.math.divide_no_nan(*self._sums(labels, outputs)[:2]), parts
-            )
+            def losses_of(outputs):
+                return tf.math.divide_no_nan(*objectives.sums(labels, outputs))
+
+            return ways.shared_gramian(self, x, losses_of, parts)
 
         found = products(x).numpy().astype("float64")
         norms = np.sqrt(np.diag(found))
@@ -298,33 +279,32 @@ class MultiTaskModel(keras.Model):
         """Run one training step on a batch, in the replica context."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         compiled = self._compiled
-        labels = self._labels(y, weight)
+        labels = compiled.objectives.labels(y, weight)
         held = self._hold_unlabelled(labels)
+        found = {}
 
         def losses_of(outputs):
-            totals, counts, penalty = self._sums(labels, outputs)
-            global_counts = ways.replica_sum(counts)
-            found.update(totals=totals, counts=counts, penalty=penalty, labelled=global_counts > 0)
-            losses = tf.math.divide_no_nan(totals, global_counts) * tf.constant(compiled.loss_weights)
-            if penalty is not None:
-                penalty /= self.distribute_strategy.num_replicas_in_sync
-            return losses, penalty
+            totals, counts = compiled.objectives.sums(labels, outputs)
+            penalty, global_counts = self._penalty(), ways.replica_sum(counts)
+            found.update(sums=(totals, counts, penalty), labelled=global_counts > 0)
+            losses = tf.math.divide_no_nan(totals, global_counts) * tf.constant(compiled.objectives.loss_weights)
+            return losses, None if penalty is None else ways.share(penalty)
 
-        found: dict[str, Any] = {}
-        update = compiled.gradients_by(self, compiled.balancing, x, losses_of, compiled.parts)
+        update = compiled.update(self, compiled.balancing, x, losses_of, compiled.parts)
         self.optimizer.apply(*zip(*update.gradients, strict=True))
         for index, (variables, values) in held.items():
             unlabelled.put_back(variables, values, found["labelled"][index])
         if update.weights is not None:
             compiled.task_weights.update_state(update.weights)
-        return self._track(labels, update.outputs, found["totals"], found["counts"], found["penalty"])
+        return self._track(labels, update.outputs, *found["sums"])
 
     def test_step(self, data):
         """Run one evaluation step on a batch, in the replica context."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        labels = self._labels(y, weight)
+        objectives = self._compiled.objectives
+        labels = objectives.labels(y, weight)
         outputs = self(x, training=False)
-        return self._track(labels, outputs, *self._sums(labels, outputs))
+        return self._track(labels, outputs, *objectives.sums(labels, outputs), self._penalty())
 
     def make_train_function(self, force=False):
         """Make the optimizer's variables, then the training function."""
@@ -343,9 +323,7 @@ class MultiTaskModel(keras.Model):
         """Return a model from `get_config`'s dict."""
         config = dict(config)
         if "tasks" in config:
-            config["tasks"] = [
-                keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]
-            ]
+            config["tasks"] = [keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]]
         return super().from_config(config, custom_objects)
 
     def get_compile_config(self):
@@ -375,29 +353,15 @@ class MultiTaskModel(keras.Model):
                 self.optimizer.build([*self.trainable_variables, *self.balancing.trainable_variables])
 
     def _checked(self, x, y, sample_weight):
-        specs = [
-            LabelSpec.of(task, loss, self.output[task]) for task, loss in self._compiled.losses.items()
-        ]
+        specs = self._compiled.objectives.specs(self.output)
         if isinstance(x, tf.data.Dataset):
             return checked(x, specs), y, sample_weight
         return checked((x, y, sample_weight), specs)
 
-    def _labels(self, y, weight):
-        check_structure(y, weight, self.task_names)
-        return {
-            task: clean_labels(loss, y[task], weight_of(task, weight))
-            for task, loss in self._compiled.losses.items()
-        }
-
-    def _sums(self, labels, outputs):
-        """Return sum(w * l) and sum(w) of each task, [T], and the sum of the penalties or None."""
-        sums = [
-            weighted_sums(task, loss, labels[task][0], outputs[task], labels[task][1])
-            for task, loss in self._compiled.losses.items()
-        ]
-        totals, counts = (tf.stack(column) for column in zip(*sums, strict=True))
+    def _penalty(self):
+        """Return the sum of regularizers and `add_loss` terms, or None."""
         penalties = [tf.cast(tf.reduce_sum(penalty), tf.float32) for penalty in self.losses]
-        return totals, counts, tf.add_n(penalties) if penalties else None
+        return tf.add_n(penalties) if penalties else None
 
     def _track(self, labels, outputs, totals, counts, penalty):
         self._loss_tracker.update_state(totals, counts, penalty)
@@ -413,51 +377,11 @@ class MultiTaskModel(keras.Model):
                 held[index] = variables, unlabelled.read(variables)
         return held
 
-    def _resolve_losses(self, loss):
-        if loss is not None and not isinstance(loss, Mapping):
-            loss = {task: loss for task in self.task_names}
-        given = {**{task.name: task.loss for task in self._tasks}, **(loss or {})}
-        check_names("loss", given, self.task_names)
-        return {task: as_loss(task, given[task]) for task in self.task_names}
-
-    def _resolve_loss_weights(self, loss_weights):
-        if loss_weights is None:
-            return [1.0] * len(self.task_names)
-        if not isinstance(loss_weights, Mapping):
-            raise ValueError(f"`loss_weights` must be a dict {{task: factor}}, received {loss_weights!r}.")
-        check_names("loss_weights", loss_weights, self.task_names)
-        for task, factor in loss_weights.items():
-            if not isinstance(factor, (int, float)) or not 0 <= factor < float("inf"):
-                raise ValueError(
-                    f"`loss_weights['{task}']` must be a finite number, not negative, received {factor!r}. "
-                    "For weights that change in training use `balancing`."
-                )
-        return [float(loss_weights[task]) for task in self.task_names]
-
-    def _resolve_metrics(self, argument, metrics, losses, declared=None):
-        if metrics is not None and not isinstance(metrics, Mapping):
-            raise ValueError(f"`{argument}` must be a dict {{task: metrics}}, received {metrics!r}.")
-        if declared is None:
-            declared = {task.name: task.metrics() for task in self._tasks}
-        given = {**declared, **(metrics or {})}
-        check_names(argument, given, self.task_names, required=bool(metrics) and argument == "metrics")
-        return {task: as_metrics(task, given.get(task, []), losses[task]) for task in self.task_names}
-
 
 def _float32(task, output):
     if keras.backend.standardize_dtype(output.dtype) in ("float16", "bfloat16"):
         return keras.layers.Activation("linear", dtype="float32", name=f"{task}_float32")(output)
     return output
-
-
-def _shape(method, parts, gradients):
-    size = len(parts.tasks)
-    if isinstance(method, methods.Scalarizer):
-        return (size,)
-    if isinstance(method, methods.Weighting):
-        return (size, size)
-    width = sum(math.prod(v.shape) for v in parts.shared if v.trainable)
-    return (size, width if gradients == "parameters" else None)
 
 
 def _triple(data):

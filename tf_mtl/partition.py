@@ -80,7 +80,7 @@ def partition(model: keras.Model) -> Partition:
     >>> x = keras.Input((4,))
     >>> h = keras.layers.Dense(8, name="encoder")(x)
     >>> heads = {name: keras.layers.Dense(1, name=name)(h) for name in ("a", "b")}
-    >>> found = partition(keras.Model(x, heads))
+    >>> found = mtl.partition(keras.Model(x, heads))
     >>> [v.path for v in found.shared]
     ['encoder/kernel', 'encoder/bias']
     >>> [v.path for v in found.own["a"]]
@@ -103,9 +103,7 @@ def partition(model: keras.Model) -> Partition:
 
     variables = [v for v in model.variables if id(v) in tasks_of]
     shared = tuple(v for v in variables if len(tasks_of[id(v)]) > 1)
-    own = {
-        task: tuple(v for v in variables if tasks_of[id(v)] == {task}) for task in model.output
-    }
+    own = {task: tuple(v for v in variables if tasks_of[id(v)] == {task}) for task in model.output}
     frontier, crossing = _frontier(model, nodes, reached_by)
     return Partition(
         inputs=model.input,
@@ -154,9 +152,6 @@ def _frontier(model, nodes, reached_by):
     read = [x for key, node in nodes.items() if not is_shared[key] for x in node.input_tensors]
     read += list(model.output.values())
     crossing = list({id(x): x for x in read if leaves(x)}.values())
-    frontier = [
-        x for x in crossing
-        if trains.get(id(_node(x)), False) and keras.backend.is_float_dtype(x.dtype)
-    ]
+    frontier = [x for x in crossing if trains.get(id(_node(x)), False) and keras.backend.is_float_dtype(x.dtype)]
     chosen = {id(x) for x in frontier}
     return tuple(frontier), tuple(x for x in crossing if id(x) not in chosen)

@@ -9,9 +9,7 @@ import keras
 import tensorflow as tf
 
 
-def with_slots(
-    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
-) -> list[keras.Variable]:
+def with_slots(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> list[keras.Variable]:
     """Return `variables` and what the optimizer keeps for each of them (momenta, averages)."""
     found = list(variables)
     known = list(optimizer._trainable_variables)

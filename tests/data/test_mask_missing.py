@@ -35,7 +35,7 @@ def test_cells_of_a_label_vector():
     found = mtl.data.mask_missing(
         tf.data.Dataset.from_tensors((np.ones(2), y, {"tags": np.array([0.5, 1.0])})), {"tags": float("nan")}
     )
-    (_, _, weight), = found
+    ((_, _, weight),) = found
     np.testing.assert_array_equal(weight["tags"], [[0.5, 0.0], [1.0, 1.0]])
 
 

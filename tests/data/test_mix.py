@@ -22,14 +22,17 @@ def shares(mixture, rows=4000):
     return np.bincount(values, minlength=2) / rows
 
 
-@pytest.mark.parametrize(("options", "expected"), [
-    ({"rates": "uniform"}, 0.5),
-    ({"rates": "proportional"}, 0.75),
-    ({}, 0.75),
-    ({"rates": "temperature", "temperature": 2.0}, 30**0.5 / (30**0.5 + 10**0.5)),
-    ({"rates": "proportional", "temperature": 2.0}, 30**0.5 / (30**0.5 + 10**0.5)),
-    ({"rates": {"reviews": 1.0, "news": 3.0}}, 0.25),
-])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"rates": "uniform"}, 0.5),
+        ({"rates": "proportional"}, 0.75),
+        ({}, 0.75),
+        ({"rates": "temperature", "temperature": 2.0}, 30**0.5 / (30**0.5 + 10**0.5)),
+        ({"rates": "proportional", "temperature": 2.0}, 30**0.5 / (30**0.5 + 10**0.5)),
+        ({"rates": {"reviews": 1.0, "news": 3.0}}, 0.25),
+    ],
+)
 def test_rates(options, expected):
     found = shares(mtl.data.mix(two(), seed=1, **options))
     assert found[0] == pytest.approx(expected, abs=4 * 0.5 / 4000**0.5)
@@ -72,7 +75,8 @@ def test_a_mixture_trains():
 
     trunk = mtl.trunks.HardSharing(lambda x: keras.layers.Dense(4)(x["a"]))
     model = mtl.build_model(
-        {"a": keras.Input((2,), name="a")}, trunk,
+        {"a": keras.Input((2,), name="a")},
+        trunk,
         [mtl.tasks.Regression("stars"), mtl.tasks.Classification("topic", labels=110)],
     )
     model.compile("sgd")
@@ -81,28 +85,46 @@ def test_a_mixture_trains():
     assert np.isfinite(logs["loss"]).all()
 
 
-@pytest.mark.parametrize(("sources", "options", "words"), [
-    ({}, {}, "`sources`.*at least one"),
-    ({"a": source(0, 3, {"t": np.ones(3)}), "b": source(0, 3, {"t": np.ones(3)}, width=3)}, {},
-     "Sources 'a' and 'b' differ in the input field 'a'"),
-    ({"a": source(0, 3, {"t": np.ones(3)}), "b": source(0, 3, {"t": np.ones(3)}, dtype="float64")}, {},
-     "field 'a'.*float32.*float64.*Cast"),
-    ({"a": source(0, 3, {"t": np.ones(3)}),
-      "b": tf.data.Dataset.from_tensor_slices(({"a": np.ones((3, 2), "float32"), "extra": np.ones(3)},
-                                               {"t": np.ones(3)}))}, {},
-     "source 'b' have the field 'extra', which those of 'a' lack"),
-    ({"a": source(0, 3, {"t": np.ones(3)}), "b": source(0, 3, {"t": np.ones(3, "int32")})}, {},
-     "'a' and 'b' differ in the labels of task 't'"),
-    ({"a": source(0, 3, {"t": np.ones(3)}).take(0)}, {"rates": "uniform"}, "Source 'a' is empty"),
-    ({"a": source(0, 3, {"t": np.ones(3)}).repeat()}, {}, "Source 'a' is endless.*uniform"),
-    ({"a": source(0, 3, {"t": np.ones(3)}).filter(lambda *row: True)}, {}, "unknown size.*assert_cardinality"),
-    ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": "equal"}, "`rates`.*'uniform'.*'equal'"),
-    ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": "temperature"}, "needs `temperature`"),
-    ({"a": source(0, 3, {"t": np.ones(3)})}, {"temperature": 0.5}, "at least 1, received 0.5"),
-    ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": {"b": 1.0}}, "`rates`.*'b'"),
-    ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": {"a": 0.0}}, "not all 0"),
-    ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": {"a": 1.0}, "temperature": 2.0}, "not with explicit rates"),
-])
+@pytest.mark.parametrize(
+    ("sources", "options", "words"),
+    [
+        ({}, {}, "`sources`.*at least one"),
+        (
+            {"a": source(0, 3, {"t": np.ones(3)}), "b": source(0, 3, {"t": np.ones(3)}, width=3)},
+            {},
+            "Sources 'a' and 'b' differ in the input field 'a'",
+        ),
+        (
+            {"a": source(0, 3, {"t": np.ones(3)}), "b": source(0, 3, {"t": np.ones(3)}, dtype="float64")},
+            {},
+            "field 'a'.*float32.*float64.*Cast",
+        ),
+        (
+            {
+                "a": source(0, 3, {"t": np.ones(3)}),
+                "b": tf.data.Dataset.from_tensor_slices(
+                    ({"a": np.ones((3, 2), "float32"), "extra": np.ones(3)}, {"t": np.ones(3)})
+                ),
+            },
+            {},
+            "source 'b' have the field 'extra', which those of 'a' lack",
+        ),
+        (
+            {"a": source(0, 3, {"t": np.ones(3)}), "b": source(0, 3, {"t": np.ones(3, "int32")})},
+            {},
+            "'a' and 'b' differ in the labels of task 't'",
+        ),
+        ({"a": source(0, 3, {"t": np.ones(3)}).take(0)}, {"rates": "uniform"}, "Source 'a' is empty"),
+        ({"a": source(0, 3, {"t": np.ones(3)}).repeat()}, {}, "Source 'a' is endless.*uniform"),
+        ({"a": source(0, 3, {"t": np.ones(3)}).filter(lambda *row: True)}, {}, "unknown size.*assert_cardinality"),
+        ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": "equal"}, "`rates`.*'uniform'.*'equal'"),
+        ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": "temperature"}, "needs `temperature`"),
+        ({"a": source(0, 3, {"t": np.ones(3)})}, {"temperature": 0.5}, "at least 1, received 0.5"),
+        ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": {"b": 1.0}}, "`rates`.*'b'"),
+        ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": {"a": 0.0}}, "not all 0"),
+        ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": {"a": 1.0}, "temperature": 2.0}, "not with explicit rates"),
+    ],
+)
 def test_errors(sources, options, words):
     with pytest.raises(ValueError, match=words):
         mtl.data.mix(sources, **options)

@@ -21,10 +21,9 @@ texts = tf.constant(json.loads(sys.argv[2]))
 answers = {}
 for name, signature in loaded.signatures.items():
     if "text" in signature.structured_input_signature[1]:
-        answers[name] = {k: [x.decode() if isinstance(x, bytes) else x for x in v.numpy().tolist()]
-                         for k, v in signature(text=texts).items()}
+        answers[name] = {k: v.numpy().tolist() for k, v in signature(text=texts).items()}
 assert not [m for m in sys.modules if m.split(".")[0] in ("tf_mtl", "keras_hub", "tensorflow_text")]
-print(json.dumps(answers))
+print(json.dumps(answers, default=bytes.decode))
 """
 
 

@@ -79,7 +79,8 @@ def test_multi_label_f1(average):
     cells = rng.random((100, 3)) < 0.5
     true, predicted = y == 1, 1 / (1 + np.exp(-logits)) >= 0.4
     expected = (
-        f1(true[cells], predicted[cells]) if average == "micro"
+        f1(true[cells], predicted[cells])
+        if average == "micro"
         else np.mean([f1(true[cells[:, c], c], predicted[cells[:, c], c]) for c in range(3)])
     )
     metric = mtl.metrics.MultiLabelF1(3, average, threshold=0.4)
@@ -88,7 +89,8 @@ def test_multi_label_f1(average):
     metric.reset_state()
     rows = cells[:, 0]
     expected = (
-        f1(true[rows], predicted[rows]) if average == "micro"
+        f1(true[rows], predicted[rows])
+        if average == "micro"
         else np.mean([f1(true[rows, c], predicted[rows, c]) for c in range(3)])
     )
     assert fed(metric, y, logits, rows.astype("float32")) == pytest.approx(expected, rel=1e-5)
@@ -100,13 +102,16 @@ def test_binary_accuracy_of_logits():
     assert fed(metric, y, z) == pytest.approx(0.5)  # 0.7 lies at a logit of 0.847
 
 
-@pytest.mark.parametrize("metric", [
-    mtl.metrics.Pearson(name="r"),
-    mtl.metrics.Spearman(0, 1, bins=8),
-    mtl.metrics.MacroF1(4),
-    mtl.metrics.MultiLabelF1(3, "macro", 0.2),
-    mtl.metrics.LogitsBinaryAccuracy(threshold=0.2),
-])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        mtl.metrics.Pearson(name="r"),
+        mtl.metrics.Spearman(0, 1, bins=8),
+        mtl.metrics.MacroF1(4),
+        mtl.metrics.MultiLabelF1(3, "macro", 0.2),
+        mtl.metrics.LogitsBinaryAccuracy(threshold=0.2),
+    ],
+)
 def test_configs(metric):
     again = type(metric).from_config(metric.get_config())
     assert again.get_config() == metric.get_config()

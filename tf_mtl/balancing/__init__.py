@@ -1,6 +1,5 @@
 """How the tasks' losses or gradients become one update. One file per published method."""
 
-
 from tf_mtl._names import nearest as _nearest
 from tf_mtl.balancing._base import Aggregator as Aggregator
 from tf_mtl.balancing._base import Balancing as Balancing
@@ -50,5 +49,3 @@ def get(method: str | Balancing) -> Balancing:
 
 def _key(name: str) -> str:
     return name.replace("_", "").lower()
-
-

@@ -86,11 +86,7 @@ def _answer(model, tasks):
 
     def answer(inputs):
         outputs = part(inputs, training=False)
-        return {
-            f"{task}_{key}": value
-            for task in tasks
-            for key, value in decoders[task](outputs[task]).items()
-        }
+        return {f"{task}_{key}": value for task in tasks for key, value in decoders[task](outputs[task]).items()}
 
     return answer
 
@@ -103,9 +99,7 @@ def _from_text(answer, preprocessor):
 
 
 def _signature(model):
-    return keras.tree.map_structure(
-        lambda x: tf.TensorSpec(x.shape, x.dtype, name=x.name), model.input
-    )
+    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, name=x.name), model.input)
 
 
 def _next_version(directory):

@@ -54,9 +54,7 @@ def as_loss(task: str, loss: str | Callable | keras.losses.Loss) -> keras.losses
     return loss
 
 
-def clean_labels(
-    loss: keras.losses.Loss, y: tf.Tensor, weight: tf.Tensor | None
-) -> tuple[tf.Tensor, tf.Tensor | None]:
+def clean_labels(loss: keras.losses.Loss, y: tf.Tensor, weight: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Replace labels of weight 0, which may hold anything, by 0, so that no NaN reaches loss or gradient.
 
     Args:

@@ -116,9 +116,7 @@ class MultiLabelF1(_F1):
         """Return the pooled F1, or the mean over the classes."""
         if self.average == "macro":
             return self._macro()
-        tp, fp, fn = (
-            tf.reduce_sum(v) for v in (self.true_positives, self.false_positives, self.false_negatives)
-        )
+        tp, fp, fn = (tf.reduce_sum(v) for v in (self.true_positives, self.false_positives, self.false_negatives))
         return tf.math.divide_no_nan(2 * tp, 2 * tp + fp + fn)
 
     def get_config(self):

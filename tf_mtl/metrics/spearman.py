@@ -30,9 +30,7 @@ class Spearman(keras.metrics.Metric):
     0.5
     """
 
-    def __init__(
-        self, low: float, high: float, bins: int = 256, name: str = "spearman", dtype=None
-    ):
+    def __init__(self, low: float, high: float, bins: int = 256, name: str = "spearman", dtype=None):
         if not low < high:
             raise ValueError(f"`low` must be below `high`, received low={low}, high={high}.")
         super().__init__(name=name, dtype=dtype)
@@ -61,9 +59,7 @@ class Spearman(keras.metrics.Metric):
         counts = tf.cast(self.counts, tf.float64)
         rows, columns = tf.reduce_sum(counts, 1), tf.reduce_sum(counts, 0)
         total = tf.reduce_sum(rows)
-        row_ranks, column_ranks = (
-            tf.cumsum(marginal) - marginal / 2 - total / 2 for marginal in (rows, columns)
-        )
+        row_ranks, column_ranks = (tf.cumsum(marginal) - marginal / 2 - total / 2 for marginal in (rows, columns))
         covariance = tf.tensordot(row_ranks, tf.linalg.matvec(counts, column_ranks), 1)
         variances = tf.reduce_sum(rows * row_ranks**2) * tf.reduce_sum(columns * column_ranks**2)
         return tf.cast(tf.math.divide_no_nan(covariance, tf.sqrt(variances)), self.dtype)

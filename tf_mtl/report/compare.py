@@ -31,7 +31,7 @@ class Comparison:
 
     @property
     def gain_per_task(self) -> float:
-        """Delta-m as in LibMTL and Maninis et al. 2019: the mean over tasks of their metrics' mean; positive is better."""
+        """Delta-m as in LibMTL: the mean over tasks of the mean of their metrics' gains; positive is better."""
         by_task: dict[str, list[float]] = {}
         for task, *_, gain in self.rows:
             by_task.setdefault(task, []).append(gain)

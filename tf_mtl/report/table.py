@@ -21,9 +21,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], digits: int = 3)
     | buy   |       |
     """
     cells = [[_cell(value, digits) for value in row] for row in rows]
-    numeric = [
-        all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(header))
-    ]
+    numeric = [all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(header))]
     widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
     rule = ["-" * (width + 1) + (":" if number else "-") for width, number in zip(widths, numeric, strict=True)]
     lines = [_line(header, widths, numeric), "|" + "|".join(rule) + "|"]

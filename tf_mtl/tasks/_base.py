@@ -22,9 +22,7 @@ class Task(ABC):
         ValueError: if the name is not a Python identifier, which serving needs.
     """
 
-    def __init__(
-        self, name: str, features: str = "pooled", hidden_units: int | None = None, dropout: float = 0.0
-    ):
+    def __init__(self, name: str, features: str = "pooled", hidden_units: int | None = None, dropout: float = 0.0):
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(
                 f"`name` of a task must be a Python identifier (it names a layer and a served output), "

@@ -32,9 +32,7 @@ class BinaryClassification(Task):
     [b'spam', b'ham']
     """
 
-    def __init__(
-        self, name: str, labels: Sequence[str] = ("no", "yes"), threshold: float = 0.5, **kwargs
-    ):
+    def __init__(self, name: str, labels: Sequence[str] = ("no", "yes"), threshold: float = 0.5, **kwargs):
         super().__init__(name, **kwargs)
         self.labels = class_names(name, labels)
         if len(self.labels) != 2:

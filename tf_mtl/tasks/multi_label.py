@@ -57,9 +57,7 @@ class MultiLabel(Task):
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return F1 over all cells and the mean F1 of the labels."""
-        return [
-            MultiLabelF1(len(self.labels), average, self.threshold) for average in ("micro", "macro")
-        ]
+        return [MultiLabelF1(len(self.labels), average, self.threshold) for average in ("micro", "macro")]
 
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return `labels` [B, C] (string) and `scores` [B, C] from logits [B, C]."""

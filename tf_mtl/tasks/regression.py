@@ -81,8 +81,10 @@ class Regression(Task):
         raw = tf.cast(output, tf.float32)
         if self.units == 1:
             raw = raw[:, 0]
-        low, high = (limit if given is None else given
-                     for given, limit in ((self.low, -tf.float32.max), (self.high, tf.float32.max)))
+        low, high = (
+            limit if given is None else given
+            for given, limit in ((self.low, -tf.float32.max), (self.high, tf.float32.max))
+        )
         return {"value": tf.clip_by_value(raw, low, high), "raw": raw}
 
     def get_config(self) -> dict:

@@ -36,6 +36,5 @@ def as_features(output: Any) -> Features:
     if rank == 4:
         return {"pooled": keras.layers.GlobalAveragePooling2D()(output), "map": output}
     raise TypeError(
-        "An encoder must return a dict of features, or a tensor [B, D], [B, S, D] or [B, H, W, C]; "
-        f"received {output}."
+        f"An encoder must return a dict of features, or a tensor [B, D], [B, S, D] or [B, H, W, C]; received {output}."
     )

@@ -1,0 +1,195 @@
+"""Every public task, trunk, encoder and balancing method keeps the contracts; one without an example here fails."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+BERT = {"vocabulary_size": 20, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+
+
+def backbone():
+    import keras_hub
+
+    return keras_hub.models.BertBackbone(**BERT, max_sequence_length=8)
+
+
+def ids(rows):
+    return np.random.default_rng(0).integers(1, 20, (rows, 8)) * (np.arange(8) < 6)
+
+
+def bert_data(rows):
+    return {"token_ids": ids(rows), "padding_mask": ids(rows) != 0}
+
+
+def bert_inputs():
+    return {name: keras.Input((8,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
+
+
+def vectors(rows):
+    return np.random.default_rng(0).normal(size=(rows, 5)).astype("float32")
+
+
+TASKS = {  # a task and labels for four rows
+    mtl.tasks.Classification: (lambda: mtl.tasks.Classification("t", labels=3), [0, 1, 2, 1]),
+    mtl.tasks.BinaryClassification: (lambda: mtl.tasks.BinaryClassification("t"), [0, 1, 1, 0]),
+    mtl.tasks.MultiLabel: (
+        lambda: mtl.tasks.MultiLabel("t", labels=["a", "b"], pos_weight=[2.0, 1.0]),
+        [[0, 1], [1, 1], [0, 0], [1, 0]],
+    ),
+    mtl.tasks.Regression: (lambda: mtl.tasks.Regression("t", scale=2.0, low=0.0), [0.5, 1.0, 2.0, 3.0]),
+}
+ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
+    mtl.encoders.MLPEncoder: (lambda: mtl.encoders.MLPEncoder([6, 4], dropout=0.1), lambda: keras.Input((5,)), vectors),
+    mtl.encoders.TransformerEncoder: (
+        lambda: mtl.encoders.TransformerEncoder(20, 8, dim=8, layers=1, heads=2),
+        lambda: keras.Input((8,), dtype="int32"),
+        ids,
+    ),
+    mtl.encoders.BackboneEncoder: (lambda: mtl.encoders.BackboneEncoder(backbone()), bert_inputs, bert_data),
+}
+TRUNKS = {mtl.trunks.HardSharing: lambda encoder: mtl.trunks.HardSharing(encoder())}
+METHODS = {
+    mtl.balancing.Equal: mtl.balancing.Equal,
+    mtl.balancing.Fixed: lambda: mtl.balancing.Fixed({"t": 1.0, "other": 2.0}),
+}
+
+
+def public(module, base):
+    return {
+        c for _, c in inspect.getmembers(module, inspect.isclass) if issubclass(c, base) and not inspect.isabstract(c)
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "base", "examples"),
+    [
+        (mtl.tasks, mtl.tasks.Task, TASKS),
+        (mtl.encoders, keras.layers.Layer, ENCODERS),
+        (mtl.trunks, mtl.trunks.Trunk, TRUNKS),
+        (mtl.balancing, mtl.balancing.Balancing, METHODS),
+    ],
+)
+def test_every_public_class_has_an_example(module, base, examples):
+    assert public(module, base) - {mtl.balancing.Balancing} == set(examples)
+
+
+def model_of(task=None, encoder=None, trunk=None, method="equal", gradients="parameters"):
+    make_encoder, inputs, data = ENCODERS[encoder or mtl.encoders.MLPEncoder]
+    make_task, labels = TASKS[task or mtl.tasks.Regression]
+    trunk = TRUNKS[trunk or mtl.trunks.HardSharing](make_encoder)
+    model = mtl.build_model(inputs(), trunk, [make_task(), mtl.tasks.Classification("other", labels=2)])
+    model.compile("adam", balancing=method, gradients=gradients)
+    y = {"t": np.array(labels, "float32"), "other": np.array([0, 1, 0, 1])}
+    return model, data(4), y
+
+
+EVERY = (
+    [{"task": c} for c in TASKS]
+    + [{"encoder": c} for c in ENCODERS]
+    + [{"trunk": c} for c in TRUNKS]
+    + [{"method": METHODS[c]} for c in METHODS]
+)
+
+
+def names(case):
+    return str(next(iter(case.values())))
+
+
+@pytest.mark.parametrize("case", EVERY, ids=names)
+def test_trains_saves_and_exports(case, tmp_path):
+    if "method" in case:
+        case = {"method": case["method"]()}
+    model, x, y = model_of(**case)
+    weight = {"t": np.array([1, 0, 1, 1], "float32"), "other": np.ones(4, "float32")}
+    logs = model.fit(x, y, sample_weight=weight, epochs=3, verbose=0).history
+    assert all(np.isfinite(values).all() for values in logs.values())
+    assert logs["loss"][-1] < logs["loss"][0]
+    assert set(logs) > {"loss", "t_loss", "other_loss"}
+
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    predictions = model.predict(x, verbose=0)
+    for task, expected in again.predict(x, verbose=0).items():
+        np.testing.assert_array_equal(expected, predictions[task])
+    assert again.decode(predictions).keys() == {"t", "other"}
+
+    path = mtl.export.saved_model(model, tmp_path / "export")
+    signature = tf.saved_model.load(str(path)).signatures["t"]
+    tensors = x if isinstance(x, dict) else {model.input.name: x}
+    dtypes = signature.structured_input_signature[1]
+    found = signature(**{name: tf.cast(value, dtypes[name].dtype) for name, value in tensors.items()})
+    for key, expected in model.decode(predictions)["t"].items():
+        assert found[f"t_{key}"].shape[0] == 4
+        if expected.dtype.kind == "f":
+            np.testing.assert_allclose(found[f"t_{key}"], expected, rtol=1e-5, atol=1e-6)
+    assert len(found) >= 2  # with one output alone, TF Serving's REST interface drops its name
+
+
+@pytest.mark.parametrize("case", [case for case in EVERY if "method" not in case], ids=names)
+def test_mixed_precision_gives_float32_outputs(case):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model, x, y = model_of(**case)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {output.dtype for output in model.output.values()} == {"float32"}
+    assert model.get_layer("other").compute_dtype == "float32"
+    assert "bfloat16" in {layer.compute_dtype for layer in model._flatten_layers()}
+    assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_config_of_tasks(task):
+    made = TASKS[task][0]()
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
+    assert type(again) is task
+    assert again.get_config() == made.get_config()
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_features_of_encoders(encoder):
+    make, _, data = ENCODERS[encoder]
+    features = make()(data(3))
+    assert len(features["pooled"].shape) == 2
+    if "sequence" in features:
+        assert features["sequence"].shape[:2] == features["mask"].shape == (3, 8)
+        np.testing.assert_array_equal(features["mask"], ids(3) != 0)
+
+
+@pytest.mark.parametrize("encoder", [mtl.encoders.TransformerEncoder, mtl.encoders.BackboneEncoder])
+def test_padding_and_empty_texts(encoder):
+    """What stands behind the padding does not matter, and a text without any token has finite features."""
+    make, _, _ = ENCODERS[encoder]
+    layer, texts = make(), ids(2)
+    texts[1] = 0
+    mask = texts != 0
+    inputs = texts if encoder is mtl.encoders.TransformerEncoder else {"token_ids": texts, "padding_mask": mask}
+    pooled = np.array(layer(inputs)["pooled"])
+    assert np.isfinite(pooled).all()
+    sequence = np.array(layer(inputs)["sequence"])
+    np.testing.assert_allclose(pooled[0], sequence[0][mask[0]].mean(0), rtol=1e-4, atol=1e-5)
+    if isinstance(inputs, dict):
+        other = {**inputs, "token_ids": np.where(mask, texts, 7)}
+        np.testing.assert_allclose(layer(other)["pooled"][0], pooled[0], rtol=1e-4, atol=1e-5)
+
+
+def test_other_encoders_and_backbones():
+    image = keras.Sequential([keras.layers.Conv2D(4, 3)])
+    found = mtl.trunks.HardSharing(image)(keras.Input((8, 8, 3)), ["a"])["a"]
+    assert (found["map"].shape, found["pooled"].shape) == ((None, 6, 6, 4), (None, 4))
+    tokens = keras.layers.Embedding(9, 4, mask_zero=True)
+    found = mtl.trunks.HardSharing(tokens)(keras.Input((5,)), ["a"])["a"]
+    assert (found["sequence"].shape, found["pooled"].shape) == ((None, 5, 4), (None, 4))
+    backbone_of_images = mtl.encoders.BackboneEncoder(image, trainable=False)
+    features = backbone_of_images(np.ones((2, 8, 8, 3)))
+    assert (features["map"].shape, features["pooled"].shape) == ((2, 6, 6, 4), (2, 4))
+    assert backbone_of_images.trainable_variables == []
+    first = mtl.encoders.BackboneEncoder(backbone(), pooling="first")(bert_data(2))
+    np.testing.assert_array_equal(first["pooled"], first["sequence"][:, 0])
+    with pytest.raises(ValueError, match="`pooling`.*'max'"):
+        mtl.encoders.BackboneEncoder(backbone(), pooling="max")

@@ -1,0 +1,43 @@
+import json
+import os
+import subprocess
+import sys
+
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+SPLIT = """
+import sys
+import tf_mtl as mtl
+strategy = mtl.distribute.strategy(sys.argv[1], virtual_devices=3)
+print(mtl.distribute.describe(strategy))
+"""
+
+
+def test_auto_takes_all_devices():
+    strategy = mtl.distribute.strategy("auto")
+    assert isinstance(strategy, tf.distribute.MirroredStrategy)
+    assert mtl.distribute.describe(strategy) == "one machine: MirroredStrategy, 2 replicas"
+    assert mtl.distribute.strategy("mirrored") is strategy
+
+
+def test_one_device_is_the_default_strategy():
+    strategy = mtl.distribute.strategy("one_device")
+    assert strategy is tf.distribute.get_strategy()
+
+
+def run(name, **environment):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    done = subprocess.run([sys.executable, "-c", SPLIT, name], capture_output=True, text=True, env=environment)
+    return done.stdout.strip(), done.stderr
+
+
+def test_virtual_devices_in_a_new_process():
+    assert run("auto")[0] == "one machine: MirroredStrategy, 3 replicas"
+
+
+def test_many_machines_by_tf_config():
+    cluster = {"cluster": {"worker": ["localhost:0"]}, "task": {"type": "worker", "index": 0}}
+    found, errors = run("auto", TF_CONFIG=json.dumps(cluster))
+    assert found.startswith("many machines: CollectiveAllReduceStrategy"), errors

@@ -1,0 +1,61 @@
+"""The examples in docstrings run and print what they say; every public class and function has one."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+MODULES = ["tf_mtl", *(found.name for found in pkgutil.walk_packages(mtl.__path__, "tf_mtl."))]
+GLOBALS = {"np": np, "keras": keras, "tf": tf, "mtl": mtl}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    module = importlib.import_module(name)
+    found = doctest.DocTestFinder(exclude_empty=True).find(module, globs=dict(GLOBALS))
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for test in found:
+        runner.run(test)
+    assert runner.failures == 0
+
+
+def public():
+    spaces = [
+        mtl,
+        mtl.balancing,
+        mtl.callbacks,
+        mtl.data,
+        mtl.distribute,
+        mtl.encoders,
+        mtl.export,
+        mtl.losses,
+        mtl.metrics,
+        mtl.report,
+        mtl.tasks,
+        mtl.trunks,
+    ]
+    for space in spaces:
+        for name, thing in vars(space).items():
+            ours = getattr(thing, "__module__", "").startswith("tf_mtl")
+            if not name.startswith("_") and ours and (inspect.isclass(thing) or inspect.isfunction(thing)):
+                yield f"{space.__name__}.{name}", thing
+
+
+PUBLIC = dict(public())
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_have_a_docstring_and_type_hints(name):
+    thing = PUBLIC[name]
+    assert inspect.getdoc(thing), name
+    if inspect.isfunction(thing):
+        signature = inspect.signature(thing)
+        assert signature.return_annotation is not signature.empty
+        assert all(p.annotation is not p.empty for p in signature.parameters.values())

@@ -1,0 +1,104 @@
+"""What the tasks of a compiled model minimise and report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._names import check_names
+from tf_mtl.labels import LabelSpec, check_structure, weight_of
+from tf_mtl.losses import as_loss, clean_labels, weighted_sums
+from tf_mtl.metrics import TaskMetrics, as_metrics
+from tf_mtl.tasks import Task
+
+Labels = dict[str, tuple[tf.Tensor, tf.Tensor | None]]
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """The losses in force.
+
+    Attributes:
+        losses: The loss of each task, in the order of the model's outputs.
+        loss_weights: The factor of each loss, in the same order.
+    """
+
+    losses: dict[str, keras.losses.Loss]
+    loss_weights: list[float]
+
+    @classmethod
+    def of(
+        cls,
+        outputs: Mapping[str, keras.KerasTensor],
+        tasks: Sequence[Task],
+        loss: Any,
+        loss_weights: Mapping[str, float] | None,
+    ) -> "Objectives":
+        """Settle losses from what the tasks declare and what `compile` was given.
+
+        Raises:
+            ValueError: for unknown or missing task names, or values that cannot be taken.
+        """
+        if loss is not None and not isinstance(loss, Mapping):
+            loss = dict.fromkeys(outputs, loss)
+        given = {**{task.name: task.loss for task in tasks}, **(loss or {})}
+        check_names("loss", given, outputs)
+        losses = {task: as_loss(task, given[task]) for task in outputs}
+        return cls(losses, _factors(loss_weights, outputs))
+
+    def specs(self, outputs: Mapping[str, keras.KerasTensor]) -> list[LabelSpec]:
+        """Return what the labels of each task must look like."""
+        return [LabelSpec.of(task, loss, outputs[task]) for task, loss in self.losses.items()]
+
+    def labels(self, y: Any, weight: Any) -> Labels:
+        """Return each task's labels, those of weight 0 replaced by 0, and their weights (None: all labelled)."""
+        check_structure(y, weight, tuple(self.losses))
+        return {task: clean_labels(loss, y[task], weight_of(task, weight)) for task, loss in self.losses.items()}
+
+    def sums(self, labels: Labels, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return sum(w * l) and sum(w) of each task over the rows at hand, both [T]."""
+        found = [
+            weighted_sums(task, loss, labels[task][0], outputs[task], labels[task][1])
+            for task, loss in self.losses.items()
+        ]
+        totals, counts = zip(*found, strict=True)
+        return tf.stack(totals), tf.stack(counts)
+
+    def metrics(self, tasks: Sequence[Task], metrics: Any, weighted_metrics: Any) -> TaskMetrics:
+        """Settle metrics from what the tasks declare and what `compile` was given.
+
+        Raises:
+            ValueError: for unknown or missing task names, or metrics that cannot be had.
+        """
+        declared = {task.name: task.metrics() for task in tasks}
+        given = {**declared, **self._by_task("metrics", metrics)}
+        check_names("metrics", given, self.losses, required=bool(metrics))
+        weighted = self._by_task("weighted_metrics", weighted_metrics)
+        check_names("weighted_metrics", weighted, self.losses, required=False)
+        return TaskMetrics(self._resolved(given), self._resolved(weighted))
+
+    @staticmethod
+    def _by_task(argument, metrics):
+        if metrics is not None and not isinstance(metrics, Mapping):
+            raise ValueError(f"`{argument}` must be a dict {{task: metrics}}, received {metrics!r}.")
+        return metrics or {}
+
+    def _resolved(self, given):
+        return {task: as_metrics(task, given.get(task, []), loss) for task, loss in self.losses.items()}
+
+
+def _factors(loss_weights, outputs):
+    if loss_weights is None:
+        return [1.0] * len(outputs)
+    if not isinstance(loss_weights, Mapping):
+        raise ValueError(f"`loss_weights` must be a dict {{task: factor}}, received {loss_weights!r}.")
+    check_names("loss_weights", loss_weights, outputs)
+    for task, factor in loss_weights.items():
+        if not isinstance(factor, (int, float)) or not 0 <= factor < float("inf"):
+            raise ValueError(
+                f"`loss_weights['{task}']` must be a finite number, not negative, received {factor!r}. "
+                "For weights that change in training use `balancing`."
+            )
+    return [float(loss_weights[task]) for task in outputs]
