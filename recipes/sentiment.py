@@ -62,22 +62,15 @@ def main(arguments: list[str] | None = None) -> None:
     with strategy.scope():
         text = getattr(sentiment_encoders, args.encoder)(train.text)
         model = mtl.build_model(text.inputs, mtl.trunks.HardSharing(text.encoder), tasks(train))
+        steps = args.epochs * -(-len(train) // args.batch_size)
+        model.compile(optimizer(args.learning_rate, steps), loss_weights=loss_weights(train), balancing=args.balancing)
 
-    sources = {"train": train, "validation": validation, "test": test}
     batches = {
-        name: dataset(part, text, args.batch_size, args.seed if name == "train" else None)
-        for name, part in sources.items()
+        "train": dataset(train, text, args.batch_size, args.seed),
+        "validation": dataset(validation, text, args.batch_size),
+        "test": dataset(test, text, args.batch_size),
     }
-    steps = args.epochs * int(batches["train"].cardinality())
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=args.learning_rate, warmup_steps=max(1, steps // 10)
-    )
     started = time.time()
-    model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=0.01),
-        loss_weights=loss_weights(train),
-        balancing=args.balancing,
-    )
     history = model.fit(
         batches["train"],
         validation_data=batches["validation"],
@@ -111,6 +104,13 @@ def tasks(train: sentiment_data.Sentences) -> list[mtl.tasks.Task]:
             low=0,
         ),
     ]
+
+
+def optimizer(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
+    """Return AdamW whose learning rate rises for a tenth of the steps and then falls along a cosine."""
+    warmup = max(1, steps // 10)
+    rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=learning_rate, warmup_steps=warmup)
+    return keras.optimizers.AdamW(rate, weight_decay=0.01)
 
 
 def loss_weights(train: sentiment_data.Sentences) -> dict[str, float]:

@@ -263,8 +263,17 @@ def test_options_that_keras_cannot_do_under_a_strategy(option, optimizer, others
     compiled(**others)  # on one device they are fine
     with mtl.distribute.strategy("mirrored").scope():
         model = examples.model()
+        if not isinstance(optimizer, str):
+            optimizer = type(optimizer).from_config(optimizer.get_config())
         with raises(f"`{option}`", "MirroredStrategy", "2 replicas", "one device"):
             model.compile(optimizer, loss=examples.LOSS, **others)
+
+
+def test_an_optimizer_made_outside_the_strategys_scope():
+    with mtl.distribute.strategy("mirrored").scope():
+        model = examples.model()
+    with raises("`optimizer` was made under _DefaultDistributionStrategy", "MirroredStrategy", "strategy.scope()"):
+        model.compile(keras.optimizers.Adam(), loss=examples.LOSS)
 
 
 def test_loss_scaling_is_refused_under_replicas():

@@ -79,3 +79,29 @@ def test_outputs_are_float32_under_mixed_precision():
     assert model.predict(x, verbose=0)["topic"].dtype == np.float32
     assert model.balancing.compute_dtype == "float32"
     assert np.isfinite(logs["loss"]).all()
+
+
+@pytest.mark.parametrize("gradients", ["parameters", "features"])
+@pytest.mark.parametrize("method", ["equal", examples.SumOfGradients, examples.SumOfRows, examples.InverseNorm])
+def test_loss_scaling_changes_nothing_but_the_range(method, gradients):
+    """A scaled and an unscaled step end at the same weights, whichever way the gradients take."""
+    ends = []
+    for wrap in (lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer):
+        model = examples.model()
+        balancing = method if isinstance(method, str) else method()
+        model.compile(wrap(keras.optimizers.SGD(0.1)), loss=examples.LOSS, balancing=balancing, gradients=gradients)
+        model.fit(examples.batches(examples.full_data()), verbose=0)
+        ends.append(model.get_weights())
+    assert examples.largest_difference(*ends) < 1e-5
+
+
+def test_float16_on_one_device():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = examples.model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.compile("adam", loss=examples.LOSS, balancing=examples.InverseNorm())
+    logs = model.fit(examples.batches(examples.full_data()), epochs=5, verbose=0).history
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert logs["loss"][-1] < logs["loss"][0]

@@ -72,15 +72,25 @@ def test_an_epoch_of_ragged_batches_counts_every_label_once():
     assert np.mean(one_by_one) != pytest.approx(whole["price_loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [keras.optimizers.Adam, keras.optimizers.AdamW, lambda: keras.optimizers.SGD(momentum=0.9, weight_decay=0.1)],
-)
+OPTIMIZERS = {
+    "adam": lambda: keras.optimizers.Adam(),
+    "adamw": lambda: keras.optimizers.AdamW(),
+    "sgd": lambda: keras.optimizers.SGD(momentum=0.9, weight_decay=0.1),
+    "ema": lambda: keras.optimizers.Adam(use_ema=True),
+    "rmsprop": lambda: keras.optimizers.RMSprop(momentum=0.9, centered=True),
+    "adafactor": lambda: keras.optimizers.Adafactor(),
+    "ftrl": lambda: keras.optimizers.Ftrl(),
+    "muon": lambda: keras.optimizers.Muon(),
+    "loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("method", ["equal", examples.InverseNorm])
 def test_a_batch_without_labels_leaves_the_tasks_own_variables_and_slots(optimizer, method):
     x, y, weight = examples.ragged_data()
     model = examples.model()
-    optimizer = optimizer()
+    optimizer = OPTIMIZERS[optimizer]()
     model.compile(optimizer, loss=examples.LOSS, balancing=method if isinstance(method, str) else method())
     model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)  # so that the slots hold something
 
@@ -92,7 +102,7 @@ def test_a_batch_without_labels_leaves_the_tasks_own_variables_and_slots(optimiz
         return {v.path: v.numpy() for v in model.variables if "topic" not in v.path}
 
     before, before_others = own(), others()
-    assert len(before) >= 4
+    assert len(before) > 2
     rows = slice(8, 16)
     assert not weight["topic"][rows].any()
     model.fit(

@@ -85,11 +85,16 @@ def check_options(
     Raises:
         ValueError: naming the option and what to do instead.
     """
+    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    inner = optimizer.inner_optimizer if wrapped else optimizer
+    if inner._distribution_strategy is not strategy:
+        raise ValueError(
+            f"`optimizer` was made under {type(inner._distribution_strategy).__name__}, the model under "
+            f"{type(strategy).__name__}. Make both, and compile, inside `with strategy.scope():`."
+        )
     if not isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)):
         return
     several = strategy.num_replicas_in_sync > 1
-    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    inner = optimizer.inner_optimizer if wrapped else optimizer
     clipping = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(inner, name, None)]
     refused = {
         "gradient_accumulation_steps": (

@@ -82,8 +82,9 @@ def scalarized(model: keras.Model, balancing: Balancing, x: Any, losses_of: Loss
         objective_tape.watch(total)
         objective = balancing(total)
     weights, *of_state = objective_tape.gradient(objective, [total, *_values(state)])
-    gradients = _gradient(tape, [losses, penalty], variables, [weights, 1.0])
-    gradients += [share(gradient) for gradient in of_state]
+    scale = _loss_scale(model)
+    gradients = _gradient(tape, [losses, penalty], variables, [weights * scale, scale])
+    gradients += [share(gradient * scale) for gradient in of_state]
     return Update(outputs, list(zip(gradients, [*variables, *state], strict=True)), weights)
 
 
@@ -97,22 +98,22 @@ def by_parameters(model: keras.Model, balancing: Balancing, x: Any, losses_of: L
         outputs = model(x, training=True)
         losses, penalty = losses_of(outputs)
         by_task = tf.unstack(losses)
-    gradients, rows = {}, []
+    scale, gradients, rows = _loss_scale(model), {}, []
     for task, loss in zip(parts.tasks, by_task, strict=True):
         own = _trainable(parts.own[task])
-        found = tape.gradient(loss, _values([*shared, *own]))
+        found = _gradient(tape, [loss], [*shared, *own], [scale])
         rows.append(_flat(found[: len(shared)], shared))
         _add(gradients, own, found[len(shared) :])
     rows, losses = replica_sum(rows), replica_sum(losses)
     if isinstance(balancing, Aggregator):
         weights = None
-        direction = balancing(tf.stack(rows), losses=losses)
+        direction = balancing(tf.stack(rows) / scale, losses=losses) * scale
     else:
-        weights = balancing(gramian([[row] for row in rows]), losses=losses)
+        weights = balancing(gramian([[row] for row in rows]) / scale**2, losses=losses)
         direction = _weighted_sum(weights, rows)
     _add(gradients, shared, _unflat(share(direction), shared))
     if penalty is not None:
-        _add(gradients, model.trainable_variables, tape.gradient(penalty, _values(model.trainable_variables)))
+        _add(gradients, model.trainable_variables, _gradient(tape, [penalty], model.trainable_variables, [scale]))
     return Update(outputs, _pairs(gradients, model), weights)
 
 
@@ -133,9 +134,10 @@ def by_features(model: keras.Model, balancing: Balancing, x: Any, losses_of: Los
             outputs |= {task: tensors[place] for task, place in parts.shared_outputs.items()}
             losses, penalty = losses_of(outputs)
             by_task = tf.unstack(losses)
-    gradients, rows, tied_rows = {}, [], []
+    scale, gradients, rows, tied_rows = _loss_scale(model), {}, [], []
     for task, loss in zip(parts.tasks, by_task, strict=True):
-        found = heads_tape.gradient(loss, [*frontier, *_values(tied), *_values(own[task])])
+        sources = [*frontier, *_values(tied), *_values(own[task])]
+        found = heads_tape.gradient(loss, sources, output_gradients=tf.cast(scale, loss.dtype))
         ends = len(frontier), len(frontier) + len(tied)
         rows.append([_dense(g, z) for g, z in zip(found, frontier, strict=False)])
         tied_rows.append(found[ends[0] : ends[1]])
@@ -143,18 +145,18 @@ def by_features(model: keras.Model, balancing: Balancing, x: Any, losses_of: Los
     losses = replica_sum(losses)
     if isinstance(balancing, Aggregator):
         weights = None
-        direction = _aggregated(balancing, rows, losses)
+        direction = _aggregated(balancing, rows, losses, scale)
     else:
-        weights = balancing(replica_sum(gramian(rows)), losses=losses)
+        weights = balancing(replica_sum(gramian(rows)) / scale**2, losses=losses)
         direction = [_weighted_sum(weights, column) for column in zip(*rows, strict=True)]
     factors = tf.unstack(tf.ones_like(losses) if weights is None else weights, num=len(rows))
     for factor, row in zip(factors, tied_rows, strict=True):
         _add(gradients, tied, [None if g is None else factor * g for g in row])
     direction = [tf.cast(d, z.dtype) for d, z in zip(direction, frontier, strict=True)]
-    _add(gradients, shared, _gradient(trunk_tape, [*frontier, penalty], shared, [*direction, 1.0]))
+    _add(gradients, shared, _gradient(trunk_tape, [*frontier, penalty], shared, [*direction, scale]))
     if penalty is not None:
         for variables in own.values():
-            _add(gradients, variables, heads_tape.gradient(penalty, _values(variables)))
+            _add(gradients, variables, _gradient(heads_tape, [penalty], variables, [scale]))
     return Update(outputs, _pairs(gradients, model), weights)
 
 
@@ -176,11 +178,16 @@ def shared_gramian(model: keras.Model, x: Any, losses_of: Callable[..., tf.Tenso
     return gramian([[_flat(tape.gradient(loss, _values(shared)), shared)] for loss in losses])
 
 
+def _loss_scale(model):
+    """The factor that the optimizer expects on every gradient, and divides by: above 1 for float16."""
+    return model.optimizer.scale_loss(1.0)
+
+
 def _weighted_sum(weights, tensors):
     return tf.add_n([w * g for w, g in zip(tf.unstack(weights, num=len(tensors)), tensors, strict=True)])
 
 
-def _aggregated(aggregator, rows, losses):
+def _aggregated(aggregator, rows, losses, scale):
     """Aggregate gradients of the features, whose rows lie on different replicas, and cut out this replica's part."""
     jacobian = tf.stack([tf.concat([tf.reshape(g, [-1]) for g in row], 0) for row in rows])
     width, start = tf.shape(jacobian)[1], 0
@@ -189,7 +196,7 @@ def _aggregated(aggregator, rows, losses):
         widths = context.all_gather(width[None], axis=0)
         start = tf.reduce_sum(widths[: context.replica_id_in_sync_group])
         jacobian = context.all_gather(jacobian, axis=1)
-    direction = aggregator(jacobian, losses=losses)[start : start + width]
+    direction = (aggregator(jacobian / scale, losses=losses) * scale)[start : start + width]
     parts = tf.split(direction, [tf.size(g) for g in rows[0]])
     return [tf.reshape(part, tf.shape(g)) for part, g in zip(parts, rows[0], strict=True)]
 

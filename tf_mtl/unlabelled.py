@@ -10,15 +10,21 @@ import tensorflow as tf
 
 
 def with_slots(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> list[keras.Variable]:
-    """Return `variables` and what the optimizer keeps for each of them (momenta, averages)."""
-    found = list(variables)
-    known = list(optimizer._trainable_variables)
-    indices = [i for i, v in enumerate(known) if any(v is own for own in variables)]
-    for name, slots in vars(optimizer).items():
-        per_variable = isinstance(slots, list) and len(slots) == len(known)
-        if per_variable and name not in ("_variables", "_trainable_variables"):
-            found += [slots[i] for i in indices if isinstance(slots[i], keras.Variable)]
+    """Return `variables` and what the optimizer, or one that it wraps, keeps for each of them (momenta, averages)."""
+    found, wanted = list(variables), {id(v) for v in variables}
+    for part in _parts(optimizer):
+        known = list(part._trainable_variables)
+        indices = [i for i, v in enumerate(known) if id(v) in wanted]
+        for name, slots in vars(part).items():
+            per_variable = isinstance(slots, list) and len(slots) == len(known)
+            if per_variable and name not in ("_variables", "_trainable_variables"):
+                found += [slots[i] for i in indices if isinstance(slots[i], keras.Variable)]
     return found
+
+
+def _parts(optimizer):
+    wrapped = [getattr(optimizer, "inner_optimizer", None), *getattr(optimizer, "_inner_optimizers", ())]
+    return [optimizer, *(part for inner in wrapped if inner is not None for part in _parts(inner))]
 
 
 def read(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:

@@ -1,0 +1,33 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: venv quickstart test test-slow lint benchmark clean
+
+venv: .venv/.installed
+
+.venv/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tf_mtl needs Python 3.11 or later")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+quickstart: venv
+	$(BIN)/python recipes/sentiment.py $(ARGS)
+
+test: venv
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-slow: venv
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+benchmark: venv
+	$(BIN)/python benchmarks/step_time.py $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info runs .pytest_cache .ruff_cache

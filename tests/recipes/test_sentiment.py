@@ -1,0 +1,105 @@
+"""The sentiment recipe through its command line, on a few hundred made-up rows."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+ROOT = Path(__file__).parents[2]
+STEMS = ("tweets", "movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets")
+TASKS = ("domain", "polarity", "intensity", "disagreement")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files in the data set's format: sentences of good and bad words, some marks disagreeing between the files."""
+    folder, rng = tmp_path_factory.mktemp("data"), random.Random(0)
+    for stem in STEMS:
+        truth, ratings = [], []
+        for i in range(200):
+            good, bad = rng.randint(0, 4), rng.randint(0, 4)
+            words = ["good"] * good + ["bad!"] * bad + [f"{stem.lower()}{rng.randint(0, 9)}"] * 3
+            rng.shuffle(words)
+            mean = float(good - bad)
+            rated = mean + (0.5 if i % 20 == 0 and stem == "tweets" else 0.0)
+            truth.append(f"{i}_1\t{mean}\t{' '.join(words)}\r\n")
+            ratings.append(f"{i}_1\t{rated}\t{0.5 + 0.1 * abs(mean)}\t[0, 1]\r\n")
+        (folder / f"{stem}_GroundTruth.txt").write_bytes("".join(truth).encode())
+        (folder / f"{stem}_anonDataRatings.txt").write_bytes(b"\xef\xbb\xbf" + "".join(ratings).encode())
+    return folder
+
+
+def run(folder, workdir, *options):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, str(ROOT / "recipes" / "sentiment.py"), "--smoke", "--data", str(folder)]
+    command += ["--workdir", str(workdir / "runs"), "--export", str(workdir / "export"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=workdir)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout, json.loads((workdir / "runs" / "metrics.json").read_text())["test"]
+
+
+@pytest.fixture(scope="module")
+def ran(folder, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("sentiment")
+    return workdir, *run(folder, workdir, "--epochs", "8", "--learning-rate", "0.003")
+
+
+def test_metrics(ran):
+    _, printed, metrics = ran
+    assert metrics["intensity_pearson"] > 0.5  # one word tells it
+    assert metrics["domain_accuracy"] > 0.5
+    assert 0 < metrics["polarity_macro_f1"] <= 1
+    assert all(np.isfinite(value) for value in metrics.values())
+    for domain in ("tweets", "movies", "products", "editorials"):
+        assert -1 <= metrics[f"intensity_pearson_{domain}"] <= 1
+    assert f"| intensity_pearson            |      {metrics['intensity_pearson']:.3f} | 0.540 |  0.693 |" in printed
+
+
+def test_files(ran):
+    workdir, printed, _ = ran
+    assert (workdir / "runs" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    events = list((workdir / "runs" / "tensorboard").rglob("events.out.tfevents.*"))
+    tags = set()
+    for file in events:
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            tags.update(value.tag for value in event.summary.value)
+    assert {"epoch_loss", "epoch_intensity_pearson", "epoch_conflict", "epoch_weight/domain"} <= tags
+    assert "Training on one device" in printed
+    assert "Epoch 8/8" in printed
+
+
+def test_the_exported_model_answers(ran):
+    workdir, printed, _ = ran
+    loaded = tf.saved_model.load(str(workdir / "export" / "1"))
+    assert set(loaded.signatures) > {"serving_default", *TASKS}
+    outputs = loaded.signatures["serving_default"](text=tf.constant(["good good good", "bad! bad! bad!"]))
+    assert float(outputs["intensity_value"][0]) > float(outputs["intensity_value"][1])
+    assert np.abs(outputs["intensity_value"]).max() <= 4
+    assert set(np.char.decode(outputs["polarity_label"].numpy().astype(bytes))) <= {"negative", "neutral", "positive"}
+    answers = printed.split("from a new process:")[1]
+    assert answers.count("intensity_value") == answers.count("domain_label") == 3
+
+
+def test_the_same_seed_gives_the_same_numbers_and_two_devices_are_described(folder, tmp_path):
+    """Two runs of one configuration agree to the last digit; another seed gives others."""
+    found = []
+    for i, seed in enumerate(("1", "1", "2")):
+        workdir = tmp_path / str(i)
+        workdir.mkdir()
+        printed, metrics = run(folder, workdir, "--seed", seed, "--virtual-devices", "2", "--batch-size", "32")
+        assert "MirroredStrategy, 2 replicas" in printed
+        found.append(metrics)
+    assert found[0] == found[1] != found[2]
+
+
+def test_bad_options(tmp_path):
+    command = [sys.executable, str(ROOT / "recipes" / "sentiment.py"), "--frozen"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--frozen goes with --encoder minilm" in done.stderr
