@@ -2,13 +2,14 @@
 
     python benchmarks/step_time.py
 
-The ways are measured in turn, epoch by epoch, in one process; a ratio is the median over rounds of the ratios of one
-round. Rounds take turns in which way comes first.
+Every way runs its own `fit` in a thread of one process; a baton lets one step of each run at a time, in turn. The ratio
+is the median, over steps, of a step's time and that of the plain step in the same turn.
 """
 
 import argparse
 import os
 import statistics
+import threading
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -62,10 +63,26 @@ def data(batch, steps):
     return tf.data.Dataset.from_tensor_slices((rng.integers(1, 12_000, (rows, 48)), y)).batch(batch).cache().prefetch(2)
 
 
+class InTurn(keras.callbacks.Callback):
+    """Runs a step when it has the baton, measures it, and passes the baton on."""
+
+    def __init__(self, baton: threading.Semaphore, following: threading.Semaphore):
+        super().__init__()
+        self.baton, self.following = baton, following
+        self.seconds = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.baton.acquire()
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seconds.append(time.perf_counter() - self.started)
+        self.following.release()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--layers", type=int, default=2)
@@ -78,27 +95,28 @@ def main():
         "Gramian, features": (mtl.MultiTaskModel, {"balancing": SumOfGradients(), "gradients": "features"}),
         "Gramian, parameters": (mtl.MultiTaskModel, {"balancing": SumOfGradients()}),
     }
-    batches, models = data(args.batch_size, args.steps), {}
-    for way, (model_class, options) in ways.items():
-        models[way] = build(model_class, args.dim, args.layers)
-        models[way].compile("adam", loss=losses(), metrics=metrics(), **options)
-        models[way].fit(batches, verbose=0, shuffle=False)
+    batches, batons = data(args.batch_size, args.steps), [threading.Semaphore(0) for _ in ways]
+    callbacks, threads = {}, []
+    for i, (way, (model_class, options)) in enumerate(ways.items()):
+        model = build(model_class, args.dim, args.layers)
+        model.compile("adam", loss=losses(), metrics=metrics(), **options)
+        model.fit(batches.take(2), verbose=0, shuffle=False)
+        callbacks[way] = InTurn(batons[i], batons[(i + 1) % len(batons)])
+        fit = {"verbose": 0, "shuffle": False, "callbacks": [callbacks[way]]}
+        threads.append(threading.Thread(target=model.fit, args=(batches,), kwargs=fit))
+    batons[0].release()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
-    seconds = {way: [] for way in ways}
-    for round_ in range(args.rounds):
-        order = list(ways) if round_ % 2 else list(ways)[::-1]
-        for way in order:
-            started = time.perf_counter()
-            models[way].fit(batches, verbose=0, shuffle=False)
-            seconds[way].append((time.perf_counter() - started) / args.steps)
+    seconds = {way: callback.seconds[10:] for way, callback in callbacks.items()}
     rows = []
-    for way in ways:
-        ratios = sorted(a / b for a, b in zip(seconds[way], seconds["keras.Model"], strict=True))
-        quartiles = statistics.quantiles(ratios, n=4)
-        rows.append(
-            [way, 1000 * statistics.median(seconds[way]), statistics.median(ratios), quartiles[0], quartiles[2]]
-        )
-    print(f"{args.rounds} rounds of {args.steps} steps, batch {args.batch_size}, {len(os.sched_getaffinity(0))} cores")
+    for way, found in seconds.items():
+        ratios = [a / b for a, b in zip(found, seconds["keras.Model"], strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        rows.append([way, 1000 * statistics.median(found), statistics.median(ratios), low, high])
+    print(f"{args.steps} steps of each, batch {args.batch_size}, {len(os.sched_getaffinity(0))} cores")
     print(mtl.report.table(["way", "ms per step", "ratio", "lower quartile", "upper quartile"], rows))
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -34,6 +35,16 @@ def package(requirement: str, filename: str, sha256: str, *options: str) -> Path
             (Path(folder) / filename).replace(cached)
     _check(cached, sha256)
     return cached
+
+
+def unpacked(archive: Path, unpack: Callable[[Path], None]) -> Path:
+    """Return the folder of an archive's contents, unpacked once; `unpack` fills the folder it is given."""
+    folder = archive.with_suffix("")
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=archive.parent) as work:
+            unpack(Path(work) / "contents")
+            (Path(work) / "contents").replace(folder)
+    return folder
 
 
 def _cache():

@@ -101,10 +101,11 @@ def _download():
         "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
         "--no-binary=:all:",
     )
-    folder = archive.parent / "vaderSentiment-0.5"
-    if not (folder / "hutto_ICWSM_2014").exists():
-        with ZipFile(archive) as outer:
-            inner = outer.open("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz")
-            with tarfile.open(fileobj=inner) as files:
-                files.extractall(folder, filter="data")
-    return folder / "hutto_ICWSM_2014"
+    return fetch.unpacked(archive, lambda folder: _unpack(archive, folder)) / "hutto_ICWSM_2014"
+
+
+def _unpack(archive, folder):
+    with ZipFile(archive) as outer:
+        inner = outer.open("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz")
+        with tarfile.open(fileobj=inner) as files:
+            files.extractall(folder, filter="data")

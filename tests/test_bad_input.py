@@ -53,6 +53,10 @@ def test_missing_task_names_in_compile(argument):
         ),
         ({"metrics": {"topic": [], "price": ["accuracy"]}}, ["`metrics['price']`", "which accuracy", "metric object"]),
         ({"metrics": {"topic": [], "price": ["mae", "mae"]}}, ["`metrics['price']`", "two metrics named", "name"]),
+        (
+            {"metrics": {"topic": [], "price": [keras.metrics.MeanAbsoluteError(name="loss")]}},
+            ["`metrics['price']`", "'loss'"],
+        ),
         ({"balancing": "equall"}, ["`balancing`", "'equall'", "Did you mean 'Equal'?"]),
         ({"balancing": "fixed"}, ["`balancing='fixed'`", "tf_mtl.balancing.Fixed("]),
         ({"balancing": mtl.balancing.Fixed({"topic": 1.0})}, ["`weights`", "Missing: ['price']"]),
@@ -136,7 +140,23 @@ def bad_data():
 CASES = list(bad_data())
 
 
-@pytest.mark.parametrize("form", ["arrays", "dataset", "validation", "evaluate"])
+class OneBatch(keras.utils.PyDataset):
+    """A PyDataset of one batch."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.batch
+
+
+@pytest.mark.parametrize(
+    "form", ["arrays", "dataset", "validation", "evaluate", "on_batch", "test_on_batch", "generator", "PyDataset"]
+)
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
 def test_data(form, case):
     _, x, y, weight, words = case
@@ -151,9 +171,14 @@ def test_data(form, case):
             model.fit(*examples.full_data(), validation_data=(x, y, weight), verbose=0)
         elif form == "evaluate":
             model.evaluate(x, y, sample_weight=weight, verbose=0)
+        elif form == "on_batch":
+            model.train_on_batch(x, y, sample_weight=weight)
+        elif form == "test_on_batch":
+            model.test_on_batch(x, y, sample_weight=weight)
         else:
             data = (x, y) if weight is None else (x, y, weight)
-            model.fit(examples.batches(data, size=40), verbose=0)
+            as_form = {"generator": lambda: iter([data]), "PyDataset": lambda: OneBatch(data)}
+            model.fit(as_form.get(form, lambda: examples.batches(data, size=40))(), verbose=0)
     if form != "evaluate":
         assert examples.largest_difference(before, model.get_weights()) == 0
 
@@ -251,7 +276,6 @@ def test_constructors(make, words):
 @pytest.mark.parametrize(
     ("option", "optimizer", "others"),
     [
-        ("gradient_accumulation_steps", keras.optimizers.Adam(gradient_accumulation_steps=2), {}),
         ("ema_overwrite_frequency", keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=2), {}),
         ("global_clipnorm", keras.optimizers.Adam(global_clipnorm=1.0), {}),
         ("clipnorm", keras.optimizers.Adam(clipnorm=1.0), {}),
@@ -267,6 +291,30 @@ def test_options_that_keras_cannot_do_under_a_strategy(option, optimizer, others
             optimizer = type(optimizer).from_config(optimizer.get_config())
         with raises(f"`{option}`", "MirroredStrategy", "2 replicas", "one device"):
             model.compile(optimizer, loss=examples.LOSS, **others)
+
+
+def test_gradient_accumulation_is_refused_everywhere():
+    """Keras would divide by the micro-batches, not by a task's labels, and lose those of an unlabelled last one."""
+    with raises("`gradient_accumulation_steps`", "micro-batches", "larger batches"):
+        examples.model().compile(keras.optimizers.Adam(gradient_accumulation_steps=2), loss=examples.LOSS)
+
+
+def test_features_need_layers_of_the_tasks_own():
+    inner_x = keras.Input((4,))
+    h = keras.layers.Dense(3)(inner_x)
+    inner = keras.Model(inner_x, {t: keras.layers.Dense(1)(h) for t in "ab"})
+    x = keras.Input((4,))
+    model = mtl.MultiTaskModel(x, inner(x))
+    with raises("gradients='features'", "nested model", "gradients='parameters'"):
+        model.compile("sgd", loss="mse", balancing=examples.InverseNorm(), gradients="features")
+
+
+@pytest.mark.parametrize("loss", ["huber", "mape", keras.losses.LogCosh(name="renamed")])
+def test_shapes_are_checked_for_every_loss_of_keras(loss):
+    x, y = examples.full_data()
+    model = compiled(loss={"topic": examples.LOSS["topic"], "price": loss})
+    with raises("`y['price']`", "2)", "(None, 1)"):
+        model.fit(x, {**y, "price": np.ones((40, 2))}, verbose=0)
 
 
 def test_an_optimizer_made_outside_the_strategys_scope():

@@ -132,9 +132,17 @@ def test_scalarizers_learn_their_own_variables():
 def test_recompiling_forgets_the_former_method():
     model = examples.model()
     x, y = examples.full_data()
+    metrics = {"topic": ["accuracy"], "price": ["mae"]}
     for method in (examples.LearnedWeights(), examples.InverseNorm(), "equal"):
-        model.compile("adam", loss=examples.LOSS, balancing=method)
+        model.compile("adam", loss=examples.LOSS, balancing=method, metrics=metrics)
         logs = model.fit(x, y, verbose=0).history
-        assert set(logs) == {"loss", "topic_loss", "price_loss"}
+        assert set(logs) == {
+            "loss",
+            "topic_loss",
+            "price_loss",
+            *(f"{t}_{name}" for t, names in metrics.items() for name in names),
+        }
+        assert len(model.metrics) == 2
+        metrics = {"topic": [], "price": []}
     assert len(model.variables) == 6
     assert type(model.balancing) is mtl.balancing.Equal

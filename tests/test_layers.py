@@ -9,7 +9,7 @@ import tf_mtl
 
 ROOT = Path(tf_mtl.__file__).parent
 LAYERS = [
-    {"_names", "_version"},
+    {"_names", "_shapes", "_version"},
     {"trunks", "encoders", "balancing", "data", "losses", "metrics", "distribute"},
     {"partition", "unlabelled", "labels", "tasks"},
     {"gradients", "checks", "objectives"},

@@ -18,7 +18,7 @@ def checked(data: Any, specs: Sequence[LabelSpec]) -> Any:
     """Return data whose batches are checked as they are read.
 
     Arrays are checked at once, a `tf.data.Dataset` by its element spec now and by its values in the pipeline, beside
-    the training step. Anything else (generators, distributed datasets) is returned as it is.
+    the training step, generators and `PyDataset`s batch by batch. Anything else is returned as it is.
 
     Args:
         data: (x, y, sample_weight) of arrays, or a dataset of (x, y) or (x, y, sample_weight).
@@ -30,6 +30,10 @@ def checked(data: Any, specs: Sequence[LabelSpec]) -> Any:
     """
     if isinstance(data, tf.data.Dataset):
         return _checked_dataset(data, specs)
+    if isinstance(data, keras.utils.PyDataset):
+        return _CheckedPyDataset(data, specs)
+    if isinstance(data, Iterator):
+        return (checked(keras.utils.unpack_x_y_sample_weight(batch), specs) for batch in data)
     x, y, weight = data
     if x is None or y is None or not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y))):
         return data
@@ -39,12 +43,34 @@ def checked(data: Any, specs: Sequence[LabelSpec]) -> Any:
     weight = {spec.task: weight_of(spec.task, weight) for spec in specs}
     for spec in specs:
         spec.check_shape(tf.TensorShape(y[spec.task].shape))
-    for violation in _violations(x, y, weight, specs):
-        _raise(*violation)
+    with tf.device("CPU"):
+        for violation in _violations(x, y, weight, specs):
+            _raise(*violation)
     if all(w is None for w in weight.values()):
         return x, y, None
     rows = len(keras.tree.flatten(x)[0])
     return x, y, {task: np.ones(rows, "float32") if w is None else w for task, w in weight.items()}
+
+
+class _CheckedPyDataset(keras.utils.PyDataset):
+    """A `PyDataset` whose batches are checked when they are read."""
+
+    def __init__(self, source, specs):
+        super().__init__(source.workers, source.use_multiprocessing, source.max_queue_size)
+        self.source, self.specs = source, specs
+
+    @property
+    def num_batches(self):
+        return self.source.num_batches
+
+    def __getitem__(self, index):
+        return checked(keras.utils.unpack_x_y_sample_weight(self.source[index]), self.specs)
+
+    def on_epoch_begin(self):
+        self.source.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.source.on_epoch_end()
 
 
 def _checked_dataset(dataset, specs):

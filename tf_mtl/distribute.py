@@ -73,7 +73,7 @@ def check_options(
     steps_per_execution: int,
     jit_compile: bool | str,
 ) -> None:
-    """Raise for what Keras does wrongly, or not at all, under a strategy.
+    """Raise for options that would give wrong results, or fail, for several tasks or under a strategy.
 
     Args:
         strategy: The strategy.
@@ -85,6 +85,8 @@ def check_options(
     Raises:
         ValueError: naming the option and what to do instead.
     """
+    if optimizer is None:
+        return
     wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     inner = optimizer.inner_optimizer if wrapped else optimizer
     if inner._distribution_strategy is not strategy:
@@ -92,15 +94,17 @@ def check_options(
             f"`optimizer` was made under {type(inner._distribution_strategy).__name__}, the model under "
             f"{type(strategy).__name__}. Make both, and compile, inside `with strategy.scope():`."
         )
+    if inner.gradient_accumulation_steps:
+        raise ValueError(
+            "`gradient_accumulation_steps` cannot be used: a task's loss is the mean over its labels in the batch, "
+            "which a sum over micro-batches is not, and Keras updates inside a condition, which fails under "
+            "strategies. Use larger batches."
+        )
     if not isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)):
         return
     several = strategy.num_replicas_in_sync > 1
     clipping = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(inner, name, None)]
     refused = {
-        "gradient_accumulation_steps": (
-            bool(inner.gradient_accumulation_steps),
-            "Keras updates inside a condition, which fails here. Use larger batches",
-        ),
         "ema_overwrite_frequency": (
             bool(inner.ema_overwrite_frequency),
             "Keras overwrites inside a condition, which fails here. Use keras.callbacks.SwapEMAWeights",

@@ -56,6 +56,11 @@ def choose(balancing: Balancing, gradients: str, parts: Partition) -> Callable[.
     if isinstance(balancing, Scalarizer):
         return scalarized
     parts.check_shared(type(balancing).__name__)
+    if gradients == "features" and (not parts.frontier or len(parts.shared_outputs) == len(parts.tasks)):
+        raise ValueError(
+            "gradients='features' needs tensors between the shared layers and layers of the tasks' own, but this graph "
+            "has none (a nested model counts as one layer). Use gradients='parameters'."
+        )
     return ways[gradients]
 
 

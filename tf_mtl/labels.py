@@ -8,11 +8,11 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._names import check_names
-from tf_mtl.losses import match_rank
+from tf_mtl._shapes import match_rank
+from tf_mtl.losses import CellwiseBinaryCrossentropy
 
-_SPARSE = ("sparse_categorical_crossentropy",)
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
-_POINTWISE = ("mean_squared_error", "mean_absolute_error", "huber_loss", "log_cosh", *_UNIT_RANGE)
+_LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,16 @@ class LabelSpec:
     @classmethod
     def of(cls, task: str, loss: keras.losses.Loss, output: keras.KerasTensor) -> "LabelSpec":
         """Read the demands off a task's loss and symbolic output."""
-        kind = getattr(getattr(loss, "fn", None), "__name__", loss.name)
-        if kind in _SPARSE:
+        if isinstance(loss, CellwiseBinaryCrossentropy):
+            return cls(task, tuple(output.shape[1:]), 1.0)
+        function = getattr(loss, "fn", None)
+        kind = getattr(function, "__name__", None)
+        if not getattr(function, "__module__", "").startswith("keras.") or kind in _LABELS_OF_OTHER_SHAPE:
+            return cls(task)
+        if kind == "sparse_categorical_crossentropy":
             ignored = getattr(loss, "ignore_class", None)
             return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, ignored)
-        if kind in _POINTWISE:
-            return cls(task, tuple(output.shape[1:]), 1.0 if kind in _UNIT_RANGE else None)
-        return cls(task)
+        return cls(task, tuple(output.shape[1:]), 1.0 if kind in _UNIT_RANGE else None)
 
     def check_shape(self, shape: tf.TensorShape) -> None:
         """Raise if labels of this shape, batch included, do not fit the output.

@@ -169,6 +169,13 @@ class MultiTaskModel(keras.Model):
             method.bind(self.task_names)
             if not method.built:
                 method.build(ways.input_shape(method, gradients, parts))
+            if method.non_trainable_variables and (
+                scales_loss or isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+            ):
+                raise ValueError(
+                    f"balancing={type(method).__name__!r} keeps state, which the infinite gradients of a step that "
+                    "float16 skips would spoil. Use the policy 'mixed_bfloat16', or balancing='equal'."
+                )
             super().compile(
                 optimizer=optimizer,
                 run_eagerly=run_eagerly,
@@ -189,11 +196,31 @@ class MultiTaskModel(keras.Model):
             weights = TaskWeights(self.task_names)
             self._compiled = _Compiled(arguments, objectives, method, update, weights, parts)
 
-    def fit(self, x=None, y=None, *args, sample_weight=None, validation_data=None, **kwargs):
+    @property
+    def metrics(self):
+        """The metrics that `fit` and `evaluate` report, and those of the layers."""
+        own = [] if self._compiled is None else [self._loss_tracker, self._compile_metrics]
+        return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        **kwargs,
+    ):
         """Train the model; see `keras.Model.fit`.
 
-        Data are (x, {task: y}) or (x, {task: y}, {task: weight}): a `tf.data.Dataset` of batches, or arrays. A task
-        without an entry among the weights is labelled in every row.
+        Data are (x, {task: y}) or (x, {task: y}, {task: weight}): a `tf.data.Dataset` of batches, arrays, a
+        `keras.utils.PyDataset` or a generator. A task without an entry among the weights is labelled in every row.
 
         Raises:
             ValueError: for labels, weights or inputs that do not fit the model or hold NaN where they count.
@@ -202,11 +229,24 @@ class MultiTaskModel(keras.Model):
         x, y, sample_weight = self._checked(x, y, sample_weight)
         if validation_data is not None:
             validation_data = self._checked(*_triple(validation_data))
-            validation_data = validation_data if validation_data[1] is not None else validation_data[0]
+            validation_data = validation_data[0] if validation_data[1] is None else validation_data
         with readable_errors():
-            return super().fit(x, y, *args, sample_weight=sample_weight, validation_data=validation_data, **kwargs)
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle and not isinstance(x, tf.data.Dataset),  # Keras warns of what datasets ignore
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                **kwargs,
+            )
 
-    def evaluate(self, x=None, y=None, *args, sample_weight=None, **kwargs):
+    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kwargs):
         """Return `loss`, `<task>_loss` and `<task>_<metric>` over the labelled rows; see `keras.Model.evaluate`.
 
         Raises:
@@ -216,7 +256,17 @@ class MultiTaskModel(keras.Model):
         if not kwargs.get("_use_cached_eval_dataset"):
             x, y, sample_weight = self._checked(x, y, sample_weight)
         with readable_errors():
-            return super().evaluate(x, y, *args, sample_weight=sample_weight, **kwargs)
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        """Run one training step on arrays; see `keras.Model.train_on_batch`."""
+        x, y, sample_weight = self._checked(x, y, sample_weight)
+        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""
+        x, y, sample_weight = self._checked(x, y, sample_weight)
+        return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def decode(self, outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return what the outputs say, by task: labels, scores, values.
@@ -330,8 +380,8 @@ class MultiTaskModel(keras.Model):
         """Return what `compile` was called with, for saving."""
         if self._compiled is None:
             return {}
-        own = keras.saving.serialize_keras_object(self._compiled.arguments)
-        return {**super().get_compile_config(), **own}
+        own = {"optimizer": self.optimizer, **self._compiled.arguments}
+        return {**super().get_compile_config(), **keras.saving.serialize_keras_object(own)}
 
     def compile_from_config(self, config):
         """Compile with `get_compile_config`'s dict, and make the optimizer's variables."""
@@ -353,8 +403,8 @@ class MultiTaskModel(keras.Model):
                 self.optimizer.build([*self.trainable_variables, *self.balancing.trainable_variables])
 
     def _checked(self, x, y, sample_weight):
-        specs = self._compiled.objectives.specs(self.output)
-        if isinstance(x, tf.data.Dataset):
+        specs = self._compiled.objectives.specs
+        if y is None and not isinstance(x, tuple):
             return checked(x, specs), y, sample_weight
         return checked((x, y, sample_weight), specs)
 

@@ -23,10 +23,12 @@ class Objectives:
     Attributes:
         losses: The loss of each task, in the order of the model's outputs.
         loss_weights: The factor of each loss, in the same order.
+        specs: What the labels of each task must look like.
     """
 
     losses: dict[str, keras.losses.Loss]
     loss_weights: list[float]
+    specs: list[LabelSpec]
 
     @classmethod
     def of(
@@ -46,15 +48,14 @@ class Objectives:
         given = {**{task.name: task.loss for task in tasks}, **(loss or {})}
         check_names("loss", given, outputs)
         losses = {task: as_loss(task, given[task]) for task in outputs}
-        return cls(losses, _factors(loss_weights, outputs))
-
-    def specs(self, outputs: Mapping[str, keras.KerasTensor]) -> list[LabelSpec]:
-        """Return what the labels of each task must look like."""
-        return [LabelSpec.of(task, loss, outputs[task]) for task, loss in self.losses.items()]
+        specs = [LabelSpec.of(task, loss, outputs[task]) for task, loss in losses.items()]
+        return cls(losses, _factors(loss_weights, outputs), specs)
 
     def labels(self, y: Any, weight: Any) -> Labels:
         """Return each task's labels, those of weight 0 replaced by 0, and their weights (None: all labelled)."""
         check_structure(y, weight, tuple(self.losses))
+        for spec in self.specs:
+            spec.check_shape(tf.TensorShape(y[spec.task].shape))
         return {task: clean_labels(loss, y[task], weight_of(task, weight)) for task, loss in self.losses.items()}
 
     def sums(self, labels: Labels, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

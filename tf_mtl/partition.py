@@ -66,8 +66,8 @@ def partition(model: keras.Model) -> Partition:
     """Find the shared and the own variables of a functional model with a dict of outputs.
 
     A variable is a task's own if only that task's output can be reached from it; if two or more can, it is
-    shared. That holds for layers called several times, for variables used by several layers (tied weights)
-    and for nested models.
+    shared. That holds for layers called several times and for variables used by several layers (tied weights). A
+    nested model counts as one layer: its variables are shared if two tasks read its outputs.
 
     Args:
         model: A functional model whose output is a dict `{task: tensor}`.

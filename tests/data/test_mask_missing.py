@@ -39,7 +39,16 @@ def test_cells_of_a_label_vector():
     np.testing.assert_array_equal(weight["tags"], [[0.5, 0.0], [1.0, 1.0]])
 
 
+def test_one_weight_for_all_tasks_and_weights_of_another_rank():
+    data = (np.ones(2), {"a": np.array([1.0, np.nan]), "b": np.array([1, 2])}, np.array([[0.5], [0.25]]))
+    ((_, _, weight),) = mtl.data.mask_missing(tf.data.Dataset.from_tensors(data), {"a": float("nan")})
+    np.testing.assert_array_equal(weight["a"], [0.5, 0.0])
+    np.testing.assert_array_equal(weight["b"], [0.5, 0.25])
+
+
 def test_errors():
+    with pytest.raises(ValueError, match=r"`markers\['topic'\]` is NaN.*int64"):
+        mtl.data.mask_missing(rows(), {"topic": float("nan")})
     with pytest.raises(ValueError, match="`markers`.*'topics'.*Did you mean 'topic'"):
         mtl.data.mask_missing(rows(), {"topics": -1})
     with pytest.raises(TypeError, match=r"\(x, \{task: y\}\)"):

@@ -100,6 +100,11 @@ def test_binary_accuracy_of_logits():
     metric = mtl.metrics.LogitsBinaryAccuracy(threshold=0.7)
     y, z = np.array([[1.0], [1.0], [0.0], [0.0]]), np.array([[2.0], [0.5], [0.5], [1.0]])
     assert fed(metric, y, z) == pytest.approx(0.5)  # 0.7 lies at a logit of 0.847
+    even = mtl.metrics.LogitsBinaryAccuracy()
+    assert (
+        fed(even, np.array([[1.0], [0.0]]), np.zeros((2, 1))) == 0.5
+    )  # a probability of 0.5 says "yes", as in `decode`
+    assert mtl.tasks.BinaryClassification("t").decode(np.zeros((1, 1)))["label"].numpy() == [b"yes"]
 
 
 @pytest.mark.parametrize(

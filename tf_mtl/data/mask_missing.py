@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._names import check_names
+from tf_mtl._shapes import match_rank
 
 
 def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.data.Dataset:
@@ -23,7 +24,7 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
 
     Raises:
         TypeError: if the elements are not of that form.
-        ValueError: for a task that has no labels in the data set.
+        ValueError: for a task that has no labels in the data set, or NaN as the marker of whole numbers.
 
     Example:
 
@@ -37,6 +38,12 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
             f"`dataset` must give (x, {{task: y}}) or (x, {{task: y}}, {{task: weight}}), received {element}."
         )
     check_names("markers", markers, element[1], required=False)
+    for task, marker in markers.items():
+        if math.isnan(marker) and not element[1][task].dtype.is_floating:
+            raise ValueError(
+                f"`markers['{task}']` is NaN, but the labels are {element[1][task].dtype.name}, which cannot hold it. "
+                "Give the number that stands for a missing label."
+            )
 
     def mask(*row):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(row)
@@ -44,11 +51,10 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
         for task, marker in markers.items():
             missing = tf.math.is_nan(y[task]) if math.isnan(marker) else tf.equal(y[task], marker)
             found[task] = tf.cast(~missing, tf.float32)
-        for task, given in (weight or {}).items():
-            given = tf.cast(given, tf.float32)
-            while len(given.shape) < len(found[task].shape):
-                given = given[..., None]
-            found[task] *= given
+        by_task = weight if isinstance(weight, Mapping) else dict.fromkeys(y, weight)
+        for task, given in by_task.items():
+            if given is not None:
+                found[task] *= match_rank(tf.cast(given, tf.float32), len(found[task].shape))
         return x, y, found
 
     return dataset.map(mask, num_parallel_calls=tf.data.AUTOTUNE)

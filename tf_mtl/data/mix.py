@@ -64,7 +64,7 @@ def _label_specs(sources):
     labels, owner, first = {}, {}, next(iter(sources))
     for name, source in sources.items():
         element = source.element_spec
-        if not isinstance(element, tuple) or len(element) not in (2, 3) or not isinstance(element[1], Mapping):
+        if not isinstance(element, tuple) or not all(isinstance(part, Mapping) for part in element[1:] or [None]):
             raise TypeError(
                 f"Source '{name}' must give rows (x, {{task: y}}) or (x, {{task: y}}, {{task: weight}}), "
                 f"received {element}."

@@ -64,15 +64,15 @@ def saved_model(
     if isinstance(preprocessor, keras.layers.Layer):
         preprocessor(tf.constant([""]))  # only a layer that has been called can be tracked
         archive.track(preprocessor)
-    raw, tensors = ("serving_default", "") if preprocessor is None else ("tensors", "tensors_")
-    parts = {raw: model.task_names, **{f"{tensors}{task}": (task,) for task in model.task_names}}
+    whole, prefix = ("serving_default", "") if preprocessor is None else ("tensors", "tensors_")
+    parts = {whole: model.task_names, **{f"{prefix}{task}": (task,) for task in model.task_names}}
     for name, tasks in parts.items():
         answer = _answer(model, tasks)
         archive.add_endpoint(name, answer, [_signature(model)])
         if preprocessor is not None:
             text = tf.TensorSpec([None], tf.string, name="text")
-            raw_name = "serving_default" if name == "tensors" else name.removeprefix("tensors_")
-            archive.add_endpoint(raw_name, _from_text(answer, preprocessor), [text])
+            from_text = "serving_default" if name == "tensors" else name.removeprefix("tensors_")
+            archive.add_endpoint(from_text, _from_text(answer, preprocessor), [text])
     with _temporary(directory) as folder:
         archive.write_out(str(folder), verbose=False)
         folder.rename(target)

@@ -3,5 +3,4 @@
 from tf_mtl.losses.cellwise_binary_crossentropy import CellwiseBinaryCrossentropy as CellwiseBinaryCrossentropy
 from tf_mtl.losses.masked import as_loss as as_loss
 from tf_mtl.losses.masked import clean_labels as clean_labels
-from tf_mtl.losses.masked import match_rank as match_rank
 from tf_mtl.losses.masked import weighted_sums as weighted_sums

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from tf_mtl._shapes import match_rank
+
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class FunctionLoss(keras.losses.Loss):
@@ -119,12 +121,3 @@ def weighted_sums(
         if factor is not None:
             total *= tf.cast(match_rank(factor, values.shape.rank), tf.float32)
     return tf.reduce_sum(total * values), tf.reduce_sum(total)
-
-
-def match_rank(tensor: tf.Tensor, rank: int) -> tf.Tensor:
-    """Append axes to `tensor`, or drop a last axis of size 1, until it has `rank`."""
-    while len(tensor.shape) > rank and tensor.shape[-1] == 1:
-        tensor = tf.squeeze(tensor, -1)
-    while len(tensor.shape) < rank:
-        tensor = tf.expand_dims(tensor, -1)
-    return tensor

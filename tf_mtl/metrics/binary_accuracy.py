@@ -22,8 +22,13 @@ class LogitsBinaryAccuracy(keras.metrics.BinaryAccuracy):
     """
 
     def __init__(self, name: str = "accuracy", dtype=None, threshold: float = 0.5):
-        super().__init__(name=name, dtype=dtype, threshold=threshold)
+        super().__init__(name=name, dtype=dtype)
+        self.cutoff = threshold
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Count the rows of labels [B, 1] and logits [B, 1]."""
-        return super().update_state(y_true, tf.sigmoid(tf.cast(y_pred, tf.float32)), sample_weight)
+        predicted = tf.cast(tf.sigmoid(tf.cast(y_pred, tf.float32)) >= self.cutoff, tf.float32)
+        return super().update_state(y_true, predicted, sample_weight)
+
+    def get_config(self):
+        return {**super().get_config(), "threshold": self.cutoff}

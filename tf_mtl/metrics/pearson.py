@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from tf_mtl._shapes import match_rank
+
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Pearson(keras.metrics.Metric):
@@ -36,10 +38,7 @@ class Pearson(keras.metrics.Metric):
         y_true = tf.reshape(tf.cast(y_true, tf.float64), tf.shape(y_pred))
         weight = tf.ones_like(y_pred)
         if sample_weight is not None:
-            sample_weight = tf.cast(sample_weight, tf.float64)
-            while len(sample_weight.shape) < len(y_pred.shape):
-                sample_weight = tf.expand_dims(sample_weight, -1)
-            weight *= sample_weight
+            weight *= match_rank(tf.cast(sample_weight, tf.float64), len(y_pred.shape))
         terms = (1.0, y_true, y_pred, y_true * y_true, y_pred * y_pred, y_true * y_pred)
         self.sums.assign_add(tf.stack([tf.reduce_sum(weight * term) for term in terms]))
 

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from tf_mtl._shapes import match_rank
+
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Spearman(keras.metrics.Metric):
@@ -42,10 +44,7 @@ class Spearman(keras.metrics.Metric):
         y_pred = tf.convert_to_tensor(y_pred)
         weight = tf.ones_like(y_pred, tf.float32)
         if sample_weight is not None:
-            sample_weight = tf.cast(sample_weight, tf.float32)
-            while len(sample_weight.shape) < len(y_pred.shape):
-                sample_weight = tf.expand_dims(sample_weight, -1)
-            weight *= sample_weight
+            weight *= match_rank(tf.cast(sample_weight, tf.float32), len(y_pred.shape))
         cells = self._bin(y_true) * self.bins + self._bin(y_pred)
         counts = tf.math.unsorted_segment_sum(tf.reshape(weight, [-1]), cells, self.bins**2)
         self.counts.assign_add(tf.reshape(counts, [self.bins, self.bins]))

@@ -30,17 +30,18 @@ def _as_metric(task, metric, loss):
             "categorical_crossentropy": keras.metrics.CategoricalAccuracy,
             "binary_crossentropy": keras.metrics.BinaryAccuracy,
         }
-        if loss.name not in kinds:
+        kind = getattr(getattr(loss, "fn", None), "__name__", loss.name)
+        if kind not in kinds:
             raise ValueError(
                 f"`metrics['{task}']` says '{metric}', but the loss '{loss.name}' does not tell which accuracy. "
                 "Pass a metric object, such as keras.metrics.SparseCategoricalAccuracy()."
             )
-        if loss.name == "binary_crossentropy" and _from_logits(loss):
+        if kind == "binary_crossentropy" and _from_logits(loss):
             raise ValueError(
                 f"`metrics['{task}']` says '{metric}', but the loss takes logits and Keras' accuracy takes "
                 "probabilities. Pass tf_mtl.metrics.LogitsBinaryAccuracy()."
             )
-        return kinds[loss.name](name=metric)
+        return kinds[kind](name=metric)
     found = keras.metrics.get(metric)
     if not isinstance(found, keras.metrics.Metric):
         found = keras.metrics.MeanMetricWrapper(found, name=getattr(found, "__name__", None))
@@ -77,6 +78,10 @@ class TaskMetrics(keras.metrics.Metric):
                 self._add(task, metric, name, weighted=True)
 
     def _add(self, task, metric, name, weighted):
+        if name == f"{task}_loss":
+            raise ValueError(
+                f"`metrics['{task}']` holds a metric named 'loss', the name of the task's loss. Rename it."
+            )
         if name in self.by_name:
             raise ValueError(
                 f"`metrics['{task}']` holds two metrics named '{metric.name}'. Give one of them another `name`."
