@@ -49,6 +49,18 @@ class GradientConflict(keras.callbacks.Callback):
     Args:
         batch: (x, {task: y}) or (x, {task: y}, {task: weight}) to measure on, of a few hundred rows, say. The cosine
             of a task that has no label in it is NaN, and does not count in `conflict`.
+
+    Example:
+
+    >>> model = mtl.build_model(
+    ...     keras.Input((4,)), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8])),
+    ...     [mtl.tasks.Regression("a"), mtl.tasks.Regression("b")],
+    ... )
+    >>> model.compile("sgd")
+    >>> batch = np.ones((4, 4)), {"a": np.zeros(4), "b": np.ones(4)}
+    >>> history = model.fit(*batch, verbose=0, callbacks=[mtl.callbacks.GradientConflict(batch)])
+    >>> sorted(name for name in history.history if name.startswith(("cos", "con")))
+    ['conflict', 'cosine/a/b']
     """
 
     def __init__(self, batch: Any):

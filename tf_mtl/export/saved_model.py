@@ -44,6 +44,18 @@ def saved_model(
     Raises:
         ValueError: if the model has no task objects, or a task bears the name of another signature.
         FileExistsError: if the version is there already.
+
+    Example:
+
+    >>> import tempfile
+    >>> model = mtl.build_model(
+    ...     keras.Input((4,), name="x"), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8])),
+    ...     [mtl.tasks.Regression("stars", low=1, high=5)],
+    ... )
+    >>> path = mtl.export.saved_model(model, tempfile.mkdtemp())
+    >>> answer = tf.saved_model.load(str(path)).signatures["serving_default"]
+    >>> sorted(answer(x=tf.ones((1, 4))))
+    ['stars_raw', 'stars_value']
     """
     if not model.tasks:
         raise ValueError(

@@ -1,0 +1,67 @@
+"""What Keras does that the project works around; a test that fails here says that a work-around can go."""
+
+import examples
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+
+def test_a_loss_is_divided_by_all_rows():
+    """losses/masked.py"""
+    loss = keras.losses.MeanSquaredError()
+    found = float(loss(np.zeros((3, 1)), np.ones((3, 1)), sample_weight=np.array([1.0, 0.0, 0.0])))
+    assert found == pytest.approx(1 / 3)
+
+
+def test_logged_task_losses_are_skewed_by_ragged_batches():
+    """metrics/task_losses.py"""
+    data = examples.batches(examples.full_data(rows=12))  # 8 + 4 rows
+    plain, ours = examples.model(keras.Model), examples.model()
+    for model in (plain, ours):
+        model.compile("sgd", loss=examples.LOSS)
+    found, true = (model.evaluate(data, verbose=0, return_dict=True) for model in (plain, ours))
+    assert found["loss"] == pytest.approx(true["loss"], rel=1e-5)
+    assert found["price_loss"] != pytest.approx(true["price_loss"], rel=1e-3)
+
+
+def test_loss_weights_with_wrong_names_are_accepted():
+    """objectives.py"""
+    model = examples.model(keras.Model)
+    model.compile("sgd", loss=examples.LOSS, loss_weights={"topics": 1.0, "price": 2.0})
+    model.fit(*examples.full_data(), verbose=0)
+
+
+def test_strings_fail_under_a_strategy():
+    """MultiTaskModel._maybe_symbolic_build"""
+    with mtl.distribute.strategy("mirrored").scope():
+        x = keras.Input((), dtype="string")
+        ids = keras.layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=2)(x)
+        model = keras.Model(x, {"a": keras.layers.Dense(1)(keras.layers.Embedding(4, 2)(ids)[:, 0])})
+        model.compile("sgd", loss={"a": "mse"})
+    data = tf.data.Dataset.from_tensors((np.array(["a", "b"]), {"a": np.zeros(2)}))
+    with pytest.raises(Exception, match=r"(?i)string"):
+        model.fit(data, verbose=0)
+
+
+def test_an_overridden_compile_is_skipped_on_reload(tmp_path):
+    """MultiTaskModel.get_compile_config and compile_from_config"""
+
+    @keras.saving.register_keras_serializable("tests")
+    class Overriding(keras.Model):
+        def compile(self, *args, **kwargs):
+            super().compile(*args, **kwargs)
+
+    model = examples.model(Overriding)
+    model.compile("sgd", loss=examples.LOSS)
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="`compile\\(\\)` was not called"):
+        keras.models.load_model(tmp_path / "model.keras")
+
+
+def test_masked_means_of_empty_rows_are_nan():
+    """encoders/_pooling.py"""
+    pooled = keras.layers.GlobalAveragePooling1D()(np.ones((1, 3, 2)), mask=np.zeros((1, 3), bool))
+    assert np.isnan(pooled).all()
