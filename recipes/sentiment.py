@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     results |= correlations(model, batches["test"], test)
     report(args, results, history.history, seconds)
     path = mtl.export.saved_model(model, args.export, preprocessor=text.preprocessor)
-    print(f"\nExported to {path}; its answers, from a new process:\n")
+    print(f"\nExported to {path}; its answers, from a new process:\n", flush=True)
     subprocess.run([sys.executable, Path(__file__).with_name("ask.py"), path, *SENTENCES], check=True)
 
 
