@@ -3,7 +3,8 @@
     python benchmarks/step_time.py
 
 Every way runs its own `fit` in a thread of one process; a baton lets one step of each run at a time, in turn. The ratio
-is the median, over steps, of a step's time and that of the plain step in the same turn.
+is the median, over steps, of a step's time and that of the plain step in the same turn; ways with label weights are
+compared with the plain model with sample weights.
 """
 
 import argparse
@@ -50,8 +51,8 @@ def metrics():
     return {"topic": ["accuracy"], "polarity": ["accuracy"], "intensity": ["mae"], "disagreement": ["mae"]}
 
 
-def data(batch, steps):
-    """The same batches for every way, kept in memory."""
+def data(batch, steps, weighted):
+    """The same batches for every way, kept in memory; with label weights, a third of which are 0."""
     rng = np.random.default_rng(0)
     rows = batch * steps
     y = {
@@ -60,7 +61,9 @@ def data(batch, steps):
         "intensity": rng.normal(size=rows).astype("float32"),
         "disagreement": rng.normal(size=rows).astype("float32"),
     }
-    return tf.data.Dataset.from_tensor_slices((rng.integers(1, 12_000, (rows, 48)), y)).batch(batch).cache().prefetch(2)
+    weights = {task: (rng.random(rows) < 2 / 3).astype("float32") for task in TASKS}
+    rows = (rng.integers(1, 12_000, (rows, 48)), y, weights)[: 3 if weighted else 2]
+    return tf.data.Dataset.from_tensor_slices(rows).batch(batch).cache().prefetch(2)
 
 
 class InTurn(keras.callbacks.Callback):
@@ -89,21 +92,24 @@ def main():
     args = parser.parse_args()
 
     ways = {
-        "keras.Model": (keras.Model, {}),
-        "keras.Model again": (keras.Model, {}),
-        "equal": (mtl.MultiTaskModel, {"balancing": "equal"}),
-        "Gramian, features": (mtl.MultiTaskModel, {"balancing": SumOfGradients(), "gradients": "features"}),
-        "Gramian, parameters": (mtl.MultiTaskModel, {"balancing": SumOfGradients()}),
+        "keras.Model": (keras.Model, {}, False),
+        "keras.Model again": (keras.Model, {}, False),
+        "equal": (mtl.MultiTaskModel, {"balancing": "equal"}, False),
+        "Gramian, features": (mtl.MultiTaskModel, {"balancing": SumOfGradients(), "gradients": "features"}, False),
+        "Gramian, parameters": (mtl.MultiTaskModel, {"balancing": SumOfGradients()}, False),
+        "keras.Model, label weights": (keras.Model, {}, True),
+        "equal, label weights": (mtl.MultiTaskModel, {"balancing": "equal"}, True),
     }
-    batches, batons = data(args.batch_size, args.steps), [threading.Semaphore(0) for _ in ways]
+    batches = {weighted: data(args.batch_size, args.steps, weighted) for weighted in (False, True)}
+    batons = [threading.Semaphore(0) for _ in ways]
     callbacks, threads = {}, []
-    for i, (way, (model_class, options)) in enumerate(ways.items()):
+    for i, (way, (model_class, options, weighted)) in enumerate(ways.items()):
         model = build(model_class, args.dim, args.layers)
         model.compile("adam", loss=losses(), metrics=metrics(), **options)
-        model.fit(batches.take(2), verbose=0, shuffle=False)
+        model.fit(batches[weighted].take(2), verbose=0, shuffle=False)
         callbacks[way] = InTurn(batons[i], batons[(i + 1) % len(batons)])
         fit = {"verbose": 0, "shuffle": False, "callbacks": [callbacks[way]]}
-        threads.append(threading.Thread(target=model.fit, args=(batches,), kwargs=fit))
+        threads.append(threading.Thread(target=model.fit, args=(batches[weighted],), kwargs=fit))
     batons[0].release()
     for thread in threads:
         thread.start()
@@ -113,7 +119,8 @@ def main():
     seconds = {way: callback.seconds[10:] for way, callback in callbacks.items()}
     rows = []
     for way, found in seconds.items():
-        ratios = [a / b for a, b in zip(found, seconds["keras.Model"], strict=True)]
+        base = seconds["keras.Model, label weights" if ways[way][2] else "keras.Model"]
+        ratios = [a / b for a, b in zip(found, base, strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4)
         rows.append([way, 1000 * statistics.median(found), statistics.median(ratios), low, high])
     print(f"{args.steps} steps of each, batch {args.batch_size}, {len(os.sched_getaffinity(0))} cores")
