@@ -305,7 +305,7 @@ def test_features_need_layers_of_the_tasks_own():
     inner = keras.Model(inner_x, {t: keras.layers.Dense(1)(h) for t in "ab"})
     x = keras.Input((4,))
     model = mtl.MultiTaskModel(x, inner(x))
-    with raises("gradients='features'", "nested model", "gradients='parameters'"):
+    with raises("gradients='features'", "kernel lies in a nested model", "gradients='parameters'"):
         model.compile("sgd", loss="mse", balancing=examples.InverseNorm(), gradients="features")
 
 

@@ -117,6 +117,45 @@ def test_nested_models_and_frozen_layers():
     found.check_shared("Method")
 
 
+def nested_model(model_class=mtl.MultiTaskModel):
+    """Trunk and both heads in a nested model, behind an outer layer; its third head is not used."""
+    keras.utils.set_random_seed(3)
+    inner_x = keras.Input((4,))
+    h = dense("inside", 4)(inner_x)
+    inner = keras.Model(inner_x, {task: dense(task)(h) for task in ("a", "b", "unused")}, name="inner")
+    x = keras.Input((4,))
+    outputs = inner(dense("outer", 4)(x))
+    return model_class(x, {"a": outputs["a"], "b": keras.layers.Activation("tanh")(outputs["b"])})
+
+
+def test_heads_in_a_nested_model_are_their_tasks_own():
+    model = nested_model()
+    found = partition(model)
+    assert paths(found.shared) == ["inside/kernel", "outer/kernel"]
+    assert {task: paths(own) for task, own in found.own.items()} == {"a": ["a/kernel"], "b": ["b/kernel"]}
+    assert len(found.nested) == 2
+    x, y = np.ones((4, 4), "float32"), {"a": np.full((4, 3), np.nan), "b": np.ones((4, 3))}
+    model.compile("adam", loss="mse", balancing=examples.SumOfGradients())
+    before = {v.path: v.numpy() for v in model.variables}
+    model.fit(x, y, sample_weight={"a": np.zeros(4), "b": np.ones(4)}, verbose=0)
+    changed = {v.path for v in model.variables if (v.numpy() != before[v.path]).any()}
+    assert changed == {"inside/kernel", "outer/kernel", "b/kernel"}
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_a_nested_model_trains_like_keras():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 4)), {task: rng.normal(size=(8, 3)) for task in "ab"}
+    ends = []
+    for model_class, options in ((keras.Model, {}), (mtl.MultiTaskModel, {"balancing": examples.SumOfGradients()})):
+        model = nested_model(model_class)
+        model.compile(keras.optimizers.SGD(0.1), loss={"a": "mse", "b": "mse"}, **options)
+        model.fit(x, y, shuffle=False, verbose=0, epochs=2)
+        ends.append({v.path: v.numpy() for v in model.variables})
+    for path, value in ends[0].items():
+        np.testing.assert_allclose(ends[1][path], value, rtol=1e-5, atol=1e-6, err_msg=path)
+
+
 @pytest.mark.parametrize("share_frozen", [False, True])
 def test_gradient_methods_refuse_a_graph_where_nothing_trainable_is_shared(share_frozen):
     x = keras.Input((4,))

@@ -56,10 +56,11 @@ def choose(balancing: Balancing, gradients: str, parts: Partition) -> Callable[.
     if isinstance(balancing, Scalarizer):
         return scalarized
     parts.check_shared(type(balancing).__name__)
-    if gradients == "features" and (not parts.frontier or len(parts.shared_outputs) == len(parts.tasks)):
+    if gradients == "features" and (parts.nested or not parts.frontier):
+        inside = f": {parts.nested[0].path} lies in a nested model that several tasks read" if parts.nested else ""
         raise ValueError(
-            "gradients='features' needs tensors between the shared layers and layers of the tasks' own, but this graph "
-            "has none (a nested model counts as one layer). Use gradients='parameters'."
+            "gradients='features' needs tensors between the shared layers and the layers of the tasks' own, which this "
+            f"graph does not have{inside}. Use gradients='parameters'."
         )
     return ways[gradients]
 

@@ -18,6 +18,7 @@ class Partition:
         own: For each task, the variables that reach only its output.
         tied: Those of `shared` that are also used on the far side of the frontier, as an embedding is
             whose table also serves as a task's output projection.
+        nested: Own variables within nested models that several tasks read, so before the frontier.
         frontier: Symbolic float tensors that leave the shared part of the graph and depend on shared variables.
         crossing: Symbolic tensors other than the frontier's that the tasks' own parts read: inputs, masks.
     """
@@ -27,6 +28,7 @@ class Partition:
     shared: tuple[keras.Variable, ...]
     own: dict[str, tuple[keras.Variable, ...]]
     tied: tuple[keras.Variable, ...]
+    nested: tuple[keras.Variable, ...]
     frontier: tuple[keras.KerasTensor, ...]
     crossing: tuple[keras.KerasTensor, ...]
 
@@ -66,8 +68,8 @@ def partition(model: keras.Model) -> Partition:
     """Find the shared and the own variables of a functional model with a dict of outputs.
 
     A variable is a task's own if only that task's output can be reached from it; if two or more can, it is
-    shared. That holds for layers called several times and for variables used by several layers (tied weights). A
-    nested model counts as one layer: its variables are shared if two tasks read its outputs.
+    shared. That holds for layers called several times, for variables used by several layers (tied weights), and for
+    the layers within nested functional models.
 
     Args:
         model: A functional model whose output is a dict `{task: tensor}`.
@@ -94,12 +96,12 @@ def partition(model: keras.Model) -> Partition:
             reached_by.setdefault(id(node), set()).add(task)
 
     tasks_of: dict[int, set[str]] = {}
-    in_own_part: set[int] = set()
+    for task, output in model.output.items():
+        for variable in _variables(output, model.inputs):
+            tasks_of.setdefault(id(variable), set()).add(task)
+    in_part: dict[bool, set[int]] = {True: set(), False: set()}
     for key, node in nodes.items():
-        for variable in getattr(node.operation, "variables", ()):
-            tasks_of.setdefault(id(variable), set()).update(reached_by[key])
-            if len(reached_by[key]) == 1:
-                in_own_part.add(id(variable))
+        in_part[len(reached_by[key]) > 1].update(id(v) for v in getattr(node.operation, "variables", ()))
 
     variables = [v for v in model.variables if id(v) in tasks_of]
     shared = tuple(v for v in variables if len(tasks_of[id(v)]) > 1)
@@ -110,7 +112,8 @@ def partition(model: keras.Model) -> Partition:
         outputs=dict(model.output),
         shared=shared,
         own=own,
-        tied=tuple(v for v in shared if id(v) in in_own_part),
+        tied=tuple(v for v in shared if id(v) in in_part[False]),
+        nested=tuple(v for found in own.values() for v in found if id(v) in in_part[True]),
         frontier=frontier,
         crossing=crossing,
     )
@@ -129,6 +132,23 @@ def _ancestors(output, inputs) -> list[Any]:
             stack.append((node, True))
             stack.extend((_node(x), False) for x in node.input_tensors if id(x) not in given)
     return ordered
+
+
+def _variables(output, inputs) -> list[keras.Variable]:
+    """The variables that `output` depends on; of a nested functional model those that its output depends on."""
+    given, seen, found, stack = {id(x) for x in inputs}, set(), [], [output]
+    while stack:
+        tensor = stack.pop()
+        if id(tensor) in given or id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        operation, _, index = tensor._keras_history
+        if isinstance(operation, keras.Model) and hasattr(operation, "operations"):
+            found += _variables(operation.outputs[index], operation.inputs)
+        else:
+            found += getattr(operation, "variables", ())
+        stack += _node(tensor).input_tensors
+    return found
 
 
 def _node(tensor):
