@@ -10,9 +10,11 @@ import tf_mtl
 ROOT = Path(tf_mtl.__file__).parent
 LAYERS = [
     {"_names", "_shapes", "_version"},
-    {"trunks", "encoders", "balancing", "data", "losses", "metrics", "distribute"},
-    {"partition", "unlabelled", "labels", "tasks"},
-    {"gradients", "checks", "objectives"},
+    {"trunks", "encoders", "balancing", "data", "losses", "metrics", "distribute", "replicas"},
+    {"partition", "unlabelled", "labels", "tasks", "jacobian"},
+    {"checks", "objectives"},
+    {"batch_losses"},
+    {"gradients", "lookahead"},
     {"model"},
     {"builder", "callbacks", "report", "export"},
 ]

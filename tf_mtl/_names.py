@@ -5,9 +5,15 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    """Return a hint with the known name closest to `name`, whatever its case and underscores, or an empty string."""
+    by_key = {key(known_name): known_name for known_name in known}
+    close = difflib.get_close_matches(key(str(name)), by_key, n=1)
+    return f" Did you mean '{by_key[close[0]]}'?" if close else ""
+
+
+def key(name: str) -> str:
+    """Return a name without case and underscores."""
+    return name.replace("_", "").lower()
 
 
 def check_names(argument: str, given: Iterable[str], tasks: Iterable[str], required: bool = True) -> None:

@@ -1,21 +1,21 @@
 """From the tasks' losses to one gradient per variable: one function for each way of balancing.
 
-Each function takes the model, its balancing method, inputs, and `losses_of(outputs)`, which returns this
-replica's shares of the tasks' losses, [T], and of the penalties, a scalar or None. The shares of all replicas add up
-to the losses of the global batch, and so do the gradients returned here: the optimizer sums them.
+Each function takes the model, its balancing method, inputs, and the batch's losses. The losses of all replicas add up
+to those of the global batch, and so do the gradients returned here: the optimizer sums them.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tf_mtl.balancing import Aggregator, Balancing, Scalarizer, Weighting
+from tf_mtl.batch_losses import BatchLosses
+from tf_mtl.jacobian import jacobian
 from tf_mtl.partition import Partition
-
-LossesOf = Callable[[dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor | None]]
+from tf_mtl.replicas import replica_sum, share
 
 
 class Update(NamedTuple):
@@ -25,23 +25,13 @@ class Update(NamedTuple):
         outputs: The model's outputs by task.
         gradients: Pairs of a gradient and its variable, this replica's share.
         weights: The weight of each task, [T]; None where the method gives a direction instead.
+        gramian: The inner products [T, T] of the gradients that were balanced; None where only losses were.
     """
 
     outputs: dict[str, tf.Tensor]
     gradients: list[tuple[tf.Tensor, keras.Variable]]
     weights: tf.Tensor | None
-
-
-def replica_sum(values: Any) -> Any:
-    """Sum tensors over the replicas, in the replica context."""
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return values
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-
-def share(total: tf.Tensor) -> tf.Tensor:
-    """Return this replica's share of a value that is the same on all: the optimizer adds the shares up."""
-    return total / tf.distribute.get_strategy().num_replicas_in_sync
+    gramian: tf.Tensor | None
 
 
 def choose(balancing: Balancing, gradients: str, parts: Partition) -> Callable[..., Update]:
@@ -56,13 +46,18 @@ def choose(balancing: Balancing, gradients: str, parts: Partition) -> Callable[.
     if isinstance(balancing, Scalarizer):
         return scalarized
     parts.check_shared(type(balancing).__name__)
+    if gradients == "features" and (balancing.halves or balancing.keeps_rows):
+        raise ValueError(
+            f"gradients='features' cannot be had with {type(balancing).__name__}: each row of a batch has features of "
+            "its own, which cannot be compared with those of other rows or steps. Use gradients='parameters'."
+        )
     if gradients == "features" and (parts.nested or not parts.frontier):
         inside = f": {parts.nested[0].path} lies in a nested model that several tasks read" if parts.nested else ""
         raise ValueError(
             "gradients='features' needs tensors between the shared layers and the layers of the tasks' own, which this "
             f"graph does not have{inside}. Use gradients='parameters'."
         )
-    return ways[gradients]
+    return by_halves if balancing.halves else ways[gradients]
 
 
 def input_shape(balancing: Balancing, gradients: str, parts: Partition) -> tuple[int | None, ...]:
@@ -76,54 +71,78 @@ def input_shape(balancing: Balancing, gradients: str, parts: Partition) -> tuple
     return (size, width if gradients == "parameters" else None)
 
 
-def scalarized(model: keras.Model, balancing: Balancing, x: Any, losses_of: LossesOf, parts: Partition) -> Update:
+def scalarized(model: keras.Model, balancing: Balancing, x: Any, losses_of: BatchLosses, parts: Partition) -> Update:
     """Balance by a scalarizer: one backward pass from the losses, weighted by the objective's derivatives."""
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
         outputs = model(x, training=True)
         losses, penalty = losses_of(outputs)
-    state = balancing.trainable_variables
-    with tf.GradientTape() as objective_tape:
-        total = replica_sum(losses)
-        objective_tape.watch(total)
-        objective = balancing(total)
-    weights, *of_state = objective_tape.gradient(objective, [total, *_values(state)])
     scale = _loss_scale(model)
-    gradients = _gradient(tape, [losses, penalty], variables, [weights * scale, scale])
-    gradients += [share(gradient * scale) for gradient in of_state]
-    return Update(outputs, list(zip(gradients, [*variables, *state], strict=True)), weights)
+    _, weights, of_state = _derivatives(balancing, losses, balancing)
+    found = _gradient(tape, [losses, penalty], variables, [weights * scale, scale])
+    of_state = [share(gradient * scale) for gradient in of_state]
+    pairs = zip([*found, *of_state], [*variables, *balancing.trainable_variables], strict=True)
+    return Update(outputs, list(pairs), weights, None)
 
 
-def by_parameters(model: keras.Model, balancing: Balancing, x: Any, losses_of: LossesOf, parts: Partition) -> Update:
+def by_parameters(model: keras.Model, balancing: Balancing, x: Any, losses_of: BatchLosses, parts: Partition) -> Update:
     """Balance the gradients of the shared variables: one backward pass per task, summed over replicas first.
 
     A task's own variables get the gradient of its own loss.
     """
-    shared = _trainable(parts.shared)
+    shared, scale = _trainable(parts.shared), _loss_scale(model)
     with tf.GradientTape(persistent=True) as tape:
         outputs = model(x, training=True)
         losses, penalty = losses_of(outputs)
         by_task = tf.unstack(losses)
-    scale, gradients, rows = _loss_scale(model), {}, []
-    for task, loss in zip(parts.tasks, by_task, strict=True):
+    losses, factors, gradients = _transformed(balancing, losses, scale)
+    rows = []
+    for task, loss, factor in zip(parts.tasks, by_task, tf.unstack(factors), strict=True):
         own = _trainable(parts.own[task])
-        found = _gradient(tape, [loss], [*shared, *own], [scale])
-        rows.append(_flat(found[: len(shared)], shared))
+        found = _gradient(tape, [loss], [*shared, *own], [factor])
+        rows.append(found[: len(shared)])
         _add(gradients, own, found[len(shared) :])
-    rows, losses = replica_sum(rows), replica_sum(losses)
+    stacked = jacobian(rows, shared, compact=not balancing.keeps_rows)
+    products = stacked.gramian() / scale**2
     if isinstance(balancing, Aggregator):
         weights = None
-        direction = balancing(tf.stack(rows) / scale, losses=losses) * scale
+        direction = stacked.unflat([share(balancing(stacked.matrix() / scale, losses=losses) * scale)])
     else:
-        weights = balancing(gramian([[row] for row in rows]) / scale**2, losses=losses)
-        direction = _weighted_sum(weights, rows)
-    _add(gradients, shared, _unflat(share(direction), shared))
-    if penalty is not None:
-        _add(gradients, model.trainable_variables, _gradient(tape, [penalty], model.trainable_variables, [scale]))
-    return Update(outputs, _pairs(gradients, model), weights)
+        weights = balancing(products, losses=losses)
+        direction = stacked.weighted(share(weights))
+    _add(gradients, shared, direction)
+    _add_penalty(gradients, tape, penalty, model.trainable_variables, scale)
+    return Update(outputs, _pairs(gradients, model, balancing), weights, products)
 
 
-def by_features(model: keras.Model, balancing: Balancing, x: Any, losses_of: LossesOf, parts: Partition) -> Update:
+def by_halves(model: keras.Model, balancing: Balancing, x: Any, losses_of: BatchLosses, parts: Partition) -> Update:
+    """Balance the gradients of the shared variables by those on two halves of the batch: two passes per task."""
+    shared, scale = _trainable(parts.shared), _loss_scale(model)
+    with tf.GradientTape(persistent=True) as tape:
+        outputs = model(x, training=True)
+        losses, penalty = losses_of(outputs)
+        halves, to_means = losses_of.halves(outputs)
+        by_half = [tf.unstack(half) for half in tf.unstack(halves)]
+    losses, factors, gradients = _transformed(balancing, losses, scale)
+    rows = [[], []]
+    for half, by_task in enumerate(by_half):
+        for task, loss, factor in zip(parts.tasks, by_task, tf.unstack(factors), strict=True):
+            own = _trainable(parts.own[task])
+            found = _gradient(tape, [loss], [*shared, *own], [factor])
+            rows[half].append(found[: len(shared)])
+            _add(gradients, own, found[len(shared) :])
+    size = len(parts.tasks)
+    stacked = jacobian([*rows[0], *rows[1]], shared)
+    products = stacked.gramian() / scale**2
+    of_halves = products[:size, size:] * to_means[0][:, None] * to_means[1]
+    whole = products[:size, :size] + products[size:, size:] + products[:size, size:] + products[size:, :size]
+    weights = balancing(of_halves, losses=losses)
+    _add(gradients, shared, stacked.weighted(share(tf.tile(weights, [2]))))
+    _add_penalty(gradients, tape, penalty, model.trainable_variables, scale)
+    return Update(outputs, _pairs(gradients, model, balancing), weights, whole)
+
+
+def by_features(model: keras.Model, balancing: Balancing, x: Any, losses_of: BatchLosses, parts: Partition) -> Update:
     """Balance the gradients of the frontier: one backward pass through each task's own part, one through the trunk.
 
     A task's own variables get the gradient of its own loss. Over replicas only the Gramian is summed.
@@ -140,40 +159,30 @@ def by_features(model: keras.Model, balancing: Balancing, x: Any, losses_of: Los
             outputs |= {task: tensors[place] for task, place in parts.shared_outputs.items()}
             losses, penalty = losses_of(outputs)
             by_task = tf.unstack(losses)
-    scale, gradients, rows, tied_rows = _loss_scale(model), {}, [], []
-    for task, loss in zip(parts.tasks, by_task, strict=True):
+    scale, rows, tied_rows = _loss_scale(model), [], []
+    losses, factors, gradients = _transformed(balancing, losses, scale)
+    for task, loss, factor in zip(parts.tasks, by_task, tf.unstack(factors), strict=True):
         sources = [*frontier, *_values(tied), *_values(own[task])]
-        found = heads_tape.gradient(loss, sources, output_gradients=tf.cast(scale, loss.dtype))
+        found = heads_tape.gradient(loss, sources, output_gradients=tf.cast(factor, loss.dtype))
         ends = len(frontier), len(frontier) + len(tied)
         rows.append([_dense(g, z) for g, z in zip(found, frontier, strict=False)])
         tied_rows.append(found[ends[0] : ends[1]])
         _add(gradients, own[task], found[ends[1] :])
-    losses = replica_sum(losses)
+    products = replica_sum(_gramian(rows)) / scale**2
     if isinstance(balancing, Aggregator):
         weights = None
         direction = _aggregated(balancing, rows, losses, scale)
     else:
-        weights = balancing(replica_sum(gramian(rows)) / scale**2, losses=losses)
+        weights = balancing(products, losses=losses)
         direction = [_weighted_sum(weights, column) for column in zip(*rows, strict=True)]
-    factors = tf.unstack(tf.ones_like(losses) if weights is None else weights, num=len(rows))
-    for factor, row in zip(factors, tied_rows, strict=True):
+    of_tied = tf.unstack(tf.ones_like(losses) if weights is None else weights, num=len(rows))
+    for factor, row in zip(of_tied, tied_rows, strict=True):
         _add(gradients, tied, [None if g is None else factor * g for g in row])
     direction = [tf.cast(d, z.dtype) for d, z in zip(direction, frontier, strict=True)]
     _add(gradients, shared, _gradient(trunk_tape, [*frontier, penalty], shared, [*direction, scale]))
-    if penalty is not None:
-        for variables in own.values():
-            _add(gradients, variables, _gradient(heads_tape, [penalty], variables, [scale]))
-    return Update(outputs, _pairs(gradients, model), weights)
-
-
-def gramian(rows: Sequence[Sequence[tf.Tensor]]) -> tf.Tensor:
-    """Return the inner products [T, T] of T gradients, each a list of tensors."""
-    products = {
-        (i, j): tf.add_n([tf.reduce_sum(a * b) for a, b in zip(rows[i], rows[j], strict=True)])
-        for i in range(len(rows))
-        for j in range(i, len(rows))
-    }
-    return tf.stack([tf.stack([products[min(i, j), max(i, j)] for j in range(len(rows))]) for i in range(len(rows))])
+    for variables in own.values():
+        _add_penalty(gradients, heads_tape, penalty, variables, scale)
+    return Update(outputs, _pairs(gradients, model, balancing), weights, products)
 
 
 def shared_gramian(model: keras.Model, x: Any, losses_of: Callable[..., tf.Tensor], parts: Partition) -> tf.Tensor:
@@ -181,7 +190,35 @@ def shared_gramian(model: keras.Model, x: Any, losses_of: Callable[..., tf.Tenso
     shared = _trainable(parts.shared)
     with tf.GradientTape(persistent=True) as tape:
         losses = tf.unstack(losses_of(model(x, training=False)))
-    return gramian([[_flat(tape.gradient(loss, _values(shared)), shared)] for loss in losses])
+    return jacobian([tape.gradient(loss, _values(shared)) for loss in losses], shared).gramian()
+
+
+def _derivatives(balancing, losses, objective_of):
+    """The global losses, an objective's derivatives by them, [T], and its gradients by the method's own variables."""
+    state = _values(balancing.trainable_variables)
+    total = replica_sum(losses)
+    with tf.GradientTape() as tape:
+        tape.watch(total)
+        objective = objective_of(total)
+    by_losses, *of_state = tape.gradient(objective, [total, *state])
+    return total, by_losses, of_state
+
+
+def _transformed(balancing, losses, scale):
+    """The global losses, the factors [T] of the tasks' gradients, and the gradients of the method's own variables.
+
+    The factors are the derivatives of what the method makes of the losses, times the optimizer's scale.
+    """
+    losses, factors, of_state = _derivatives(balancing, losses, lambda total: tf.reduce_sum(balancing.transform(total)))
+    gradients = {}
+    _add(gradients, balancing.trainable_variables, [share(gradient * scale) for gradient in of_state])
+    return losses, factors * scale, gradients
+
+
+def _gramian(rows):
+    """The inner products [T, T] of T gradients, each a list of tensors."""
+    columns = [tf.stack([tf.reshape(g, [-1]) for g in column]) for column in zip(*rows, strict=True)]
+    return tf.add_n([tf.matmul(column, column, transpose_b=True) for column in columns])
 
 
 def _loss_scale(model):
@@ -228,16 +265,6 @@ def _dense(gradient, like):
     return tf.cast(gradient, tf.float32)
 
 
-def _flat(gradients, variables):
-    """One vector of all gradients, zeros where a variable has none."""
-    return tf.concat([tf.reshape(_dense(g, v), [-1]) for g, v in zip(gradients, variables, strict=True)], 0)
-
-
-def _unflat(vector, variables):
-    sizes = [math.prod(v.shape) for v in variables]
-    return [tf.reshape(part, v.shape) for part, v in zip(tf.split(vector, sizes), variables, strict=True)]
-
-
 def _add(gradients, variables, found):
     """Add gradients to what a dict holds for their variables, keeping sparse ones sparse while they are alone."""
     for variable, gradient in zip(variables, found, strict=True):
@@ -246,5 +273,10 @@ def _add(gradients, variables, found):
             gradients[id(variable)] = gradient if before is None else before + tf.convert_to_tensor(gradient)
 
 
-def _pairs(gradients, model):
-    return [(gradients.get(id(v)), v) for v in model.trainable_variables]
+def _add_penalty(gradients, tape, penalty, variables, scale):
+    if penalty is not None and variables:
+        _add(gradients, variables, _gradient(tape, [penalty], variables, [scale]))
+
+
+def _pairs(gradients, model, balancing):
+    return [(gradients.get(id(v)), v) for v in [*model.trainable_variables, *balancing.trainable_variables]]

@@ -1,5 +1,6 @@
 """A functional Keras model that is trained on several tasks."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,15 @@ import tensorflow as tf
 
 from tf_mtl import balancing as methods
 from tf_mtl import gradients as ways
-from tf_mtl import unlabelled
+from tf_mtl import lookahead, unlabelled
 from tf_mtl._names import check_names
+from tf_mtl.batch_losses import BatchLosses
 from tf_mtl.checks import checked, readable_errors
 from tf_mtl.distribute import check_options
-from tf_mtl.metrics import TaskLosses, TaskWeights
+from tf_mtl.metrics import Balance, TaskLosses
 from tf_mtl.objectives import Objectives
 from tf_mtl.partition import Partition, partition
+from tf_mtl.replicas import replica_sum
 from tf_mtl.tasks import Task
 
 
@@ -28,7 +31,7 @@ class _Compiled:
     objectives: Objectives
     balancing: methods.Balancing
     update: Callable[..., ways.Update]
-    task_weights: TaskWeights
+    balance: Balance | None
     parts: Partition
 
 
@@ -86,6 +89,7 @@ class MultiTaskModel(keras.Model):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._tasks = tuple(tasks or ())
         self._compiled = None
+        self._evaluating = False
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -115,11 +119,6 @@ class MultiTaskModel(keras.Model):
     def balancing(self) -> methods.Balancing | None:
         """The balancing method in force."""
         return None if self._compiled is None else self._compiled.balancing
-
-    @property
-    def task_weights(self) -> TaskWeights:
-        """The mean weights that balancing gave the tasks since the last reset."""
-        return self._compiled.task_weights
 
     def compile(
         self,
@@ -193,13 +192,14 @@ class MultiTaskModel(keras.Model):
                 "balancing": method,
                 "gradients": gradients,
             }
-            weights = TaskWeights(self.task_names)
-            self._compiled = _Compiled(arguments, objectives, method, update, weights, parts)
+            self._compiled = _Compiled(arguments, objectives, method, update, _balance(method, self.task_names), parts)
 
     @property
     def metrics(self):
         """The metrics that `fit` and `evaluate` report, and those of the layers."""
         own = [] if self._compiled is None else [self._loss_tracker, self._compile_metrics]
+        if own and self._compiled.balance is not None and not self._evaluating:
+            own.append(self._compiled.balance)
         return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]
 
     def fit(
@@ -230,6 +230,8 @@ class MultiTaskModel(keras.Model):
         if validation_data is not None:
             validation_data = self._checked(*_triple(validation_data))
             validation_data = validation_data[0] if validation_data[1] is None else validation_data
+        if self._needs_validation:
+            x = self._with_validation(x)
         with readable_errors():
             return super().fit(
                 x,
@@ -237,7 +239,7 @@ class MultiTaskModel(keras.Model):
                 batch_size=batch_size,
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=callbacks,
+                callbacks=self._with_epochs(callbacks),
                 validation_split=validation_split,
                 validation_data=validation_data,
                 shuffle=shuffle and not isinstance(x, tf.data.Dataset),  # Keras warns of what datasets ignore
@@ -255,18 +257,21 @@ class MultiTaskModel(keras.Model):
         self._assert_compile_called("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):
             x, y, sample_weight = self._checked(x, y, sample_weight)
-        with readable_errors():
+        with readable_errors(), self._evaluation():
             return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Run one training step on arrays; see `keras.Model.train_on_batch`."""
+        if self._needs_validation:
+            raise ValueError(f"{type(self.balancing).__name__} learns from other batches as well: train with `fit`.")
         x, y, sample_weight = self._checked(x, y, sample_weight)
         return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""
         x, y, sample_weight = self._checked(x, y, sample_weight)
-        return super().test_on_batch(x, y, sample_weight, return_dict)
+        with self._evaluation():
+            return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def decode(self, outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return what the outputs say, by task: labels, scores, values.
@@ -327,34 +332,30 @@ class MultiTaskModel(keras.Model):
 
     def train_step(self, data):
         """Run one training step on a batch, in the replica context."""
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        compiled = self._compiled
-        labels = compiled.objectives.labels(y, weight)
+        compiled, balancing = self._compiled, self.balancing
+        data, validation = data if self._needs_validation else (data, None)
+        x, labels, losses_of = self._unpacked(data)
         held = self._hold_unlabelled(labels)
-        found = {}
-
-        def losses_of(outputs):
-            totals, counts = compiled.objectives.sums(labels, outputs)
-            penalty, global_counts = self._penalty(), ways.replica_sum(counts)
-            found.update(sums=(totals, counts, penalty), labelled=global_counts > 0)
-            losses = tf.math.divide_no_nan(totals, global_counts) * tf.constant(compiled.objectives.loss_weights)
-            return losses, None if penalty is None else ways.share(penalty)
-
-        update = compiled.update(self, compiled.balancing, x, losses_of, compiled.parts)
+        if validation is not None:
+            other_x, _, other_losses_of = self._unpacked(validation)
+            lookahead.learn_from_validation(self, balancing, (x, losses_of), (other_x, other_losses_of))
+        observes = isinstance(balancing, methods.Scalarizer) and balancing.observes_update
+        seeds = lookahead.seeds(self) if observes else None
+        update = compiled.update(self, balancing, x, losses_of, compiled.parts)
         self.optimizer.apply(*zip(*update.gradients, strict=True))
         for index, (variables, values) in held.items():
-            unlabelled.put_back(variables, values, found["labelled"][index])
-        if update.weights is not None:
-            compiled.task_weights.update_state(update.weights)
-        return self._track(labels, update.outputs, *found["sums"])
+            unlabelled.put_back(variables, values, losses_of.labelled[index])
+        if observes:
+            balancing.observe(replica_sum(losses_of.shares(lookahead.forward(self, x, seeds))))
+        if compiled.balance is not None:
+            compiled.balance.update_state(update.weights, update.gramian)
+        return self._track(labels, update.outputs, *losses_of.sums)
 
     def test_step(self, data):
         """Run one evaluation step on a batch, in the replica context."""
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        objectives = self._compiled.objectives
-        labels = objectives.labels(y, weight)
+        x, labels, _ = self._unpacked(data)
         outputs = self(x, training=False)
-        return self._track(labels, outputs, *objectives.sums(labels, outputs), self._penalty())
+        return self._track(labels, outputs, *self._compiled.objectives.sums(labels, outputs), self._penalty())
 
     def make_train_function(self, force=False):
         """Make the optimizer's variables, then the training function."""
@@ -402,6 +403,52 @@ class MultiTaskModel(keras.Model):
             with self.distribute_strategy.scope():
                 self.optimizer.build([*self.trainable_variables, *self.balancing.trainable_variables])
 
+    @property
+    def _needs_validation(self):
+        return isinstance(self.balancing, methods.Scalarizer) and self.balancing.needs_validation
+
+    def _with_validation(self, x):
+        """Pair the batches of a data set with those that balancing learns from."""
+        name = type(self.balancing).__name__
+        if self.balancing.validation is None:
+            raise ValueError(
+                f"{name} learns from validation batches: pass {name}(validation=dataset), or set "
+                "model.balancing.validation on a loaded model."
+            )
+        if not isinstance(x, tf.data.Dataset):
+            raise ValueError(f"{name} needs `x` to be a tf.data.Dataset of batches, received {type(x).__name__}.")
+        validation, _, _ = self._checked(self.balancing.validation, None, None)
+        return tf.data.Dataset.zip(x, validation.repeat())
+
+    def _with_epochs(self, callbacks):
+        """Put the end of each epoch, of which balancing takes notice, before the callbacks that save the model."""
+        end = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: self._end_epoch())
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.callbacks.insert(0, end)
+            end.set_model(self)
+            return callbacks
+        given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+        return [end, *(callback for callback in given if callback is not None)]
+
+    def _end_epoch(self):
+        with self.distribute_strategy.scope():
+            self.balancing.end_epoch()
+
+    @contextlib.contextmanager
+    def _evaluation(self):
+        """Leave out of `metrics` what is measured in training only."""
+        self._evaluating = True
+        try:
+            yield
+        finally:
+            self._evaluating = False
+
+    def _unpacked(self, data):
+        """Return a batch's inputs, its labels with weights, and its losses."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        labels = self._compiled.objectives.labels(y, weight)
+        return x, labels, BatchLosses(self._compiled.objectives, labels, self._penalty)
+
     def _checked(self, x, y, sample_weight):
         specs = self._compiled.objectives.specs
         if y is None and not isinstance(x, tuple):
@@ -426,6 +473,13 @@ class MultiTaskModel(keras.Model):
                 variables = unlabelled.with_slots(self.optimizer, self._compiled.parts.own[task])
                 held[index] = variables, unlabelled.read(variables)
         return held
+
+
+def _balance(method, tasks):
+    """The metric of what a method does, or None where there is nothing to tell."""
+    if method.constant:
+        return None
+    return Balance(tasks, not isinstance(method, methods.Aggregator), not isinstance(method, methods.Scalarizer))
 
 
 def _float32(task, output):

@@ -1,4 +1,4 @@
-"""Every public task, trunk, encoder and balancing method keeps the contracts; one without an example here fails."""
+"""Every public task, trunk and encoder keeps the contracts; one without an example here fails."""
 
 import inspect
 
@@ -53,10 +53,6 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     mtl.encoders.BackboneEncoder: (lambda: mtl.encoders.BackboneEncoder(backbone()), bert_inputs, bert_data),
 }
 TRUNKS = {mtl.trunks.HardSharing: lambda encoder: mtl.trunks.HardSharing(encoder())}
-METHODS = {
-    mtl.balancing.Equal: mtl.balancing.Equal,
-    mtl.balancing.Fixed: lambda: mtl.balancing.Fixed({"t": 1.0, "other": 2.0}),
-}
 
 
 def public(module, base):
@@ -71,29 +67,23 @@ def public(module, base):
         (mtl.tasks, mtl.tasks.Task, TASKS),
         (mtl.encoders, keras.layers.Layer, ENCODERS),
         (mtl.trunks, mtl.trunks.Trunk, TRUNKS),
-        (mtl.balancing, mtl.balancing.Balancing, METHODS),
     ],
 )
 def test_every_public_class_has_an_example(module, base, examples):
-    assert public(module, base) - {mtl.balancing.Balancing} == set(examples)
+    assert public(module, base) == set(examples)
 
 
-def model_of(task=None, encoder=None, trunk=None, method="equal", gradients="parameters"):
+def model_of(task=None, encoder=None, trunk=None):
     make_encoder, inputs, data = ENCODERS[encoder or mtl.encoders.MLPEncoder]
     make_task, labels = TASKS[task or mtl.tasks.Regression]
     trunk = TRUNKS[trunk or mtl.trunks.HardSharing](make_encoder)
     model = mtl.build_model(inputs(), trunk, [make_task(), mtl.tasks.Classification("other", labels=2)])
-    model.compile("adam", balancing=method, gradients=gradients)
+    model.compile("adam")
     y = {"t": np.array(labels, "float32"), "other": np.array([0, 1, 0, 1])}
     return model, data(4), y
 
 
-EVERY = (
-    [{"task": c} for c in TASKS]
-    + [{"encoder": c} for c in ENCODERS]
-    + [{"trunk": c} for c in TRUNKS]
-    + [{"method": METHODS[c]} for c in METHODS]
-)
+EVERY = [{"task": c} for c in TASKS] + [{"encoder": c} for c in ENCODERS] + [{"trunk": c} for c in TRUNKS]
 
 
 def names(case):
@@ -102,8 +92,6 @@ def names(case):
 
 @pytest.mark.parametrize("case", EVERY, ids=names)
 def test_trains_saves_and_exports(case, tmp_path):
-    if "method" in case:
-        case = {"method": case["method"]()}
     model, x, y = model_of(**case)
     weight = {"t": np.array([1, 0, 1, 1], "float32"), "other": np.ones(4, "float32")}
     logs = model.fit(x, y, sample_weight=weight, epochs=3, verbose=0).history
@@ -130,7 +118,7 @@ def test_trains_saves_and_exports(case, tmp_path):
     assert len(found) >= 2  # with one output alone, TF Serving's REST interface drops its name
 
 
-@pytest.mark.parametrize("case", [case for case in EVERY if "method" not in case], ids=names)
+@pytest.mark.parametrize("case", EVERY, ids=names)
 def test_mixed_precision_gives_float32_outputs(case):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

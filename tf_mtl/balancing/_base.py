@@ -1,5 +1,6 @@
 """The three kinds of balancing methods: losses -> scalar, Gramian -> weights, Jacobian -> direction."""
 
+import random
 from abc import ABC, abstractmethod
 
 import keras
@@ -7,21 +8,32 @@ import tensorflow as tf
 
 
 class Balancing(keras.layers.Layer, ABC):
-    """What the three kinds have in common: float32, built for T tasks, and called in the graph.
+    """What the three kinds have in common: float32 state, built for T tasks, and called in the graph.
 
     A method's state is made in `build` with `add_state`, so it is saved with the model and is the same on every
-    replica. Every replica calls the method with the same global values.
+    replica. Every replica calls the method with the same global values. A task that has no label in a batch has the
+    loss 0 and a gradient of zeros; methods leave such a task out.
 
     Args:
         name: Name of the layer.
+
+    Attributes:
+        tasks: The tasks' names, in the order of losses and rows; empty outside a model.
+        constant: Whether the weights never change, so that there is nothing to log.
+        halves: Whether a weighting wants the Gramian J1 J2^T of the gradients on two halves of the batch, not J J^T.
+        keeps_rows: Whether an aggregator keeps state of the Jacobian's shape.
     """
 
+    constant = False
+    halves = False
+    keeps_rows = False
+
     def __init__(self, name: str | None = None):
-        super().__init__(name=name, dtype="float32")
+        super().__init__(name=name or type(self).__name__.lower(), dtype="float32", autocast=False)
         self.tasks: tuple[str, ...] = ()
 
     def bind(self, tasks: tuple[str, ...]) -> None:
-        """Learn the tasks' names, in the order of losses and rows; `compile` calls this.
+        """Learn the tasks' names; `compile` calls this before `build`.
 
         Raises:
             ValueError: if the method already serves other tasks.
@@ -31,28 +43,60 @@ class Balancing(keras.layers.Layer, ABC):
                 f"This {type(self).__name__} object balances the tasks {list(self.tasks)} and cannot take "
                 f"{list(tasks)}: its state belongs to them. Make a new one for each model."
             )
+        if self.built and not self.tasks:
+            raise ValueError(
+                f"This {type(self).__name__} object was called outside a model before. Make a new one for the model."
+            )
         self.tasks = tuple(tasks)
 
-    def add_state(self, name: str, shape: tuple[int, ...], initializer="zeros") -> keras.Variable:
+    def transform(self, losses: tf.Tensor) -> tf.Tensor:
+        """Return what takes the losses' place, [T], before a weighting's or an aggregator's gradients are taken.
+
+        Each entry is a function of its own loss. A task's own variables get the gradient of its entry, and the
+        method's trainable variables that of the sum.
+        """
+        return losses
+
+    def end_epoch(self) -> None:
+        """Take notice that an epoch of training has ended; `fit` calls this."""
+
+    def add_state(self, name: str, shape: tuple[int, ...], initializer="zeros", dtype="float32") -> keras.Variable:
         """Make a variable that the method updates by `assign` (not by the optimizer)."""
         return self.add_weight(
             shape=shape,
             initializer=initializer,
+            dtype=dtype,
             trainable=False,
             aggregation="only_first_replica",
             name=name,
         )
+
+    def get_build_config(self):
+        # `compile` builds a loaded method, once the tasks' names are known.
+        return None
 
     def get_config(self):
         return {"name": self.name}
 
 
 class Scalarizer(Balancing):
-    """Turns the tasks' losses into one scalar, the objective; trainable variables are the optimizer's to update."""
+    """Turns the tasks' losses into one scalar, the objective.
+
+    Attributes:
+        observes_update: Whether `observe` wants the losses of the same batch after each update, which costs a
+            forward pass.
+        needs_validation: Whether the method learns from other batches, its attribute `validation`.
+    """
+
+    observes_update = False
+    needs_validation = False
 
     @abstractmethod
     def call(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the objective, a scalar, from the losses [T]."""
+
+    def observe(self, losses: tf.Tensor) -> None:
+        """Take notice of the losses [T] of the batch of the last call, after the update."""
 
 
 class Weighting(Balancing):
@@ -69,3 +113,26 @@ class Aggregator(Balancing):
     @abstractmethod
     def call(self, jacobian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return the direction [P] from the Jacobian J, [T, P], and the losses [T]."""
+
+
+class Draws:
+    """Seeds for stateless random operations: the same on every replica, and others at each call.
+
+    Args:
+        owner: The method that draws, in its `build`.
+        seed: The first half of every seed.
+    """
+
+    def __init__(self, owner: Balancing, seed: int):
+        self._seed = seed
+        self._count = owner.add_state("draws", (), dtype="int64")
+
+    def next(self) -> tf.Tensor:
+        """Return a new seed, [2]."""
+        self._count.assign(self._count + 1)
+        return tf.stack([tf.constant(self._seed, tf.int64), tf.convert_to_tensor(self._count)])
+
+
+def default_seed(seed: int | None) -> int:
+    """Return `seed`, or a number that `keras.utils.set_random_seed` determines."""
+    return random.randint(1, 2**31 - 1) if seed is None else int(seed)

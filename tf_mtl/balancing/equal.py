@@ -8,13 +8,19 @@ from tf_mtl.balancing._base import Scalarizer
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Equal(Scalarizer):
-    r"""The sum of the tasks' losses, $\sum_t L_t$, which is what plain Keras minimises. No state, no cost.
+    r"""Equal weights: the sum of the tasks' losses, $\sum_t L_t$, which is what plain Keras minimises.
+
+    Needs: losses.
+    Cost: one backward pass.
+    Reference: Caruana, "Multitask Learning", Machine Learning 28, 1997.
 
     Example:
 
     >>> float(mtl.balancing.Equal()(np.array([0.5, 1.0, 2.0])))
     3.5
     """
+
+    constant = True
 
     def call(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the sum of the losses [T]."""

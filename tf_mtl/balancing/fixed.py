@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from tf_mtl._names import check_names
+from tf_mtl.balancing._arguments import in_order, per_task
 from tf_mtl.balancing._base import Scalarizer
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Fixed(Scalarizer):
-    r"""The weighted sum of the tasks' losses, $\sum_t w_t L_t$. No state, no cost.
+    r"""Weights chosen by hand: $\sum_t w_t L_t$.
+
+    Needs: losses.
+    Cost: one backward pass.
+    Reference: Xin et al., "Do Current Multi-Task Optimization Methods in Deep Learning Even Help?", NeurIPS 2022.
 
     Args:
         weights: One non-negative number per task: `{task: weight}`, or a list in the order of the model's outputs.
@@ -26,29 +30,18 @@ class Fixed(Scalarizer):
     2.5
     """
 
+    constant = True
+
     def __init__(self, weights: Mapping[str, float] | Sequence[float], name: str | None = None):
         super().__init__(name=name)
-        values = list(weights.values()) if isinstance(weights, Mapping) else list(weights)
-        if any(not 0 <= value < float("inf") for value in values):
-            raise ValueError(f"`weights` must be finite and not negative, received {weights}.")
-        self.weights_by_task = dict(weights) if isinstance(weights, Mapping) else None
-        self.values = values
+        self.given = per_task("weights", weights)
 
-    def bind(self, tasks: tuple[str, ...]) -> None:
-        """Bring weights given by name into the order of `tasks`."""
-        super().bind(tasks)
-        if self.weights_by_task is not None:
-            check_names("weights", self.weights_by_task, tasks)
-            self.values = [self.weights_by_task[task] for task in tasks]
-        elif len(self.values) != len(tasks):
-            raise ValueError(
-                f"`weights` must have one number per task, received {len(self.values)} for the tasks {list(tasks)}."
-            )
+    def build(self, input_shape):
+        self.values = in_order("weights", self.given, self.tasks, input_shape[0])
 
     def call(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the weighted sum of the losses [T]."""
         return tf.tensordot(tf.constant(self.values, losses.dtype), losses, 1)
 
     def get_config(self):
-        weights = list(self.values) if self.weights_by_task is None else dict(self.weights_by_task)
-        return {**super().get_config(), "weights": weights}
+        return {**super().get_config(), "weights": self.given}

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+
+import tf_mtl as mtl
+
+
+@pytest.mark.parametrize("name", ["equal", "Equal", "EQUAL", "e_qual"])
+def test_names_ignore_case_and_underscores(name):
+    assert type(mtl.balancing.get(name)) is mtl.balancing.Equal
+
+
+def test_an_object_is_taken_as_it_is():
+    method = mtl.balancing.Fixed([1.0])
+    assert mtl.balancing.get(method) is method
+
+
+@pytest.mark.parametrize("name", ["weighting", "Scalarizer", "nothing", 3, None])
+def test_other_names_are_refused(name):
+    with pytest.raises(ValueError, match="`balancing` must be.*'Equal', 'Every'"):
+        mtl.balancing.get(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("nash_mlt", "NashMTL"), ("UpGrade", "UPGrad"), ("cagrd", "CAGrad"), ("uncertanty", "Uncertainty")],
+)
+def test_misspelt_names_get_the_nearest(name, nearest):
+    with pytest.raises(ValueError, match=f"received '{name}'. Did you mean '{nearest}'"):
+        mtl.balancing.get(name)
+
+
+@pytest.mark.parametrize("name", ["fixed", "ema", "every"])
+def test_methods_that_need_arguments_say_so(name):
+    with pytest.raises(ValueError, match=rf"balancing='{name}'` needs arguments: pass tf_mtl.balancing"):
+        mtl.balancing.get(name)
+
+
+B = mtl.balancing
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: B.CAGrad(c=-0.1), r"`c` must be a number in \[0, inf\), received -0.1"),
+        (lambda: B.CAGrad(rescale=3), r"`rescale` must be one of \[0, 1, 2\], received 3"),
+        (lambda: B.NashMTL(max_norm=0), r"`max_norm` must be a number in \(0, inf\), received 0"),
+        (lambda: B.NashMTL(every=0), "`n` must be a whole number of steps, at least 1, received 0"),
+        (lambda: B.NashMTL(every=1.5), "`n` must be a whole number of steps, at least 1, received 1.5"),
+        (lambda: B.FairGrad(alpha=0.0), r"`alpha` must be a number in \(0, inf\), received 0.0"),
+        (lambda: B.FairGrad(alpha=float("nan")), r"`alpha` must be a number in \(0, inf\), received nan"),
+        (lambda: B.FairGrad(alpha="2"), r"`alpha` must be a number in \(0, inf\), received '2'"),
+        (lambda: B.AlignedMTL(scale="mean"), r"`scale` must be one of \['min', 'median', 'rmse'\], received 'mean'"),
+        (lambda: B.MGDA(normalization="L2"), r"`normalization` must be one of .*'loss\+'\], received 'L2'"),
+        (lambda: B.GradVac(beta=1.5), r"`beta` must be a number in \[0, 1\], received 1.5"),
+        (lambda: B.GradNorm(alpha=-1), r"`alpha` must be a number in \[0, inf\), received -1"),
+        (lambda: B.DWA(temperature=0), r"`temperature` must be a number in \(0, inf\), received 0"),
+        (lambda: B.DBMTL(beta=-0.1), r"`beta` must be a number in \[0, 1\], received -0.1"),
+        (lambda: B.MoCo(beta=0), r"`beta` must be a number in \(0, 1\], received 0"),
+        (lambda: B.STCH(mu=0), r"`mu` must be a number in \(0, inf\), received 0"),
+        (lambda: B.EMA(B.MGDA(), beta=2), r"`beta` must be a number in \[0, 1\], received 2"),
+        (lambda: B.UPGrad(preference={"a": -1.0}), "`preference` must be finite and not negative"),
+        (lambda: B.UPGrad(preference=[0.0, 0.0]), "`preference` must be .* not all zero"),
+        (lambda: B.Every(B.EMA(B.MGDA()), 2)(np.eye(2)), "`weighting` must not keep state.*received EMA"),
+        (lambda: B.Krum(byzantine=1)(np.eye(3)), "needs at least 4 tasks, received 3"),
+        (lambda: B.TrimmedMean()(np.eye(2)), "leaves nothing of 2 tasks; it needs at least 3"),
+        (lambda: B.UPGrad(preference=[1.0, 2.0])(np.eye(3)), "`preference` must have one number per task, received 2"),
+        (lambda: B.UPGrad(preference={"a": 2.0})(np.eye(2)), "`preference` by task needs a model"),
+        (lambda: B.MGDA("loss")(np.eye(2)), "needs `losses`"),
+        (lambda: B.GradNorm()(np.eye(2)), "needs `losses`"),
+    ],
+)
+def test_arguments_out_of_range(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("make", [lambda: B.EMA("mgda"), lambda: B.Every(B.GLS(), 2)])
+def test_wrappers_take_weightings_only(make):
+    with pytest.raises(TypeError, match="`weighting` must be a Weighting"):
+        make()
+
+
+def test_preference_by_name_fills_in_ones_and_refuses_unknown_tasks():
+    method = B.UPGrad(preference={"topic": 2.0})
+    method.bind(("price", "topic"))
+    method.build((2, 2))
+    np.testing.assert_allclose(method.importance, [1 / 3, 2 / 3])
+    method = B.UPGrad(preference={"topik": 2.0})
+    method.bind(("price", "topic"))
+    with pytest.raises(ValueError, match="`preference` .*unknown key 'topik'.*Did you mean 'topic'"):
+        method.build((2, 2))
+
+
+def test_a_method_called_outside_is_not_taken_into_a_model():
+    method = B.MGDA()
+    method(np.eye(2))
+    with pytest.raises(ValueError, match="was called outside a model before"):
+        method.bind(("a", "b"))
+
+
+def test_fixed_takes_weights_by_name_in_any_order():
+    method = mtl.balancing.Fixed({"b": 3.0, "a": 2.0})
+    method.bind(("a", "b"))
+    assert float(method(np.array([10.0, 100.0]))) == 320.0
+    again = mtl.balancing.Fixed.from_config(method.get_config())
+    again.bind(("a", "b"))
+    assert float(again(np.array([10.0, 100.0]))) == 320.0
+
+
+def test_fixed_trains_like_loss_weights():
+    import examples
+
+    x, y = examples.full_data()
+    ends = []
+    for options in (
+        {"loss_weights": {"topic": 0.2, "price": 3.0}},
+        {"balancing": mtl.balancing.Fixed({"topic": 0.2, "price": 3.0})},
+    ):
+        model = examples.model()
+        model.compile("sgd", loss=examples.LOSS, **options)
+        model.fit(x, y, epochs=2, shuffle=False, verbose=0)
+        ends.append(model.get_weights())
+    assert examples.largest_difference(*ends) < 1e-6

@@ -1,0 +1,257 @@
+"""What the methods promise, on Jacobians of every rank whose rows' norms differ by up to six orders of magnitude."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+WEIGHTINGS = {  # those that are functions of the Gramian
+    "MGDA": mtl.balancing.MGDA,
+    "UPGrad": mtl.balancing.UPGrad,
+    "DualProj": mtl.balancing.DualProj,
+    "CAGrad": mtl.balancing.CAGrad,
+    "NashMTL": mtl.balancing.NashMTL,
+    "FairGrad": mtl.balancing.FairGrad,
+    "AlignedMTL": mtl.balancing.AlignedMTL,
+    "IMTLGrad": mtl.balancing.IMTLGrad,
+}
+NEVER_CONFLICT = ("MGDA", "UPGrad", "DualProj", "NashMTL", "FairGrad")
+SIZES = (2, 3, 5, 10)
+
+
+@functools.cache
+def solver(name, size):
+    method = WEIGHTINGS[name]() if isinstance(name, str) else name()
+    return tf.function(method, input_signature=[tf.TensorSpec((size, size), tf.float64)], autograph=False)
+
+
+def weights_of(name, jacobian):
+    return solver(name, len(jacobian))(jacobian @ jacobian.T).numpy()
+
+
+def jacobians(size, count=12, seed=0):
+    """Random Jacobians of every rank up to `size`, and of full rank in more dimensions than tasks."""
+    rng = np.random.default_rng([size, seed])
+    for number in range(count):
+        rank = number % (size + 1) + 1
+        rows = rng.normal(size=(size, rank)) @ rng.normal(size=(rank, size + 4))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        yield rows * 10 ** rng.uniform(-3, 3, (size, 1))
+
+
+def length_and_cosines(jacobian, weights):
+    """The direction's length relative to its parts', and its cosines with the rows."""
+    direction = jacobian.T @ weights
+    norms = np.linalg.norm(jacobian, axis=1)
+    length = np.linalg.norm(direction)
+    return length / (np.abs(weights) @ norms), jacobian @ direction / norms / max(length, 1e-300)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", NEVER_CONFLICT)
+def test_never_conflicts(name, size):
+    counted = 0
+    for jacobian in jacobians(size, 24):
+        length, cosines = length_and_cosines(jacobian, weights_of(name, jacobian))
+        if length > 1e-7:  # below, the direction is zero
+            counted += 1
+            assert cosines.min() >= -1e-4
+    assert counted >= 8
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_config_has_equal_cosines(size):
+    for jacobian in jacobians(size):
+        if np.linalg.matrix_rank(jacobian / np.linalg.norm(jacobian, axis=1, keepdims=True)) == size:
+            direction = mtl.balancing.ConFIG()(jacobian).numpy()
+            cosines = jacobian @ direction / np.linalg.norm(jacobian, axis=1) / np.linalg.norm(direction)
+            np.testing.assert_allclose(cosines, np.full(size, cosines.mean()), rtol=1e-6)
+            assert cosines.mean() > 0
+            assert np.linalg.norm(direction) == pytest.approx(
+                (jacobian @ direction).sum() / np.linalg.norm(direction), rel=1e-6
+            )
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_permutation_of_tasks_permutes_weights(name, size):
+    order = np.random.default_rng(1).permutation(size)
+    for jacobian in jacobians(size, 8, seed=1):
+        if np.linalg.matrix_rank(jacobian / np.linalg.norm(jacobian, axis=1, keepdims=True)) < size:
+            continue  # where the gradients depend on each other, several weights give the same direction
+        weights, permuted = weights_of(name, jacobian), weights_of(name, jacobian[order])
+        norms = np.linalg.norm(jacobian, axis=1)
+        scale = np.abs(weights * norms).max()
+        np.testing.assert_allclose((permuted * norms[order]) / scale, (weights * norms)[order] / scale, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+@pytest.mark.parametrize(
+    ("name", "power"), [*((name, 1) for name in ("MGDA", "UPGrad", "DualProj", "CAGrad", "AlignedMTL")), ("NashMTL", 0)]
+)
+def test_scale_of_all_gradients(name, power, size):
+    """Directions follow the gradients' common scale; Nash-MTL's do not."""
+    for jacobian in jacobians(size, 6, seed=2):
+        before = jacobian.T @ weights_of(name, jacobian)
+        after = (8 * jacobian).T @ weights_of(name, 8 * jacobian)
+        assert np.linalg.norm(after - 8**power * before) <= 1e-6 * 8**power * np.abs(jacobian).max()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
+def test_scale_and_fairness_of_fair_grad(alpha):
+    method = functools.partial(mtl.balancing.FairGrad, alpha)
+    for jacobian in jacobians(4, 10, seed=3):
+        weights = weights_of(method, jacobian)
+        gains = jacobian @ jacobian.T @ weights
+        if length_and_cosines(jacobian, weights)[0] > 1e-5:
+            np.testing.assert_allclose(gains * weights ** (1 / alpha), np.ones(4), rtol=1e-5)
+            np.testing.assert_allclose(
+                weights_of(method, 3 * jacobian), weights * 9 ** (-alpha / (1 + alpha)), rtol=1e-5
+            )
+
+
+@pytest.mark.parametrize("name", ["NashMTL", "IMTLGrad"])
+def test_scale_of_one_gradient_does_not_turn_the_direction(name):
+    for jacobian in jacobians(4, 12, seed=4):
+        if np.linalg.matrix_rank(jacobian / np.linalg.norm(jacobian, axis=1, keepdims=True)) == 4:
+            factors = np.array([[1.0], [100.0], [0.01], [3.0]])
+            one = jacobian.T @ weights_of(name, jacobian)
+            other = (factors * jacobian).T @ weights_of(name, factors * jacobian)
+            cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+            assert abs(cosine) == pytest.approx(1, abs=1e-6)
+
+
+def test_upgrad_is_linear_in_each_gradients_scale():
+    for jacobian in jacobians(4, 10, seed=5):
+        directions = []
+        one, other = np.array([[1.0], [2], [3], [4]]), np.array([[5.0], [0.5], [1], [0.1]])
+        for factors in (one, other, one + other):
+            scaled = factors * jacobian
+            directions.append(scaled.T @ weights_of("UPGrad", scaled))
+        error = np.linalg.norm(directions[0] + directions[1] - directions[2])
+        assert error <= 1e-6 * np.abs(jacobian).max()
+
+
+STATIONARY = {
+    "opposed": [[1.0, 2.0, 0.0], [-1.0, -2.0, 0.0]],
+    "opposed, other lengths": [[1e-3, 2e-3, 0.0], [-50.0, -100.0, 0.0]],
+    "triangle": [[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]],
+    "with a direction that none wants": [[1.0, 0, 0], [-3.0, 0, 0], [0, 2.0, 0], [0, -1.0, 0]],
+}
+
+
+@pytest.mark.parametrize("case", STATIONARY)
+@pytest.mark.parametrize("name", [*NEVER_CONFLICT, "IMTLGrad", "AlignedMTL"])
+def test_a_stationary_point_gives_a_zero_direction(name, case):
+    jacobian = np.array(STATIONARY[case])
+    direction = jacobian.T @ weights_of(name, jacobian)
+    if name == "AlignedMTL" and case != "triangle":
+        assert np.isfinite(direction).all()  # it follows the mean of the aligned gradients
+        return
+    assert np.linalg.norm(direction) <= 1e-5 * np.abs(jacobian).max()
+
+
+@pytest.mark.parametrize("case", STATIONARY)
+def test_config_is_zero_where_cosines_cannot_be_equal(case):
+    jacobian = np.array(STATIONARY[case])
+    assert np.abs(mtl.balancing.ConFIG()(jacobian)).max() <= 1e-6 * np.abs(jacobian).max()
+
+
+ODD = {
+    "one task": [[3.0, 4.0]],
+    "all zero": [[0.0, 0.0], [0.0, 0.0]],
+    "one task of zeros": [[0.0]],
+    "a zero row": [[3.0, 4.0], [0.0, 0.0], [-4.0, 1.0]],
+    "duplicates": [[3.0, 4.0], [3.0, 4.0], [-4.0, 1.0]],
+    "all the same": [[3.0, 4.0], [3.0, 4.0], [3.0, 4.0]],
+    "tiny": [[3e-15, 4e-15], [-4e-15, 1e-15]],
+    "huge": [[3e15, 4e15], [-4e15, 1e15]],
+}
+LOSSES = {"GradNorm", "IMTL"}
+WEIGHTING_CLASSES = [
+    mtl.balancing.PCGrad,
+    mtl.balancing.GradVac,
+    mtl.balancing.GradNorm,
+    mtl.balancing.IMTL,
+    mtl.balancing.SDMGrad,
+    mtl.balancing.MoDo,
+    lambda: mtl.balancing.EMA(mtl.balancing.MGDA("l2")),
+    lambda: mtl.balancing.Every(mtl.balancing.UPGrad(), 2),
+    *WEIGHTINGS.values(),
+]
+AGGREGATORS = [
+    mtl.balancing.GradDrop,
+    mtl.balancing.ConFIG,
+    mtl.balancing.MoCo,
+    mtl.balancing.DBMTL,
+    mtl.balancing.ExcessMTL,
+    lambda: mtl.balancing.TrimmedMean(0),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", ODD)
+def test_odd_jacobians_give_finite_answers(case, dtype):
+    jacobian = np.array(ODD[case], dtype)
+    losses = np.ones(len(jacobian), dtype)
+    for make in WEIGHTING_CLASSES:
+        method = make()
+        for _ in range(2):
+            weights = method(jacobian @ jacobian.T, losses=losses).numpy()
+        assert np.isfinite(weights).all(), method.name
+        assert np.isfinite(jacobian.T @ weights).all(), method.name
+        if case == "one task" and type(method) not in (mtl.balancing.NashMTL, mtl.balancing.FairGrad):
+            assert weights[0] > 0, method.name
+    for make in AGGREGATORS:
+        method = make()
+        for _ in range(2):
+            direction = method(jacobian, losses=losses).numpy()
+        assert np.isfinite(direction).all(), method.name
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_a_task_without_a_gradient_does_not_disturb_the_others(name):
+    """Up to the 1/T of the methods that take a mean, and the sigma of Aligned-MTL."""
+    for jacobian in jacobians(3, 6, seed=6):
+        with_zero = np.insert(jacobian, 1, 0, axis=0)
+        alone, beside = jacobian.T @ weights_of(name, jacobian), with_zero.T @ weights_of(name, with_zero)
+        factor = 3 / 4 if name in ("UPGrad", "DualProj", "CAGrad", "AlignedMTL") else 1
+        error = np.linalg.norm(beside - factor * alone)
+        assert error <= 1e-5 * np.abs(jacobian).max()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        mtl.balancing.RLW(),
+        mtl.balancing.ScaleInvariant(),
+        mtl.balancing.GLS(),
+        mtl.balancing.Uncertainty(),
+        mtl.balancing.UncertaintySoft(),
+        mtl.balancing.IMTLLoss(),
+        mtl.balancing.DWA(),
+        mtl.balancing.STCH(),
+        mtl.balancing.FAMO(),
+    ],
+    ids=lambda method: method.name,
+)
+def test_scalarizers_leave_out_tasks_without_labels(method):
+    method.build((3,))
+    losses = tf.constant([0.5, 0.0, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(losses)
+        value = method(losses)
+    slopes = tape.gradient(value, [losses, *[v.value for v in method.trainable_variables]])
+    assert np.isfinite(value)
+    assert all(np.isfinite(slope).all() for slope in slopes)
+    assert slopes[0].numpy()[[0, 2]].min() > 0
+    for slope in slopes[1:]:
+        assert slope.numpy()[1] == 0
+    none = tf.zeros(3)
+    assert np.isfinite(method(none)) or isinstance(method, mtl.balancing.STCH)
+    if method.observes_update:
+        method.observe(tf.constant([0.4, 0.0, 1.0]))
+        assert np.isfinite(method.logits.numpy()).all()

@@ -1,0 +1,163 @@
+"""Methods with state, step by step against NumPy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+RNG = np.random.default_rng(4)
+JACOBIANS = RNG.normal(size=(4, 3, 5))
+LOSSES = RNG.uniform(0.5, 2, size=(4, 3))
+
+
+def project(point):
+    """The nearest point of the simplex, by bisection on the shift."""
+    low, high = point.min() - 1, point.max()
+    for _ in range(100):
+        shift = (low + high) / 2
+        low, high = (shift, high) if np.maximum(point - shift, 0).sum() > 1 else (low, shift)
+    return np.maximum(point - shift, 0)
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
+
+
+def test_moco():
+    method = mtl.balancing.MoCo(beta=0.3, gamma=0.2, rho=0.5)
+    rows, weights = np.zeros((3, 5)), np.ones(3) / 3
+    for jacobian in JACOBIANS:
+        rows += 0.3 * (jacobian - rows)
+        weights = project(weights - 0.2 * (rows @ rows.T @ weights + 0.5 * weights))
+        close(method(jacobian), rows.T @ weights)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5])
+def test_dbmtl(sigma):
+    method = mtl.balancing.DBMTL(beta=0.9, sigma=sigma)
+    rows = np.zeros((3, 5))
+    for step, jacobian in enumerate(JACOBIANS, 1):
+        kept = 0.9 / step**sigma
+        rows = kept * rows + (1 - kept) * jacobian
+        norms = np.linalg.norm(rows, axis=1)
+        close(method(jacobian), rows.T @ (norms.max() / norms))
+    close(method.transform(tf.constant([0.5, 0.0, 2.0])), [np.log(0.5), 0, np.log(2)])
+
+
+def test_excess_mtl():
+    method = mtl.balancing.ExcessMTL(eta=0.5)
+    squares, weights, first = np.zeros((3, 5)), np.ones(3), None
+    for jacobian in JACOBIANS:
+        squares += jacobian**2
+        excess = (jacobian**2 / np.sqrt(squares + 1e-7)).sum(1)
+        if first is None:
+            first = excess
+        else:
+            weights = weights * np.exp(0.5 * excess / first)
+            weights *= 3 / weights.sum()
+        close(method(jacobian), jacobian.T @ weights)
+
+
+def test_modo():
+    method = mtl.balancing.MoDo(gamma=0.3, rho=0.2)
+    weights = np.ones(3) / 3
+    for one, other in zip(JACOBIANS, JACOBIANS[::-1], strict=True):
+        weights = project(weights - 0.3 * (one @ other.T @ weights + 0.2 * weights))
+        close(method(one @ other.T), weights)
+
+
+def test_sdmgrad():
+    method = mtl.balancing.SDMGrad()
+    point = np.ones(3) / 3
+    for one, other in zip(JACOBIANS, JACOBIANS[::-1], strict=True):
+        product = one @ other.T
+        product /= np.sqrt(np.maximum(np.diag(product), 0) + 1e-4).mean() ** 2
+        speed = 0
+        for _ in range(20):
+            speed = 0.5 * speed + product @ (point + 0.3 / 3)
+            point = project(point - 10 * speed)
+        close(method(one @ other.T), (point + 0.1) / 1.3)
+
+
+def test_gradvac():
+    method = mtl.balancing.GradVac(beta=0.3, seed=5)
+    orders = mtl.balancing.pcgrad.orders_of_others
+    targets = np.zeros((3, 3))
+    for step, jacobian in enumerate(JACOBIANS, 1):
+        moved = jacobian.copy()
+        for i, order in enumerate(orders(3, tf.constant([5, step], tf.int64)).numpy()):
+            for j in order:
+                cosine = moved[i] @ jacobian[j] / np.linalg.norm(moved[i]) / np.linalg.norm(jacobian[j])
+                target = targets[i, j]
+                if cosine < target:
+                    factor = np.linalg.norm(moved[i]) * (
+                        target * np.sqrt(1 - cosine**2) - cosine * np.sqrt(1 - target**2)
+                    )
+                    moved[i] += factor / (np.linalg.norm(jacobian[j]) * np.sqrt(1 - target**2)) * jacobian[j]
+                targets[i, j] = 0.7 * target + 0.3 * cosine
+        weights = method(jacobian @ jacobian.T).numpy()
+        close(jacobian.T @ weights, moved.sum(0))
+        close(method.targets.numpy(), targets)
+
+
+def test_grad_drop_keeps_one_sign_with_its_share_as_probability():
+    jacobian = np.tile(np.array([[3.0, 1.0, 2.0], [-1.0, 1.0, -2.0]]), 4000)
+    found = mtl.balancing.GradDrop(seed=3)(jacobian).numpy().reshape(4000, 3)
+    assert set(found[:, 0]) == {3.0, -1.0}
+    assert (found[:, 0] == 3.0).mean() == pytest.approx(0.75, abs=0.03)
+    assert set(found[:, 1]) == {2.0}
+    assert set(found[:, 2]) == {2.0, -2.0}
+    assert (found[:, 2] == 2.0).mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_ema():
+    method, plain = mtl.balancing.EMA(mtl.balancing.MGDA(), beta=0.8), mtl.balancing.MGDA()
+    mean = None
+    for jacobian in JACOBIANS:
+        weights = plain(jacobian @ jacobian.T).numpy()
+        mean = weights if mean is None else 0.8 * mean + 0.2 * weights
+        close(method(jacobian @ jacobian.T), mean)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mtl.balancing.Every(mtl.balancing.NashMTL(max_norm=2.0), 3),
+        lambda: mtl.balancing.NashMTL(max_norm=2.0, every=3),
+    ],
+)
+def test_every_keeps_weights_between(make):
+    method, plain = make(), mtl.balancing.NashMTL(max_norm=2.0)
+    found = [method(jacobian @ jacobian.T).numpy() for jacobian in JACOBIANS]
+    close(found[0], plain(JACOBIANS[0] @ JACOBIANS[0].T))
+    close(found[1], found[0])
+    close(found[2], found[0])
+    close(found[3], plain(JACOBIANS[3] @ JACOBIANS[3].T))
+
+
+def test_krum_leaves_out_the_one_unlike_the_others():
+    jacobian = np.array([[1.0, 0], [1.1, 0], [1, 0.2], [50, -40], [1, -0.3]])
+    distances = ((jacobian[:, None] - jacobian) ** 2).sum(-1)
+    nearest = np.sort(distances, 1)[:, 1:3].sum(1)  # T - f - 2 = 2 others
+    expected = np.isin(np.arange(5), np.argsort(nearest)[:3]) / 3
+    assert expected[3] == 0
+    close(mtl.balancing.Krum(byzantine=1, selected=3)(jacobian @ jacobian.T), expected)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [mtl.balancing.MoCo(), mtl.balancing.DBMTL(), mtl.balancing.ExcessMTL(), mtl.balancing.GradVac()],
+    ids=lambda method: method.name,
+)
+def test_state_of_a_task_without_a_gradient_stays(method):
+    jacobian = JACOBIANS[0].copy()
+    takes_rows = isinstance(method, mtl.balancing.Aggregator)
+    method(jacobian if takes_rows else jacobian @ jacobian.T)
+    name = {"moco": "rows", "dbmtl": "rows", "excessmtl": "squares", "gradvac": "targets"}[method.name]
+    before = getattr(method, name).numpy()
+    jacobian[1] = 0
+    method(jacobian if takes_rows else jacobian @ jacobian.T)
+    after = getattr(method, name).numpy()
+    np.testing.assert_array_equal(after[1], before[1])
+    assert np.abs(after[0] - before[0]).max() > 1e-3

@@ -1,0 +1,151 @@
+"""The Fashion-MNIST recipe through its command line, on a few made-up images."""
+
+import gzip
+import json
+
+import fashion_data
+import fashion_pairs
+import numpy as np
+import pytest
+import tensorflow as tf
+
+ROWS = 64
+SETTINGS = ["--pairs", "64", "--test-pairs", "40", "--epochs", "1", "--batch-size", "32"]
+METHODS = ["--methods", "equal", "pcgrad"]
+
+
+def images(seed):
+    """Labels, and images with a bright stripe at the label's place."""
+    labels = np.random.default_rng(seed).permutation(np.arange(ROWS) % 10).astype("uint8")
+    pixels = np.random.default_rng(seed).integers(0, 50, (ROWS, 28, 28), dtype="uint8")
+    for image, label in zip(pixels, labels, strict=True):
+        image[:, 2 * label : 2 * label + 4] = 200
+    return pixels, labels
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fashion")
+    for seed, part in enumerate(("train", "t10k")):
+        for kind, values in zip(("images-idx3", "labels-idx1"), images(seed), strict=True):
+            header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + values.tobytes()))
+    return folder
+
+
+def run(folder, output, *options):
+    fashion_pairs.main(["--data", str(folder), "--output", str(output), *SETTINGS, *options])
+    return json.loads((output / "metrics.json").read_text()), json.loads((output / "results.json").read_text())
+
+
+def test_overlay():
+    left, right = (np.random.default_rng(seed).integers(0, 256, (3, 28, 28), dtype="uint8") for seed in (0, 1))
+    canvas = fashion_data.overlay(left, right)
+    assert (canvas.shape, canvas.dtype) == ((3, 36, 36, 1), np.uint8)
+    for n, row, column in np.ndindex(3, 36, 36):
+        pixels = [0]
+        if row < 28 and column < 28:
+            pixels.append(left[n, row, column])
+        if row >= 8 and column >= 8:
+            pixels.append(right[n, row - 8, column - 8])
+        assert canvas[n, row, column, 0] == max(pixels)
+
+
+def test_pairs_hold_the_images_of_their_labels(folder):
+    for part, seed in (("train", 0), ("test", 1)):
+        pixels, labels = images(seed)
+        canvases, classes = fashion_data.load(part, 300, folder, seed=5)
+        left, right = np.random.default_rng(5).integers(ROWS, size=(2, 300))
+        np.testing.assert_array_equal(canvases, fashion_data.overlay(pixels[left], pixels[right]))
+        np.testing.assert_array_equal(classes["left"], labels[left])
+        np.testing.assert_array_equal(classes["right"], labels[right])
+        assert (left != right).mean() > 0.9
+    assert not np.array_equal(canvases, fashion_data.load("test", 300, folder, seed=6)[0])
+
+
+def test_images_from_tfds(folder, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def load(name, split, as_supervised):
+        assert (name, as_supervised) == ("fashion_mnist", True)
+        pixels, labels = images(["train", "test"].index(split))
+        return tf.data.Dataset.from_tensor_slices((pixels[..., None], labels.astype("int64")))
+
+    monkeypatch.setattr(tfds, "load", load)
+    for part in ("train", "test"):
+        found, expected = fashion_data.load(part, 100), fashion_data.load(part, 100, folder)
+        np.testing.assert_array_equal(found[0], expected[0])
+        for task in ("left", "right"):
+            np.testing.assert_array_equal(found[1][task], expected[1][task])
+            assert found[1][task].dtype == expected[1][task].dtype
+
+
+def test_command_line(folder, tmp_path, capsys, monkeypatch):
+    metrics, runs = run(folder, tmp_path, *METHODS, "--seeds", "1")
+    assert [(run["method"], run["seed"]) for run in runs] == [("single-task", 0), ("equal", 0), ("pcgrad", 0)]
+    assert set(metrics["methods"]) == {"single-task", "equal", "pcgrad"}
+    assert metrics["methods"]["single-task"]["delta_m"] == 0
+    assert metrics["settings"]["data"] == str(folder)
+    for method in metrics["methods"].values():
+        assert 0 < method["left"] <= 1
+        assert 0 < method["right"] <= 1
+        assert method["step_ms"] > 0
+    assert metrics["methods"]["equal"]["conflict"] is None
+    assert 0 <= metrics["methods"]["pcgrad"]["conflict"] <= 1
+    table = (tmp_path / "results.md").read_text()
+    assert table in capsys.readouterr().out
+    assert f"| {100 * metrics['methods']['equal']['left']:.2f} " in table
+    assert (tmp_path / "accuracies.png").read_bytes().startswith(b"\x89PNG")
+
+    trained, fit = [], fashion_pairs.fit
+
+    def counted(tasks, method, seed, *rest):
+        trained.append((*tasks, method, seed))
+        return fit(tasks, method, seed, *rest)
+
+    monkeypatch.setattr(fashion_pairs, "fit", counted)
+    assert run(folder, tmp_path, *METHODS, "--seeds", "1") == (metrics, runs)
+    assert trained == []
+    metrics, more = run(folder, tmp_path, *METHODS, "--seeds", "2")
+    single = [("left", "equal", 1), ("right", "equal", 1)]
+    assert trained == [*single, ("left", "right", "equal", 1), ("left", "right", "pcgrad", 1)]
+    assert more[:3] == runs
+    assert metrics["methods"]["equal"]["seeds"]["left"] == [more[1]["left"], more[4]["left"]]
+    run(folder, tmp_path, "--methods", "equal", "--seeds", "1", "--learning-rate", "0.01")
+    assert len(trained) == 7
+
+
+def test_a_seed_gives_the_same_numbers_again(folder, tmp_path):
+    found = [run(folder, tmp_path / name, "--methods", "equal", "--seeds", "1")[1] for name in "ab"]
+    for a, b in zip(*found, strict=True):
+        assert {**a, "step_ms": 0} == {**b, "step_ms": 0}
+
+
+def test_summary():
+    """The best delta-m comes first; conflicts are a mean, times a median."""
+    accuracies = {"single-task": [(0.8, 0.5)] * 2, "bad": [(0.6, 0.5)] * 2, "good": [(0.8, 0.5), (0.9, 0.6)]}
+    conflicts = {"single-task": [None, None], "bad": [None, None], "good": [0.2, 0.4]}
+    runs = [
+        {
+            "method": method,
+            "seed": seed,
+            "left": left,
+            "right": right,
+            "conflict": conflicts[method][seed],
+            "step_ms": 4,
+        }
+        for method, both in accuracies.items()
+        for seed, (left, right) in enumerate(both)
+    ]
+    rows = fashion_pairs.summary(runs)
+    assert list(rows) == ["good", "single-task", "bad"]
+    assert rows["bad"]["delta_m"] == pytest.approx(-0.125)
+    cells = fashion_pairs.cells("good", rows["good"])
+    assert cells == ["good", "85.00 +- 7.07", "55.00 +- 7.07", pytest.approx(8.125), pytest.approx(30), 4]
+    assert fashion_pairs.cells("bad", rows["bad"])[4] is None
+
+
+def test_unknown_methods_are_refused_before_training(capsys):
+    with pytest.raises(SystemExit):
+        fashion_pairs.main(["--methods", "eqal"])
+    assert "'Equal'" in capsys.readouterr().err

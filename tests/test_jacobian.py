@@ -1,0 +1,105 @@
+"""Embedding tables in the Jacobian: the rows of the batch only, with the same numbers as dense ones."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+from tf_mtl.jacobian import jacobian
+
+B = mtl.balancing
+
+
+def two_lookups(table, kernel, ids, heads):
+    """One loss per head; the last reads the table at other places, too."""
+    with tf.GradientTape(persistent=True) as tape:
+        h = tf.reduce_mean(tf.gather(table, ids), 1) @ kernel
+        losses = [tf.reduce_sum(tf.tanh(h @ head)) for head in heads]
+        losses[-1] += tf.reduce_sum(tf.gather(table, ids[:, 0] + 1) ** 2)
+    return [tape.gradient(loss, [table, kernel]) for loss in losses]
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_compact_equals_dense(jit):
+    rng = np.random.default_rng(0)
+    table, kernel = (tf.Variable(rng.normal(size=shape), dtype=tf.float32) for shape in ((50, 4), (4, 3)))
+    heads = tf.constant(rng.normal(size=(3, 3, 2)), tf.float32)
+    ids = tf.constant(rng.integers(0, 9, (6, 5)))
+    weights = tf.constant([0.5, -1.0, 2.0])
+    sizes = []
+
+    @tf.function(jit_compile=jit)
+    def both(ids):
+        gradients = two_lookups(table, kernel, ids, tf.unstack(heads))
+        found = []
+        for compact in (True, False):
+            whole = jacobian(gradients, [table, kernel], compact=compact)
+            of_table, of_kernel = whole.weighted(weights)
+            sizes.append(isinstance(of_table, tf.IndexedSlices))
+            width = tf.shape(whole.matrix())[1]
+            found.append((whole.gramian(), tf.convert_to_tensor(of_table), of_kernel, width))
+        return found
+
+    compact, dense = both(ids)
+    for a, b in zip(compact[:3], dense[:3], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert sizes == [True, False]
+    touched = len(np.unique(np.concatenate([ids.numpy().ravel(), ids.numpy()[:, 0] + 1])))
+    assert compact[3] == touched * 4 + 12 if not jit else compact[3] <= dense[3]
+    assert dense[3] == 50 * 4 + 12
+    by_hand = np.stack(
+        [
+            np.concatenate([tf.reshape(tf.convert_to_tensor(g), [-1]) for g in row])
+            for row in two_lookups(table, kernel, ids, tf.unstack(heads))
+        ]
+    )
+    np.testing.assert_allclose(dense[0], by_hand @ by_hand.T, rtol=1e-4)
+
+
+def text_model(method, gradients="parameters", jit_compile=False):
+    keras.utils.set_random_seed(2)
+    ids = keras.Input((5,), dtype="int32")
+    h = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(1000, 4)(ids))
+    h = keras.layers.Dense(6, activation="tanh")(h)
+    model = mtl.MultiTaskModel(ids, {task: keras.layers.Dense(1, name=task)(h) for task in "abc"})
+    model.compile(keras.optimizers.SGD(0.5), loss="mse", balancing=method, jit_compile=jit_compile)
+    return model
+
+
+def text_data():
+    rng = np.random.default_rng(1)
+    return tf.data.Dataset.from_tensor_slices(
+        (rng.integers(0, 60, (24, 5)), {task: rng.normal(size=24).astype("float32") for task in "abc"})
+    ).batch(8)
+
+
+def shapes_in(function):
+    """The static sizes of all tensors of a graph, those of its branches and loops included."""
+    graphs = [function.graph, *(f.graph for f in function.graph._functions.values() if hasattr(f, "graph"))]
+    return [t.shape.num_elements() for g in graphs for op in g.get_operations() for t in op.outputs if t.shape.rank]
+
+
+@pytest.mark.parametrize("method", [B.UPGrad, lambda: B.GradDrop(seed=1)])
+def test_no_table_is_made_dense_per_task(method):
+    model = text_model(method())
+    batch = next(iter(text_data()))
+    model._build_optimizer()
+    traced = tf.function(model.train_step, autograph=False).get_concrete_function(batch)
+    dense = [size for size in shapes_in(traced) if size is not None and size >= 4000]
+    assert all(size == 4000 for size in dense)  # the table itself, and the optimizer's one update of it; no stack of T
+    model = text_model(B.ExcessMTL())  # which keeps a number for each parameter and task
+    model._build_optimizer()
+    traced = tf.function(model.train_step, autograph=False).get_concrete_function(batch)
+    assert max(size or 0 for size in shapes_in(traced)) >= 12000
+
+
+@pytest.mark.parametrize("method", [lambda: B.UPGrad(), lambda: B.GradDrop(seed=1), lambda: B.ConFIG()])
+def test_replicas_agree_on_the_rows(method):
+    one = text_model(method())
+    one.fit(text_data(), epochs=2, verbose=0)
+    with mtl.distribute.strategy("mirrored").scope():
+        two = text_model(method(), jit_compile="auto")
+    two.fit(text_data(), epochs=2, verbose=0)
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,47 @@
+"""Projection of the mean gradient on the dual cone."""
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.balancing import _solvers
+from tf_mtl.balancing._arguments import Preference, importance, per_task
+from tf_mtl.balancing._base import Weighting
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class DualProj(Weighting):
+    r"""DualProj: the mean gradient, projected on the cone of directions that conflict with no task.
+
+    $w = \arg\min_{v \ge p} v^\top G v$. A task whose gradient is zero, as without labels, does not count.
+
+    Needs: the Gramian.
+    Cost: one backward pass per task.
+    Reference: Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017.
+
+    Args:
+        preference: p, the tasks' importance: `{task: importance}`, or a list in their order. Scaled to the sum 1.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: for a preference that is not positive.
+
+    Example:
+
+    >>> jacobian = np.array([[-4.0, 1, 1], [6, 1, 1]])
+    >>> mtl.balancing.DualProj()(jacobian @ jacobian.T).numpy().round(4).tolist()
+    [0.6111, 0.5]
+    """
+
+    def __init__(self, preference: Preference = None, name: str | None = None):
+        super().__init__(name=name)
+        self.preference = None if preference is None else per_task("preference", preference)
+
+    def build(self, input_shape):
+        self.importance = importance(self.preference, self.tasks, input_shape[0])
+
+    def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
+        """Return weights [T] from the Gramian [T, T]."""
+        return tf.cast(_solvers.minimum_above(gramian, self.importance[None])[0], gramian.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "preference": self.preference}

@@ -1,0 +1,63 @@
+"""Dynamic weight average."""
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.balancing._arguments import in_range
+from tf_mtl.balancing._base import Scalarizer
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class DWA(Scalarizer):
+    r"""Dynamic weight average: $w = T\,\mathrm{softmax}(r / \tau)$, $r_t = \bar L_t(e-1) / \bar L_t(e-2)$.
+
+    $\bar L_t(e)$ is the mean of a task's losses over the steps of epoch e that had labels for it. The first two epochs
+    have weights 1. A training loop other than `fit` calls `end_epoch()` after each epoch.
+
+    Needs: losses.
+    Cost: one backward pass.
+    Reference: Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019.
+
+    Args:
+        temperature: tau, above 0; 2 in the paper.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: if `temperature` is not positive.
+
+    Example:
+
+    >>> float(mtl.balancing.DWA()(np.array([0.5, 1.0, 2.0])))
+    3.5
+    """
+
+    def __init__(self, temperature: float = 2.0, name: str | None = None):
+        super().__init__(name=name)
+        self.temperature = in_range("temperature", temperature, 0, open_low=True)
+
+    def build(self, input_shape):
+        self.total = self.add_state("total", input_shape)
+        self.steps = self.add_state("steps", input_shape)
+        self.last = self.add_state("last", input_shape)
+        self.before_last = self.add_state("before_last", input_shape)
+
+    def call(self, losses: tf.Tensor) -> tf.Tensor:
+        """Return the weighted sum of the losses [T]."""
+        seen = tf.stop_gradient(tf.cast(losses, tf.float32))
+        self.total.assign(self.total + seen)
+        self.steps.assign(self.steps + tf.cast(seen != 0, tf.float32))
+        last, before = tf.convert_to_tensor(self.last), tf.convert_to_tensor(self.before_last)
+        rates = tf.where((last == 0) | (before == 0), 1.0, tf.math.divide_no_nan(last, before))
+        weights = losses.shape[0] * tf.nn.softmax(rates / self.temperature)
+        return tf.reduce_sum(tf.cast(weights, losses.dtype) * losses)
+
+    def end_epoch(self) -> None:
+        """Take the mean losses of the epoch that has ended as the last ones."""
+        mean = tf.math.divide_no_nan(tf.convert_to_tensor(self.total), tf.convert_to_tensor(self.steps))
+        self.before_last.assign(self.last)
+        self.last.assign(mean)
+        self.total.assign(tf.zeros_like(mean))
+        self.steps.assign(tf.zeros_like(mean))
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}

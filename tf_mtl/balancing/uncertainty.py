@@ -1,0 +1,45 @@
+"""Weighting by learned homoscedastic uncertainty."""
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.balancing._base import Scalarizer
+from tf_mtl.balancing._labelled import labelled
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class Uncertainty(Scalarizer):
+    r"""Uncertainty weighting: $\sum_t \frac12 e^{-s_t} L_t + \frac12 s_t$ with learned log variances s.
+
+    The model's optimizer learns s [T] beside the model's own variables.
+
+    Needs: losses.
+    Cost: one backward pass.
+    Reference: Kendall, Gal & Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
+        Semantics", CVPR 2018.
+
+    Args:
+        initial: First value of every s; 0 gives the weights 1/2. LibMTL begins with -0.5.
+        name: Name of the layer.
+
+    Example:
+
+    >>> float(mtl.balancing.Uncertainty()(np.array([0.5, 1.0, 2.0])))
+    1.75
+    """
+
+    def __init__(self, initial: float = 0.0, name: str | None = None):
+        super().__init__(name=name)
+        self.initial = float(initial)
+
+    def build(self, input_shape):
+        initializer = keras.initializers.Constant(self.initial)
+        self.log_variances = self.add_weight(shape=input_shape, initializer=initializer, name="log_variances")
+
+    def call(self, losses: tf.Tensor) -> tf.Tensor:
+        """Return the objective from the losses [T]."""
+        s = tf.cast(self.log_variances, losses.dtype)
+        return 0.5 * tf.reduce_sum(labelled(losses) * (tf.exp(-s) * losses + s))
+
+    def get_config(self):
+        return {**super().get_config(), "initial": self.initial}

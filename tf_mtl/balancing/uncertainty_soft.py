@@ -1,0 +1,45 @@
+"""Weights by the softmax of inverse losses."""
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.balancing._arguments import in_range
+from tf_mtl.balancing._base import Scalarizer
+from tf_mtl.balancing._labelled import labelled, softmax
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class UncertaintySoft(Scalarizer):
+    r"""Soft optimal uncertainty weighting (UW-SO): $w = \mathrm{softmax}(1 / (\tau L))$, held constant in the gradient.
+
+    $1/L$ is the analytic optimum of uncertainty weighting. The weights sum to 1 over the tasks that have labels.
+
+    Needs: losses.
+    Cost: one backward pass.
+    Reference: Kirchdorfer et al., "Analytical Uncertainty-Based Loss Weighting in Multi-Task Learning", GCPR 2024.
+
+    Args:
+        temperature: tau, above 0. The paper tunes it; 1 by default.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: if `temperature` is not positive.
+
+    Example:
+
+    >>> float(mtl.balancing.UncertaintySoft()(np.array([2.0, 2.0])))
+    2.0
+    """
+
+    def __init__(self, temperature: float = 1.0, name: str | None = None):
+        super().__init__(name=name)
+        self.temperature = in_range("temperature", temperature, 0, open_low=True)
+
+    def call(self, losses: tf.Tensor) -> tf.Tensor:
+        """Return the weighted sum of the losses [T]."""
+        inverse = tf.minimum(tf.math.divide_no_nan(tf.ones_like(losses), losses), 1e30)
+        weights = softmax(inverse / self.temperature, labelled(losses))
+        return tf.reduce_sum(tf.stop_gradient(weights) * losses)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}

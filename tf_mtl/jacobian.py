@@ -1,0 +1,112 @@
+"""The tasks' gradients of many variables as one Jacobian, where embedding tables keep to the rows of the batch."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.replicas import replica_sum
+
+Gradient = tf.Tensor | tf.IndexedSlices | None
+
+
+class Jacobian(NamedTuple):
+    """T gradients of the same variables, summed over the replicas.
+
+    Attributes:
+        blocks: Matrices [T, P_k] that make up the Jacobian [T, P] side by side.
+        variables: The variables, in the order of the columns.
+        rows: For each variable the rows of it that the columns stand for, rising, [R]; None for all.
+    """
+
+    blocks: list[tf.Tensor]
+    variables: list[keras.Variable]
+    rows: list[tf.Tensor | None]
+
+    def matrix(self) -> tf.Tensor:
+        """Return J, [T, P]."""
+        return self.blocks[0] if len(self.blocks) == 1 else tf.concat(self.blocks, 1)
+
+    def gramian(self) -> tf.Tensor:
+        """Return J J^T, [T, T]."""
+        return tf.add_n([tf.matmul(block, block, transpose_b=True) for block in self.blocks])
+
+    def weighted(self, weights: tf.Tensor) -> list[Gradient]:
+        """Return J^T w as one gradient per variable, for weights [T]."""
+        return self.unflat([tf.linalg.matvec(block, weights, transpose_a=True) for block in self.blocks])
+
+    def unflat(self, direction: Sequence[tf.Tensor]) -> list[Gradient]:
+        """Return a direction, in one piece [P] or one per block, as one gradient per variable."""
+        pieces = direction
+        if len(direction) != len(self.variables):
+            pieces = tf.split(tf.concat(direction, 0), self._sizes())
+        return [_shaped(*triple) for triple in zip(pieces, self.variables, self.rows, strict=True)]
+
+    def _sizes(self):
+        widths = [math.prod(v.shape[1:]) for v in self.variables]
+        pairs = zip(self.variables, self.rows, strict=True)
+        counts = [math.prod(v.shape[:1]) if rows is None else tf.shape(rows)[0] for v, rows in pairs]
+        return [count * width for count, width in zip(counts, widths, strict=True)]
+
+
+def jacobian(
+    gradients: Sequence[Sequence[Gradient]], variables: Sequence[keras.Variable], compact: bool = True
+) -> Jacobian:
+    """Stack this replica's gradients, one list per task, and sum them over the replicas.
+
+    A table of which every task's gradient is sparse is represented by the rows that any replica's batch has read,
+    unless `compact` is False.
+    """
+    columns = list(zip(*gradients, strict=True))
+    rows = [_rows(column) if compact and _sparse(column) else None for column in columns]
+    blocks = [
+        tf.stack([_flat(gradient, variable, kept) for gradient in column])
+        for column, variable, kept in zip(columns, variables, rows, strict=True)
+    ]
+    found = Jacobian(blocks, list(variables), rows)
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        return found._replace(blocks=[replica_sum(found.matrix())])
+    return found
+
+
+def _sparse(column):
+    kinds = {type(gradient) for gradient in column if gradient is not None}
+    return kinds == {tf.IndexedSlices}
+
+
+def _rows(column):
+    """The rows of a table that the gradients hold on any replica, rising."""
+    by_origin = {_origin(g.indices): g.indices for g in column if g is not None}
+    indices = tf.concat(list(by_origin.values()), 0)
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        indices = tf.distribute.get_replica_context().all_gather(indices, axis=0)
+    return tf.unique(tf.sort(indices)).y
+
+
+def _origin(tensor):
+    """What an index tensor was reshaped or joined from: each task's gradient holds a copy of the same indices."""
+    if tf.executing_eagerly() or tensor.op.type not in ("Reshape", "Identity", "ConcatV2"):
+        return (id(tensor),)
+    sources = tensor.op.inputs[:-1] if tensor.op.type == "ConcatV2" else tensor.op.inputs[:1]
+    return sum((_origin(source) for source in sources), ())
+
+
+def _flat(gradient, variable, rows):
+    """A gradient as a vector of float32, of all of the variable or of some of its rows."""
+    if rows is None:
+        gradient = tf.zeros(variable.shape) if gradient is None else tf.convert_to_tensor(gradient)
+        return tf.reshape(tf.cast(gradient, tf.float32), [math.prod(variable.shape)])
+    count = tf.shape(rows)[0]
+    if gradient is None:
+        return tf.zeros([count * math.prod(variable.shape[1:])])
+    places = tf.searchsorted(rows, gradient.indices)
+    return tf.reshape(tf.math.unsorted_segment_sum(tf.cast(gradient.values, tf.float32), places, count), [-1])
+
+
+def _shaped(piece, variable, rows):
+    if rows is None:
+        return tf.reshape(piece, variable.shape)
+    shape = tuple(variable.shape)
+    return tf.IndexedSlices(tf.reshape(piece, (-1, *shape[1:])), rows, tf.constant(shape, rows.dtype))
