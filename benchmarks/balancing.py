@@ -78,7 +78,7 @@ def serve(pipe, module_name: str, setting: Setting) -> None:
     """Send the memory that each step of a module needs, then run the steps that are asked for and send their times."""
     module = importlib.import_module(module_name)
     steps = module.steps(setting)
-    for _, step in itertools.product(range(3), steps.values()):
+    for _, step in itertools.product(range(2), steps.values()):
         step()
     pipe.send({name: round(module.megabytes(step)) for name, step in steps.items()})
     for name in iter(pipe.recv, None):
@@ -125,7 +125,7 @@ def main():
     parser.add_argument("--methods", nargs="+", default=METHODS, help="names; '/features' balances those gradients")
     parser.add_argument("--trunks", nargs="+", choices=["mlp", "transformer"], default=["mlp", "transformer"])
     parser.add_argument("--tasks", nargs="+", type=int, default=[3, 10])
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     args = parser.parse_args()
     from tf_mtl.report import table  # not at the top, which PyTorch's process runs, too

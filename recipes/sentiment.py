@@ -77,7 +77,6 @@ def main(arguments: list[str] | None = None) -> None:
         epochs=args.epochs,
         shuffle=False,
         callbacks=[
-            mtl.callbacks.TaskWeights(),
             mtl.callbacks.GradientConflict(next(iter(batches["validation"]))),
             keras.callbacks.TensorBoard(args.workdir / "tensorboard"),
         ],

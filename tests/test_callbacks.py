@@ -1,39 +1,8 @@
-import examples
 import keras
 import numpy as np
 import pytest
 
 import tf_mtl as mtl
-
-
-def test_task_weights_are_logged_as_the_mean_of_an_epoch():
-    seen = []
-
-    class Counting(mtl.balancing.Weighting):
-        """Weights 1, 2, 3, ... for the first task, step by step."""
-
-        def build(self, input_shape):
-            self.step = self.add_state("step", ())
-
-        def call(self, gramian, losses=None):
-            self.step.assign(self.step + 1)
-            return [self.step + 0.0, self.step * 0.0 + 0.5]
-
-    model = examples.model()
-    model.compile("sgd", loss=examples.LOSS, balancing=Counting())
-    collect = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(dict(logs)))
-    data = examples.batches(examples.full_data())  # five steps
-    history = model.fit(data, epochs=2, verbose=0, callbacks=[mtl.callbacks.TaskWeights(), collect]).history
-    assert history["weight/topic"] == pytest.approx([3.0, 8.0])
-    assert history["weight/price"] == pytest.approx([0.5, 0.5])
-    assert seen[1]["weight/topic"] == pytest.approx(8.0)  # callbacks behind it see it as well
-
-
-def test_directions_have_no_weights():
-    model = examples.model()
-    model.compile("sgd", loss=examples.LOSS, balancing=examples.Normalised())
-    logs = model.fit(*examples.full_data(), verbose=0, callbacks=[mtl.callbacks.TaskWeights()]).history
-    assert not [name for name in logs if name.startswith("weight")]
 
 
 def three_tasks(heads):

@@ -57,7 +57,7 @@ def choose(balancing: Balancing, gradients: str, parts: Partition) -> Callable[.
             "gradients='features' needs tensors between the shared layers and the layers of the tasks' own, which this "
             f"graph does not have{inside}. Use gradients='parameters'."
         )
-    return by_halves if balancing.halves else ways[gradients]
+    return ways[gradients]
 
 
 def input_shape(balancing: Balancing, gradients: str, parts: Partition) -> tuple[int | None, ...]:
@@ -88,56 +88,34 @@ def scalarized(model: keras.Model, balancing: Balancing, x: Any, losses_of: Batc
 def by_parameters(model: keras.Model, balancing: Balancing, x: Any, losses_of: BatchLosses, parts: Partition) -> Update:
     """Balance the gradients of the shared variables: one backward pass per task, summed over replicas first.
 
-    A task's own variables get the gradient of its own loss.
+    For a method that wants two halves of the batch the passes are two per task, and the whole batch's gradients the
+    sums of theirs. A task's own variables get the gradient of its own loss.
     """
     shared, scale = _trainable(parts.shared), _loss_scale(model)
     with tf.GradientTape(persistent=True) as tape:
         outputs = model(x, training=True)
         losses, penalty = losses_of(outputs)
-        by_task = tf.unstack(losses)
+        pieces, to_means = losses_of.halves(outputs) if balancing.halves else (losses[None], None)
+        pieces = [tf.unstack(piece) for piece in tf.unstack(pieces)]
     losses, factors, gradients = _transformed(balancing, losses, scale)
     rows = []
-    for task, loss, factor in zip(parts.tasks, by_task, tf.unstack(factors), strict=True):
-        own = _trainable(parts.own[task])
-        found = _gradient(tape, [loss], [*shared, *own], [factor])
-        rows.append(found[: len(shared)])
-        _add(gradients, own, found[len(shared) :])
+    for piece in pieces:
+        for task, loss, factor in zip(parts.tasks, piece, tf.unstack(factors), strict=True):
+            own = _trainable(parts.own[task])
+            found = _gradient(tape, [loss], [*shared, *own], [factor])
+            rows.append(found[: len(shared)])
+            _add(gradients, own, found[len(shared) :])
     stacked = jacobian(rows, shared, compact=not balancing.keeps_rows)
-    products = stacked.gramian() / scale**2
+    products = tf.reshape(stacked.gramian() / scale**2, [len(pieces), len(parts.tasks)] * 2)
+    whole = tf.reduce_sum(products, [0, 2])
     if isinstance(balancing, Aggregator):
         weights = None
         direction = stacked.unflat([share(balancing(stacked.matrix() / scale, losses=losses) * scale)])
     else:
-        weights = balancing(products, losses=losses)
-        direction = stacked.weighted(share(weights))
+        seen = products[0, :, 1] * to_means[0][:, None] * to_means[1] if balancing.halves else whole
+        weights = balancing(seen, losses=losses)
+        direction = stacked.weighted(share(tf.tile(weights, [len(pieces)])))
     _add(gradients, shared, direction)
-    _add_penalty(gradients, tape, penalty, model.trainable_variables, scale)
-    return Update(outputs, _pairs(gradients, model, balancing), weights, products)
-
-
-def by_halves(model: keras.Model, balancing: Balancing, x: Any, losses_of: BatchLosses, parts: Partition) -> Update:
-    """Balance the gradients of the shared variables by those on two halves of the batch: two passes per task."""
-    shared, scale = _trainable(parts.shared), _loss_scale(model)
-    with tf.GradientTape(persistent=True) as tape:
-        outputs = model(x, training=True)
-        losses, penalty = losses_of(outputs)
-        halves, to_means = losses_of.halves(outputs)
-        by_half = [tf.unstack(half) for half in tf.unstack(halves)]
-    losses, factors, gradients = _transformed(balancing, losses, scale)
-    rows = [[], []]
-    for half, by_task in enumerate(by_half):
-        for task, loss, factor in zip(parts.tasks, by_task, tf.unstack(factors), strict=True):
-            own = _trainable(parts.own[task])
-            found = _gradient(tape, [loss], [*shared, *own], [factor])
-            rows[half].append(found[: len(shared)])
-            _add(gradients, own, found[len(shared) :])
-    size = len(parts.tasks)
-    stacked = jacobian([*rows[0], *rows[1]], shared)
-    products = stacked.gramian() / scale**2
-    of_halves = products[:size, size:] * to_means[0][:, None] * to_means[1]
-    whole = products[:size, :size] + products[size:, size:] + products[:size, size:] + products[size:, :size]
-    weights = balancing(of_halves, losses=losses)
-    _add(gradients, shared, stacked.weighted(share(tf.tile(weights, [2]))))
     _add_penalty(gradients, tape, penalty, model.trainable_variables, scale)
     return Update(outputs, _pairs(gradients, model, balancing), weights, whole)
 

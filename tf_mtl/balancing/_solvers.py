@@ -55,7 +55,9 @@ def minimum_above(gramian: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
     """
     unit = unit_diagonal(gramian)
     lower = tf.cast(lower, tf.float64)
-    linear = tf.matmul(lower * unit.norms * unit.present, unit.cosines) + (1 - unit.present)
+    linear = tf.matmul(lower * unit.norms * unit.present, unit.cosines)
+    size = tf.reduce_max(tf.abs(linear), -1, keepdims=True)
+    linear += (1 - unit.present) * tf.where(size > 0, size, tf.ones_like(size))
     hessian = tf.tile(unit.cosines[None], [tf.shape(lower)[0], 1, 1])
 
     def objective(u):
@@ -197,7 +199,8 @@ def _minimum_over_nonnegative(objective: Callable, linear: tf.Tensor) -> tf.Tens
         objective: Takes u [N, T] and returns the gradients [N, T] and Hessians [N, T, T].
         linear: The gradient at u = 0, [N, T], for its size.
     """
-    size = tf.maximum(tf.reduce_max(tf.abs(linear), -1, keepdims=True), 1.0)
+    size = tf.reduce_max(tf.abs(linear), -1, keepdims=True)
+    size = tf.where(size > 0, size, tf.ones_like(size))
     start = tf.ones_like(linear) * size
 
     def gap(u, z):

@@ -1,0 +1,130 @@
+"""The solvers against SciPy, in the graph and under XLA, for up to 40 tasks."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.optimize import nnls
+
+from tf_mtl.balancing import _solvers
+
+SIZES = (1, 2, 3, 10, 40)
+
+
+@functools.cache
+def compiled(name, size, jit):
+    functions = {
+        "above": lambda g: _solvers.minimum_above(g, np.eye(size) / size),
+        "norm": _solvers.minimum_norm,
+        "line": lambda g: _solvers.minimum_of_norm_and_line(g, tf.fill([size], tf.constant(1 / size, g.dtype)), 0.4),
+        "fair": lambda g: _solvers.proportional_fairness(g, 1.0),
+    }
+    signature = [tf.TensorSpec((size, size), tf.float64)]
+    return tf.function(functions[name], input_signature=signature, jit_compile=jit, autograph=False)
+
+
+def jacobians(size, count=6):
+    rng = np.random.default_rng(size)
+    for number in range(count):
+        spread = number % 3
+        yield rng.normal(size=(size, size + 5)) * np.exp(spread * rng.normal(size=(size, 1)))
+
+
+def solve(name, jacobian, jit=False):
+    return compiled(name, len(jacobian), jit)(jacobian @ jacobian.T).numpy()
+
+
+def least(matrix, target):
+    """The non-negative least squares solution, on columns of length 1."""
+    lengths = np.linalg.norm(matrix, axis=0)
+    return nnls(matrix / lengths, target, maxiter=10_000)[0] / lengths
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_minimum_above(size):
+    for jacobian in jacobians(size):
+        found = solve("above", jacobian)
+        lower = np.eye(size) / size
+        assert (found >= lower).all()
+        for v, low in zip(found, lower, strict=True):
+            exact = low + least(jacobian.T, -jacobian.T @ low)
+            assert np.linalg.norm(jacobian.T @ v) == pytest.approx(np.linalg.norm(jacobian.T @ exact), rel=1e-6)
+            assert np.linalg.norm(jacobian.T @ (v - exact)) <= 1e-5 * np.linalg.norm(jacobian.T @ low)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_minimum_norm(size):
+    for jacobian in jacobians(size):
+        found = solve("norm", jacobian)
+        assert found.sum() == pytest.approx(1)
+        assert found.min() >= 0
+        scale = np.linalg.norm(jacobian, axis=1).min()
+        exact = least(np.vstack([jacobian.T, np.full(size, scale)]), np.append(np.zeros(size + 5), scale))
+        exact /= exact.sum()
+        assert np.linalg.norm(jacobian.T @ found) == pytest.approx(np.linalg.norm(jacobian.T @ exact), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_minimum_of_norm_and_line_is_optimal(size):
+    """The conditions of Karush, Kuhn and Tucker: on the simplex no vertex is lower than the point, to first order."""
+    for jacobian in jacobians(size):
+        w = solve("line", jacobian)
+        assert w.sum() == pytest.approx(1)
+        assert w.min() >= 0
+        mean = jacobian.mean(0)
+        combined = jacobian.T @ w
+        radius = 0.4 * np.linalg.norm(mean)
+        slope = jacobian @ (mean + radius * combined / np.linalg.norm(combined))
+        lengths = np.linalg.norm(jacobian, axis=1) * np.linalg.norm(mean)
+        assert ((slope - slope @ w) / lengths).min() >= -1e-6
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("size", SIZES)
+def test_proportional_fairness(size, alpha):
+    solver = tf.function(lambda g: _solvers.proportional_fairness(g, alpha), autograph=False)
+    for jacobian in jacobians(size):
+        product = jacobian @ jacobian.T
+        a = solver(product).numpy()
+        assert a.min() > 0
+        np.testing.assert_allclose(a ** (1 / alpha) * (product @ a), np.ones(size), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["above", "norm", "line", "fair"])
+def test_xla_gives_the_same(name):
+    for jacobian in jacobians(3):
+        plain, fast = solve(name, jacobian), solve(name, jacobian, jit=True)
+        np.testing.assert_allclose(fast, plain, rtol=1e-6, atol=1e-9 * np.abs(plain).max())
+
+
+def test_no_operation_leaves_the_graph():
+    for name in ("above", "norm", "line", "fair"):
+        graph = compiled(name, 3, False).get_concrete_function().graph
+        kinds = {op.type for op in graph.get_operations()}
+        for function in graph._functions.values():
+            kinds |= {node.op for node in function.cached_definition.node_def}
+        assert "Cholesky" in kinds or "MatrixSolve" in kinds
+        assert not {kind for kind in kinds if "PyFunc" in kind}
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_projection_on_the_simplex(size):
+    """Its defining property: p - x is the same shift wherever x > 0, and no larger elsewhere."""
+    rng = np.random.default_rng(size)
+    for _ in range(20):
+        point = rng.normal(size=size) * 3
+        found = _solvers.project_on_simplex(tf.constant(point)).numpy()
+        assert found.sum() == pytest.approx(1)
+        assert found.min() >= 0
+        shift = (point - found)[found > 0]
+        np.testing.assert_allclose(shift, shift[0])
+        assert ((point - found)[found == 0] <= shift[0] + 1e-9).all()
+
+
+def test_unit_diagonal():
+    jacobian = np.array([[3.0, 4.0], [0.0, 0.0], [-5.0, 0.0]])
+    unit = _solvers.unit_diagonal(tf.constant(jacobian @ jacobian.T))
+    np.testing.assert_allclose(unit.norms, [5, 1, 5])
+    np.testing.assert_allclose(unit.present, [1, 0, 1])
+    np.testing.assert_allclose(unit.cosines, [[1, 0, -0.6], [0, 1, 0], [-0.6, 0, 1]], atol=1e-12)

@@ -1,0 +1,78 @@
+"""What is logged of the balancing."""
+
+import examples
+import keras
+import numpy as np
+import pytest
+
+import tf_mtl as mtl
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counting(mtl.balancing.Weighting):
+    """Weights 1, 2, 3, ... for the first task, step by step, and 1/2 for the second."""
+
+    def build(self, input_shape):
+        self.step = self.add_state("step", ())
+
+    def call(self, gramian, losses=None):
+        self.step.assign(self.step + 1)
+        return [self.step + 0.0, self.step * 0.0 + 0.5]
+
+
+def test_weights_are_means_of_an_epoch_in_the_logs_of_training_alone(tmp_path):
+    seen, batches = [], []
+    model = examples.model()
+    model.compile("sgd", loss=examples.LOSS, balancing=Counting())
+    collect = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(dict(logs)),
+        on_train_batch_end=lambda batch, logs: batches.append(float(logs["weight/topic"])),
+    )
+    board = keras.callbacks.TensorBoard(tmp_path)
+    data = examples.batches(examples.full_data())  # five steps
+    history = model.fit(data, epochs=2, verbose=0, validation_data=data, callbacks=[collect, board]).history
+    assert history["weight/topic"] == pytest.approx([3.0, 8.0])
+    assert history["weight/price"] == pytest.approx([0.5, 0.5])
+    assert seen[1]["weight/topic"] == pytest.approx(8.0)
+    assert batches == pytest.approx([1, 1.5, 2, 2.5, 3, 6, 6.5, 7, 7.5, 8])
+    assert {name for name in history if name.startswith("val_")} == {"val_loss", "val_topic_loss", "val_price_loss"}
+    assert set(model.evaluate(data, verbose=0, return_dict=True)) == {"loss", "topic_loss", "price_loss"}
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*tfevents*"))
+    for name in (b"epoch_weight/topic", b"epoch_cosine/topic/price", b"epoch_conflict"):
+        assert name in written
+
+
+def test_what_each_kind_logs():
+    logged = {}
+    for method in ("equal", examples.LearnedWeights(), examples.InverseNorm(), examples.Normalised()):
+        model = examples.model()
+        model.compile("sgd", loss=examples.LOSS, balancing=method)
+        history = model.fit(*examples.full_data(), verbose=0).history
+        logged[getattr(method, "name", method)] = {name for name in history if "loss" not in name}
+    weights, cosines = {"weight/topic", "weight/price"}, {"cosine/topic/price", "conflict"}
+    assert logged == {
+        "equal": set(),
+        "learnedweights": weights,
+        "inversenorm": weights | cosines,
+        "normalised": cosines,
+    }
+
+
+def test_cosines_by_hand():
+    metric = mtl.metrics.Balance(("a", "b", "c"), weights=True, cosines=True)
+    rows = np.array([[1.0, 0], [0, 2], [-3, 4]], "float32")
+    metric.update_state([1.0, 2.0, 3.0], rows @ rows.T)
+    rows[1] = 0  # without labels, it does not count
+    metric.update_state([3.0, 2.0, 1.0], rows @ rows.T)
+    found = {name: float(value) for name, value in metric.result().items()}
+    assert found["weight/a"] == 2
+    assert found["cosine/a/b"] == 0
+    assert found["cosine/b/c"] == pytest.approx(0.8)
+    assert found["cosine/a/c"] == pytest.approx(-0.6)
+    assert found["conflict"] == pytest.approx((1 / 3 + 1) / 2)
+
+
+def test_many_tasks_have_no_cosines_but_a_conflict():
+    metric = mtl.metrics.Balance(tuple("abcde"), weights=False, cosines=True)
+    metric.update_state(None, np.eye(5, dtype="float32"))
+    assert set(metric.result()) == {"conflict"}
