@@ -17,7 +17,7 @@ quickstart: venv
 	$(BIN)/python recipes/sentiment.py $(ARGS)
 
 test: venv
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m 'not slow' $(ARGS)
 
 test-slow: venv
 	$(BIN)/python -m pytest -m slow $(ARGS)

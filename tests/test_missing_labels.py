@@ -180,3 +180,24 @@ def test_cells_of_a_row_may_be_missing():
     target = np.nan_to_num(y["tags"])
     each = np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0) - z * target
     assert logs["tags_loss"] == pytest.approx((each * cells).sum() / cells.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["uncertainty", "imtl_loss", "imtl"])
+@pytest.mark.parametrize("optimizer", [keras.optimizers.AdamW, keras.optimizers.Adafactor])
+def test_learned_weights_of_tasks_without_labels_stay(method, optimizer):
+    """Momentum and weight decay do not move them either."""
+    model = examples.model()
+    model.compile(optimizer(0.1), loss=examples.LOSS, balancing=method)
+    x, y, weight = examples.ragged_data()
+    model.fit(
+        x[16:24], {t: v[16:24] for t, v in y.items()}, sample_weight={t: w[16:24] for t, w in weight.items()}, verbose=0
+    )
+    (learned,) = model.balancing.trainable_variables
+    before = learned.numpy()
+    assert np.abs(before).min() > 0
+    model.fit(
+        x[8:16], {t: v[8:16] for t, v in y.items()}, sample_weight={t: w[8:16] for t, w in weight.items()}, verbose=0
+    )
+    topic, price = learned.numpy() == before
+    assert topic
+    assert not price

@@ -165,12 +165,9 @@ class MultiTaskModel(keras.Model):
             metrics_by_task = objectives.metrics(self._tasks, metrics, weighted_metrics)
             method, parts = methods.get(balancing), partition(self)
             update = ways.choose(method, gradients, parts)
-            method.bind(self.task_names)
-            if not method.built:
-                method.build(ways.input_shape(method, gradients, parts))
-            if method.non_trainable_variables and (
-                scales_loss or isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-            ):
+            method.bind(self.task_names, ways.input_shape(method, gradients, parts), self)
+            scales_loss = scales_loss or isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+            if scales_loss and any(v.dtype == "float32" for v in method.non_trainable_variables):
                 raise ValueError(
                     f"balancing={type(method).__name__!r} keeps state, which the infinite gradients of a step that "
                     "float16 skips would spoil. Use the policy 'mixed_bfloat16', or balancing='equal'."
@@ -343,8 +340,8 @@ class MultiTaskModel(keras.Model):
         seeds = lookahead.seeds(self) if observes else None
         update = compiled.update(self, balancing, x, losses_of, compiled.parts)
         self.optimizer.apply(*zip(*update.gradients, strict=True))
-        for index, (variables, values) in held.items():
-            unlabelled.put_back(variables, values, losses_of.labelled[index])
+        for place, variables, values in held:
+            unlabelled.put_back(variables, values, losses_of.labelled[place])
         if observes:
             balancing.observe(replica_sum(losses_of.shares(lookahead.forward(self, x, seeds))))
         if compiled.balance is not None:
@@ -466,13 +463,19 @@ class MultiTaskModel(keras.Model):
         return self.get_metrics_result()
 
     def _hold_unlabelled(self, labels):
-        """Read the own variables of tasks that may have no label in this batch: {index: (variables, values)}."""
-        held = {}
-        for index, task in enumerate(self.task_names):
-            if labels[task][1] is not None:
-                variables = unlabelled.with_slots(self.optimizer, self._compiled.parts.own[task])
-                held[index] = variables, unlabelled.read(variables)
-        return held
+        """Read what belongs to tasks that may have no label in this batch: [(place, variables, values)].
+
+        The place is that of a task among the tasks, or `slice(None)` for variables with an entry for each.
+        """
+        own = self._compiled.parts.own
+        places = [place for place, task in enumerate(self.task_names) if labels[task][1] is not None]
+        owners = [(place, own[self.task_names[place]]) for place in places]
+        if places and self.balancing.trainable_variables:
+            owners.append((slice(None), self.balancing.trainable_variables))
+        held = [(place, unlabelled.with_slots(self.optimizer, variables)) for place, variables in owners]
+        size = (len(self.task_names),)
+        held = [(p, vs if p != slice(None) else [v for v in vs if v.shape == size]) for p, vs in held]
+        return [(place, variables, unlabelled.read(variables)) for place, variables in held]
 
 
 def _balance(method, tasks):

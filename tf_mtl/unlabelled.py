@@ -38,7 +38,8 @@ def put_back(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor], l
     Args:
         variables: The variables of one task, with their slots.
         values: What `read` gave for them.
-        labelled: A scalar bool: whether the global batch holds a label for the task.
+        labelled: Whether the global batch holds a label for the task, a scalar bool; or for each task, [T], where the
+            variables have that shape.
     """
 
     def restore(variable, value, labelled):

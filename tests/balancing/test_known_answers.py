@@ -185,8 +185,8 @@ def test_grad_norm():
     close(targets, [3.510612, 7.104979])
     close(np.abs(norms - targets).sum(), 1.672594)
     close(slope, norms * [1, -1])
-    method(gramian(J2), losses=np.array([2.0, 3.0]))  # the first losses; L / L(0) = 1: the longer gradient shrinks
-    weights = method(gramian(J2), losses=np.array([1.0, 2.4])).numpy()
+    for losses in ([2.0, 3.0], [1.0, 2.4], [1.0, 1.0]):  # at first L / L(0) = 1: the longer gradient shrinks
+        weights = method(gramian(J2), losses=np.array(losses)).numpy()
     steps = np.ones(2)
     for number, progress in enumerate([[1, 1], [0.5, 0.8]], 1):
         scaled = steps * norms

@@ -1,3 +1,5 @@
+import examples
+import keras
 import numpy as np
 import pytest
 
@@ -44,20 +46,30 @@ B = mtl.balancing
         (lambda: B.CAGrad(c=-0.1), r"`c` must be a number in \[0, inf\), received -0.1"),
         (lambda: B.CAGrad(rescale=3), r"`rescale` must be one of \[0, 1, 2\], received 3"),
         (lambda: B.NashMTL(max_norm=0), r"`max_norm` must be a number in \(0, inf\), received 0"),
-        (lambda: B.NashMTL(every=0), "`n` must be a whole number of steps, at least 1, received 0"),
-        (lambda: B.NashMTL(every=1.5), "`n` must be a whole number of steps, at least 1, received 1.5"),
-        (lambda: B.FairGrad(alpha=0.0), r"`alpha` must be a number in \(0, inf\), received 0.0"),
-        (lambda: B.FairGrad(alpha=float("nan")), r"`alpha` must be a number in \(0, inf\), received nan"),
-        (lambda: B.FairGrad(alpha="2"), r"`alpha` must be a number in \(0, inf\), received '2'"),
+        (lambda: B.NashMTL(every=0), "`every` must be a whole number, at least 1, received 0"),
+        (lambda: B.NashMTL(every=1.5), "`every` must be a whole number, at least 1, received 1.5"),
+        (lambda: B.FairGrad(alpha=0.1), r"`alpha` must be a number in \[0.3, 10\], received 0.1"),
+        (lambda: B.FairGrad(alpha=float("nan")), r"`alpha` must be a number in \[0.3, 10\], received nan"),
+        (lambda: B.FairGrad(alpha="2"), r"`alpha` must be a number in \[0.3, 10\], received '2'"),
         (lambda: B.AlignedMTL(scale="mean"), r"`scale` must be one of \['min', 'median', 'rmse'\], received 'mean'"),
         (lambda: B.MGDA(normalization="L2"), r"`normalization` must be one of .*'loss\+'\], received 'L2'"),
         (lambda: B.GradVac(beta=1.5), r"`beta` must be a number in \[0, 1\], received 1.5"),
         (lambda: B.GradNorm(alpha=-1), r"`alpha` must be a number in \[0, inf\), received -1"),
         (lambda: B.DWA(temperature=0), r"`temperature` must be a number in \(0, inf\), received 0"),
-        (lambda: B.DBMTL(beta=-0.1), r"`beta` must be a number in \[0, 1\], received -0.1"),
+        (lambda: B.DBMTL(beta=-0.1), r"`beta` must be a number in \[0, 1\), received -0.1"),
         (lambda: B.MoCo(beta=0), r"`beta` must be a number in \(0, 1\], received 0"),
         (lambda: B.STCH(mu=0), r"`mu` must be a number in \(0, inf\), received 0"),
         (lambda: B.EMA(B.MGDA(), beta=2), r"`beta` must be a number in \[0, 1\], received 2"),
+        (lambda: B.DBMTL(beta=1), r"`beta` must be a number in \[0, 1\), received 1"),
+        (lambda: B.SDMGrad(momentum=1), r"`momentum` must be a number in \[0, 1\), received 1"),
+        (lambda: B.SDMGrad(steps=2.5), "`steps` must be a whole number, at least 1, received 2.5"),
+        (lambda: B.TrimmedMean(0.9), "`trim` must be a whole number, at least 0, received 0.9"),
+        (lambda: B.Krum(byzantine=1.7), "`byzantine` must be a whole number, at least 0, received 1.7"),
+        (lambda: B.RLW(seed=1.5), "`seed` must be a whole number, at least 0, received 1.5"),
+        (lambda: B.Uncertainty(initial=float("nan")), r"`initial` must be a number in \(-inf, inf\), received nan"),
+        (lambda: B.Every(B.MGDA(), 0), "`n` must be a whole number, at least 1, received 0"),
+        (lambda: B.AlignedMTL(scale="meadian"), "received 'meadian'. Did you mean 'median'"),
+        (lambda: B.UPGrad(preference={"a": "x"}), "`preference` must be finite and not negative"),
         (lambda: B.UPGrad(preference={"a": -1.0}), "`preference` must be finite and not negative"),
         (lambda: B.UPGrad(preference=[0.0, 0.0]), "`preference` must be .* not all zero"),
         (lambda: B.Every(B.EMA(B.MGDA()), 2)(np.eye(2)), "`weighting` must not keep state.*received EMA"),
@@ -74,42 +86,70 @@ def test_arguments_out_of_range(make, message):
         make()
 
 
-@pytest.mark.parametrize("make", [lambda: B.EMA("mgda"), lambda: B.Every(B.GLS(), 2)])
-def test_wrappers_take_weightings_only(make):
-    with pytest.raises(TypeError, match="`weighting` must be a Weighting"):
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: B.EMA("mgda"), "`weighting` must be a Weighting"),
+        (lambda: B.Every(B.GLS(), 2), "`weighting` must be a Weighting"),
+        (lambda: B.UPGrad(preference=2.0), "`preference` must be .* received 2.0"),
+        (lambda: B.AutoLambda("data"), "`validation` must be a tf.data.Dataset of batches, received 'data'"),
+    ],
+)
+def test_arguments_of_another_type(make, message):
+    with pytest.raises(TypeError, match=message):
         make()
+
+
+def test_lists_and_whole_numbers_will_do():
+    assert float(B.GLS()([0.5, 1, 2])) == pytest.approx(1)
+    np.testing.assert_allclose(B.NashMTL(max_norm=None)([[4, 0], [0, 1]]), [0.5, 1], rtol=1e-6)
+    np.testing.assert_allclose(B.DBMTL(beta=0)(np.array([[2, 0], [0, 4]])), [4, 4])
 
 
 def test_preference_by_name_fills_in_ones_and_refuses_unknown_tasks():
     method = B.UPGrad(preference={"topic": 2.0})
-    method.bind(("price", "topic"))
-    method.build((2, 2))
+    method.bind(("price", "topic"), (2, 2), examples.model())
     np.testing.assert_allclose(method.importance, [1 / 3, 2 / 3])
     method = B.UPGrad(preference={"topik": 2.0})
-    method.bind(("price", "topic"))
     with pytest.raises(ValueError, match="`preference` .*unknown key 'topik'.*Did you mean 'topic'"):
-        method.build((2, 2))
+        method.bind(("price", "topic"), (2, 2), examples.model())
 
 
-def test_a_method_called_outside_is_not_taken_into_a_model():
-    method = B.MGDA()
-    method(np.eye(2))
+def test_a_method_belongs_to_one_model():
+    one, other = examples.model(), examples.model()
+    method = B.GradNorm()
+    for _ in range(2):
+        one.compile("sgd", loss=examples.LOSS, balancing=method)
+    with pytest.raises(ValueError, match="This GradNorm object balances the tasks .*Make a new one for each"):
+        other.compile("sgd", loss=examples.LOSS, balancing=method)
+    method(np.eye(2), losses=np.ones(2))  # a call of a method in use does no harm
+    called = B.MGDA()
+    called(np.eye(2))
     with pytest.raises(ValueError, match="was called outside a model before"):
-        method.bind(("a", "b"))
+        one.compile("sgd", loss=examples.LOSS, balancing=called)
+
+
+def test_state_of_the_jacobians_size_fits_the_variables_of_its_compile():
+    x = keras.Input((6,))
+    h = keras.layers.Dense(4)(keras.layers.Dense(5, name="first")(x))
+    model = mtl.MultiTaskModel(x, {task: keras.layers.Dense(1, name=task)(h) for task in "ab"})
+    method = B.MoCo()
+    model.compile("sgd", loss="mse", balancing=method)
+    model.get_layer("first").trainable = False
+    with pytest.raises(ValueError, match="other shared variables"):
+        model.compile("sgd", loss="mse", balancing=method)
 
 
 def test_fixed_takes_weights_by_name_in_any_order():
     method = mtl.balancing.Fixed({"b": 3.0, "a": 2.0})
-    method.bind(("a", "b"))
+    method.bind(("a", "b"), (2,), examples.model())
     assert float(method(np.array([10.0, 100.0]))) == 320.0
     again = mtl.balancing.Fixed.from_config(method.get_config())
-    again.bind(("a", "b"))
+    again.bind(("a", "b"), (2,), examples.model())
     assert float(again(np.array([10.0, 100.0]))) == 320.0
 
 
 def test_fixed_trains_like_loss_weights():
-    import examples
-
     x, y = examples.full_data()
     ends = []
     for options in (

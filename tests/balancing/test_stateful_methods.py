@@ -145,19 +145,87 @@ def test_krum_leaves_out_the_one_unlike_the_others():
     close(mtl.balancing.Krum(byzantine=1, selected=3)(jacobian @ jacobian.T), expected)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [mtl.balancing.MoCo(), mtl.balancing.DBMTL(), mtl.balancing.ExcessMTL(), mtl.balancing.GradVac()],
-    ids=lambda method: method.name,
-)
-def test_state_of_a_task_without_a_gradient_stays(method):
-    jacobian = JACOBIANS[0].copy()
-    takes_rows = isinstance(method, mtl.balancing.Aggregator)
-    method(jacobian if takes_rows else jacobian @ jacobian.T)
-    name = {"moco": "rows", "dbmtl": "rows", "excessmtl": "squares", "gradvac": "targets"}[method.name]
-    before = getattr(method, name).numpy()
-    jacobian[1] = 0
-    method(jacobian if takes_rows else jacobian @ jacobian.T)
-    after = getattr(method, name).numpy()
-    np.testing.assert_array_equal(after[1], before[1])
-    assert np.abs(after[0] - before[0]).max() > 1e-3
+B = mtl.balancing
+WITH_STATE = {
+    "MoCo": (B.MoCo, ["rows"]),
+    "DBMTL": (B.DBMTL, ["rows"]),
+    "ExcessMTL": (B.ExcessMTL, ["squares"]),
+    "GradVac": (B.GradVac, ["targets"]),
+    "EMA": (lambda: B.EMA(B.MGDA()), ["mean"]),
+    "SDMGrad": (B.SDMGrad, ["simplex"]),
+    "MoDo": (B.MoDo, ["simplex"]),
+    "GradNorm": (B.GradNorm, ["first_losses"]),
+    "FAMO": (B.FAMO, ["logits"]),
+}
+
+
+@pytest.mark.parametrize("name", WITH_STATE)
+def test_state_of_a_task_without_labels_stays(name):
+    """After two steps with all three tasks, three without labels for the second."""
+    make, states = WITH_STATE[name]
+    method = make()
+
+    def step(number):
+        present = np.array([1, number < 2, 1])
+        jacobian, losses = JACOBIANS[number % 4] * present[:, None], LOSSES[number % 4] * present
+        if isinstance(method, B.Scalarizer):
+            method(losses)
+            method.observe(tf.constant(LOSSES[(number + 1) % 4] * present, tf.float32))
+        else:
+            given = jacobian if isinstance(method, B.Aggregator) else jacobian @ jacobian.T
+            return method(given, losses=losses).numpy()
+
+    for number in range(2):
+        step(number)
+    before = [getattr(method, state).numpy() for state in states]
+    for number in range(2, 5):
+        found = step(number)
+        if name in ("SDMGrad", "MoDo"):
+            assert found[[0, 2]].sum() > 0.9  # the tasks with labels share the simplex
+    for state, value in zip(states, before, strict=True):
+        after = getattr(method, state).numpy()
+        np.testing.assert_array_equal(after[1], value[1])
+        if state not in ("first_losses", "simplex"):
+            assert np.abs(after - value).max() > 1e-4
+
+
+def test_a_task_that_comes_later_begins_afresh():
+    """EMA takes its first weight as it is, Every solves again, and MoCo waits for its first gradient."""
+    first, second = np.diag([1.0, 0.0]), np.eye(2)
+    method = B.EMA(B.UPGrad())
+    close(method(first), [0.5, 0])
+    close(method(second), [0.5, 0.5])
+    method = B.Every(B.MGDA(), 10)
+    close(method(first), [1, 0])
+    close(method(second), [0.5, 0.5])
+    method(4 * second)
+    close(method(first), [0.5, 0.5])
+    method = B.MoCo(beta=1.0, rho=0.0)
+    for _ in range(5):
+        close(method(np.array([[3.0, 0], [0, 0]])), [3, 0])
+    assert method.simplex.numpy() == pytest.approx([0.5, 0.5])
+
+
+def test_an_epoch_without_labels_does_not_count_for_dwa():
+    method = B.DWA(temperature=1.0)
+    for losses in ([1.0, 4.0], [0.5, 0.0], [0.25, 1.0]):
+        method(np.array(losses))
+        method.end_epoch()
+    rates = np.array([0.5, 0.25])
+    weights = 2 * np.exp(rates) / np.exp(rates).sum()
+    assert float(method(np.array([1.0, 10.0]))) == pytest.approx(weights @ [1, 10])
+
+
+def test_first_gradients_that_are_tiny_do_not_spoil_excess_mtl():
+    method = B.ExcessMTL()
+    method(np.full((2, 3), 1e-4))
+    assert np.isfinite(method(np.array([[100.0, 0, 0], [0, 1, 0]]))).all()
+    assert np.isfinite(method(JACOBIANS[0][:2, :3])).all()
+
+
+@pytest.mark.parametrize("method", [B.MoDo(), B.MoCo(), B.SDMGrad()], ids=lambda method: method.name)
+def test_large_gradients_stay_on_the_simplex(method):
+    jacobian = np.array([[1e5, 2e4, 0], [-3e5, 1e5, 1.0]], "float32")
+    for _ in range(5):
+        method(jacobian if isinstance(method, B.Aggregator) else jacobian @ jacobian.T)
+        assert method.simplex.numpy().sum() == pytest.approx(1)

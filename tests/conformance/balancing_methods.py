@@ -40,19 +40,17 @@ def make(method):
     return METHODS.get(method, method)()
 
 
-def model(dropout=0.0, policy="float32"):
+def model(policy="float32"):
     keras.utils.set_random_seed(3)
     x = keras.Input((6,))
     h = keras.layers.Dense(8, activation="tanh", dtype=policy)(x)
-    h = keras.layers.Dropout(dropout, seed=4, dtype=policy)(h)
     h = keras.layers.Dense(4, activation="tanh", dtype=policy)(h)
     return mtl.MultiTaskModel(x, {task: keras.layers.Dense(1, name=task, dtype=policy)(h) for task in TASKS})
 
 
 def compiled(method, **options):
     """A compiled model, made under the strategy of the scope."""
-    policy = options.pop("policy", "float32")
-    made = model(options.pop("dropout", 0.0), policy)
+    made = model(options.pop("policy", "float32"))
     made.compile(keras.optimizers.Adam(0.01), loss="mse", balancing=make(method), **options)
     return made
 

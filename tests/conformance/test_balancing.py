@@ -75,12 +75,13 @@ def test_four_replicas_equal_one():
 
 
 @every_method
-def test_round_trip_keeps_state(method, tmp_path):
-    made = compiled(method, run_eagerly=True)
+def test_an_interrupted_run_ends_with_the_same_weights(method, tmp_path):
+    """With the same seed: two epochs, saved, loaded, and one more, beside three in one go; bit for bit."""
+    one, _ = on_one_device(method)
+    made = compiled(method, jit_compile=False)
     fit(made, epochs=2)
     made.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
-    again.run_eagerly = True
     assert type(again.balancing) is method
     assert again.balancing.get_config() == made.balancing.get_config()
     for a, b in zip(made.balancing.variables, again.balancing.variables, strict=True):
@@ -89,9 +90,8 @@ def test_round_trip_keeps_state(method, tmp_path):
         with pytest.raises(ValueError, match=r"set model\.balancing\.validation"):
             fit(again, epochs=1)
         again.balancing.validation = batches(seed=1)
-    fit(made, epochs=1)
     fit(again, epochs=1)
-    same(made, again, tolerance=1e-6)
+    same(one, again, tolerance=1e-7)
 
 
 @pytest.mark.parametrize("method", OF_GRADIENTS, ids=lambda method: method.__name__)
@@ -100,30 +100,22 @@ def test_features(method):
         with pytest.raises(ValueError, match=rf"'features' cannot be had with {method.__name__}"):
             compiled(method, gradients="features")
         return
-    made = compiled(method, gradients="features", run_eagerly=True)
-    logs = fit(made)
+    made = compiled(method, gradients="features", jit_compile=False)
+    logs = fit(made, epochs=2)
     assert all(np.isfinite(values).all() for values in logs.values())
     assert logs["loss"][-1] < logs["loss"][0]
 
 
 @every_method
 def test_mixed_precision(method):
-    made = compiled(method, policy="mixed_bfloat16", run_eagerly=True)
+    made = compiled(method, policy="mixed_bfloat16", jit_compile=False)
     logs = fit(made)
     assert all(np.isfinite(values).all() for values in logs.values())
     assert logs["loss"][-1] < logs["loss"][0]
     assert {v.dtype for v in made.balancing.variables} <= {"float32", "int64"}
 
 
-@every_method
-def test_the_same_seed_gives_the_same_weights(method):
-    one, other = (compiled(method, dropout=0.3, run_eagerly=True) for _ in range(2))
-    fit(one, epochs=1)
-    fit(other, epochs=1)
-    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
+@pytest.mark.slow
 @every_method
 def test_under_xla(method):
     """What is compiled with XLA does the same; the random ones draw the same numbers."""

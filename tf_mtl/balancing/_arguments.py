@@ -4,24 +4,44 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tf_mtl._names import check_names
+from tf_mtl._names import check_names, nearest
 
 Preference = Mapping[str, float] | Sequence[float] | None
 
 
-def in_range(argument: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> float:
-    """Return `value` if it lies in [low, high] or, with `open_low`, in (low, high].
+def in_range(
+    argument: str,
+    value: float,
+    low: float = float("-inf"),
+    high: float = float("inf"),
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """Return `value` if it is a finite number from `low` to `high`, the ends included unless they are open.
 
     Raises:
-        ValueError: if it does not.
+        ValueError: if it is not.
     """
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not (low < value if open_low else low <= value) or not value <= high or value == float("inf"):
-        end = ")" if high == float("inf") else "]"
-        raise ValueError(
-            f"`{argument}` must be a number in {'(' if open_low else '['}{low:g}, {high:g}{end}, received {value!r}."
-        )
-    return value
+    if _is_number(value) and abs(value) < float("inf"):
+        above = low < value if open_low else low <= value
+        below = value < high if open_high else value <= high
+        if above and below:
+            return value
+    start = "(" if open_low or low == float("-inf") else "["
+    end = ")" if open_high or high == float("inf") else "]"
+    raise ValueError(f"`{argument}` must be a number in {start}{low:g}, {high:g}{end}, received {value!r}.")
+
+
+def whole(argument: str, value: int, low: int) -> int:
+    """Return `value` if it is a whole number, at least `low`.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not _is_number(value) or value != value // 1 or value < low:
+        raise ValueError(f"`{argument}` must be a whole number, at least {low}, received {value!r}.")
+    return int(value)
 
 
 def one_of(argument: str, value: str, choices: Sequence[str]) -> str:
@@ -31,7 +51,8 @@ def one_of(argument: str, value: str, choices: Sequence[str]) -> str:
         ValueError: if it is not.
     """
     if value not in choices:
-        raise ValueError(f"`{argument}` must be one of {list(choices)}, received {value!r}.")
+        hint = nearest(value, [str(choice) for choice in choices])
+        raise ValueError(f"`{argument}` must be one of {list(choices)}, received {value!r}.{hint}")
     return value
 
 
@@ -39,12 +60,29 @@ def per_task(argument: str, values: Mapping[str, float] | Sequence[float]) -> di
     """Return a copy of numbers given by task, or in the order of the tasks.
 
     Raises:
+        TypeError: if they are neither.
         ValueError: if a number is negative or not finite, or all are zero.
     """
+    if isinstance(values, str) or not isinstance(values, (Mapping, Sequence, np.ndarray)):
+        raise TypeError(f"`{argument}` must be {{task: number}}, or a list of numbers, received {values!r}.")
     numbers = list(values.values()) if isinstance(values, Mapping) else list(values)
-    if any(not 0 <= number < float("inf") for number in numbers) or not any(numbers):
+    if any(not _is_number(n) or not 0 <= n < float("inf") for n in numbers) or not any(numbers):
         raise ValueError(f"`{argument}` must be finite and not negative, and not all zero, received {values}.")
-    return dict(values) if isinstance(values, Mapping) else numbers
+    return dict(values) if isinstance(values, Mapping) else [float(n) for n in numbers]
+
+
+def preferred(preference: Preference) -> dict[str, float] | list[float] | None:
+    """Return a copy of a preference, or None for none.
+
+    Raises:
+        TypeError: if it is neither a dict nor a list.
+        ValueError: if a number is negative or not finite, or all are zero.
+    """
+    return None if preference is None else per_task("preference", preference)
+
+
+def _is_number(value):
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def in_order(

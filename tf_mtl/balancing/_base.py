@@ -1,10 +1,14 @@
 """The three kinds of balancing methods: losses -> scalar, Gramian -> weights, Jacobian -> direction."""
 
 import random
+import weakref
 from abc import ABC, abstractmethod
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tf_mtl.balancing._arguments import whole
 
 
 class Balancing(keras.layers.Layer, ABC):
@@ -31,23 +35,44 @@ class Balancing(keras.layers.Layer, ABC):
     def __init__(self, name: str | None = None):
         super().__init__(name=name or type(self).__name__.lower(), dtype="float32", autocast=False)
         self.tasks: tuple[str, ...] = ()
+        self._bound = None
 
-    def bind(self, tasks: tuple[str, ...]) -> None:
-        """Learn the tasks' names; `compile` calls this before `build`.
+    def __call__(self, values, losses=None):
+        """Call the method with arrays or tensors of any type of number, or lists."""
+        given = {} if losses is None else {"losses": _floating(losses)}
+        return super().__call__(_floating(values), **given)
+
+    def bind(self, tasks: tuple[str, ...], input_shape: tuple[int | None, ...], owner: keras.Model) -> None:
+        """Make the state for a model's tasks; `compile` calls this.
+
+        Args:
+            tasks: The tasks' names, in the order of losses and rows.
+            input_shape: Shape of what `call` is given: losses, Gramian or Jacobian.
+            owner: The model.
 
         Raises:
-            ValueError: if the method already serves other tasks.
+            ValueError: if the method already serves another model, or gradients of another size.
         """
-        if self.tasks not in ((), tuple(tasks)):
-            raise ValueError(
-                f"This {type(self).__name__} object balances the tasks {list(self.tasks)} and cannot take "
-                f"{list(tasks)}: its state belongs to them. Make a new one for each model."
-            )
-        if self.built and not self.tasks:
+        bound = (weakref.ref(owner), tuple(tasks), tuple(input_shape))
+        if self._bound is None and self.built:
             raise ValueError(
                 f"This {type(self).__name__} object was called outside a model before. Make a new one for the model."
             )
-        self.tasks = tuple(tasks)
+        if self._bound not in (None, bound):
+            raise ValueError(
+                f"This {type(self).__name__} object balances the tasks {list(self.tasks)} of a model as it was "
+                f"compiled; its state belongs to them, and not to another model or other shared variables, with the "
+                f"tasks {list(tasks)}. Make a new one for each."
+            )
+        self._bound = bound
+        self.name_tasks(tuple(tasks))
+        if not self.built:
+            self.build(input_shape)
+            self.built = True
+
+    def name_tasks(self, tasks: tuple[str, ...]) -> None:
+        """Learn the tasks' names, before `build`."""
+        self.tasks = tasks
 
     def transform(self, losses: tf.Tensor) -> tf.Tensor:
         """Return what takes the losses' place, [T], before a weighting's or an aggregator's gradients are taken.
@@ -134,5 +159,14 @@ class Draws:
 
 
 def default_seed(seed: int | None) -> int:
-    """Return `seed`, or a number that `keras.utils.set_random_seed` determines."""
-    return random.randint(1, 2**31 - 1) if seed is None else int(seed)
+    """Return `seed`, or a number that `keras.utils.set_random_seed` determines.
+
+    Raises:
+        ValueError: if it is not a whole number.
+    """
+    return random.randint(1, 2**31 - 1) if seed is None else whole("seed", seed, 0)
+
+
+def _floating(values: Any) -> tf.Tensor:
+    tensor = tf.convert_to_tensor(values)
+    return tensor if tensor.dtype.is_floating else tf.cast(tensor, tf.float32)

@@ -23,24 +23,26 @@ class UnitGramian(NamedTuple):
         norms: The gradients' norms [T]; 1 for those that are zero.
         present: Which gradients are not zero, [T], as 0 and 1.
         ridge: T eps.
+        valid: 1; NaN if G is not finite, and then the other parts are those of the identity.
     """
 
     cosines: tf.Tensor
     norms: tf.Tensor
     present: tf.Tensor
     ridge: float
+    valid: tf.Tensor
 
 
 def unit_diagonal(gramian: tf.Tensor) -> UnitGramian:
     """Return the cosines, norms and presence of the gradients of a Gramian [T, T]."""
     ridge = _rounding(gramian)
-    gramian = tf.cast(gramian, tf.float64)
+    gramian, valid = _finite(gramian)
     squares = tf.linalg.diag_part(gramian)
     present = tf.cast(tf.not_equal(squares, 0), tf.float64)
     norms = tf.sqrt(tf.where(squares == 0, tf.ones_like(squares), squares))
     cosines = gramian / norms[:, None] / norms
     cosines = tf.linalg.set_diag(cosines, tf.fill([norms.shape[0]], tf.constant(1 + ridge, tf.float64)))
-    return UnitGramian(cosines, norms, present, ridge)
+    return UnitGramian(cosines, norms, present, ridge, valid)
 
 
 def minimum_above(gramian: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
@@ -63,7 +65,7 @@ def minimum_above(gramian: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
     def objective(u):
         return tf.linalg.matvec(hessian, u) + linear, hessian
 
-    return lower + _minimum_over_nonnegative(objective, linear) / unit.norms
+    return unit.valid * (lower + _minimum_over_nonnegative(objective, linear) / unit.norms)
 
 
 def minimum_norm(gramian: tf.Tensor) -> tf.Tensor:
@@ -144,16 +146,21 @@ def proportional_fairness(gramian: tf.Tensor, alpha: float) -> tf.Tensor:
         return step + 1, rescaled(y + _reach(y, change, 0.9) * change)
 
     _, y = tf.while_loop(unsolved, newton, (0, rescaled(scale)))
-    return unit.present * y / scale * unit.norms ** (-2 * alpha / (1 + alpha))
+    return unit.valid * unit.present * y / scale * unit.norms ** (-2 * alpha / (1 + alpha))
 
 
-def eigen(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return the eigenvalues of a symmetric matrix, rising, its eigenvectors, and which values are not rounding, [T].
+def eigen(gramian: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return a Gramian's eigenvalues, rising, its eigenvectors, and which values are not rounding, [T].
 
-    Those are above T eps of the largest, where eps is the rounding of the matrix' type.
+    The rank is that of the cosines, which rounding touches alike however far apart the norms are.
     """
-    values, vectors = tf.linalg.eigh(tf.cast(matrix, tf.float64))
-    return values, vectors, values > tf.nn.relu(values[-1]) * _rounding(matrix)
+    unit = unit_diagonal(gramian)
+    of_cosines = tf.linalg.eigvalsh(unit.cosines * unit.present * unit.present[:, None])
+    rank = tf.reduce_sum(tf.cast(of_cosines > 4 * unit.ridge * of_cosines[-1], tf.int32))
+    finite, valid = _finite(gramian)
+    values, vectors = tf.linalg.eigh(finite)
+    smallest = values[-1] * values.shape[0] * np.finfo("float64").eps
+    return valid * values, vectors, (tf.range(values.shape[0]) >= values.shape[0] - rank) & (values > smallest)
 
 
 def equal_cosines(unit: UnitGramian, cosines: tf.Tensor) -> tf.Tensor:
@@ -166,14 +173,44 @@ def equal_cosines(unit: UnitGramian, cosines: tf.Tensor) -> tf.Tensor:
     parts = tf.linalg.matvec(vectors, cosines, transpose_a=True)
     kept &= tf.abs(parts) > 4 * unit.ridge * tf.norm(cosines)
     parts = tf.where(kept, parts / tf.where(kept, values, 1), 0)
-    return unit.present * tf.linalg.matvec(vectors, parts)
+    return unit.valid * unit.present * tf.linalg.matvec(vectors, parts)
 
 
 def project_on_simplex(point: tf.Tensor) -> tf.Tensor:
     """Return the nearest point [T] with entries >= 0 that sum to 1 (Duchi et al. 2008)."""
+    point -= tf.reduce_max(point)
     ordered = tf.sort(point, direction="DESCENDING")
     shifts = (tf.cumsum(ordered) - 1) / tf.range(1, tf.shape(point)[0] + 1, dtype=point.dtype)
     return tf.nn.relu(point - tf.reduce_max(shifts))
+
+
+def move_on_simplex(
+    weights: tf.Tensor, present: tf.Tensor, moved: Callable[[tf.Tensor], tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Move the weights of the tasks that are present on the simplex of these, and leave the others alone.
+
+    Args:
+        weights: A point of the simplex of all tasks, [T].
+        present: Which tasks have a gradient, [T], bool.
+        moved: Takes a point [T], with zeros for absent tasks, to where it should go, on the simplex or not.
+
+    Returns:
+        The weights for this step, which sum to 1 over the present tasks, and the next point of the whole simplex.
+    """
+    mask = tf.cast(present, weights.dtype)
+    elsewhere = tf.reduce_sum((1 - mask) * weights)
+    point = mask * (weights + tf.math.divide_no_nan(elsewhere, tf.reduce_sum(mask)))
+    point = project_on_simplex(tf.where(present, moved(point), -1e30))
+    point = tf.where(tf.reduce_any(present), point, weights)
+    return tf.where(present, point, weights), tf.where(present, (1 - elsewhere) * point, weights)
+
+
+def _finite(gramian):
+    """A Gramian in float64, and 1; or, if it is not finite, on which LAPACK would fail, the identity and NaN."""
+    gramian = tf.cast(gramian, tf.float64)
+    finite = tf.reduce_all(tf.math.is_finite(gramian))
+    identity = tf.eye(gramian.shape[0], dtype=tf.float64)
+    return tf.where(finite, gramian, identity), tf.where(finite, tf.constant(1.0, tf.float64), np.nan)
 
 
 def _rounding(matrix):
@@ -188,7 +225,7 @@ def _inverse_norms(unit):
 
 
 def _on_simplex(y, unit):
-    weights = unit.present * y / unit.norms
+    weights = unit.valid * unit.present * y / unit.norms
     return tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
 
 

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.balancing import _solvers
-from tf_mtl.balancing._arguments import Preference, importance, one_of, per_task
+from tf_mtl.balancing._arguments import Preference, importance, one_of, preferred
 from tf_mtl.balancing._base import Weighting
 
 
@@ -25,7 +25,7 @@ class AlignedMTL(Weighting):
         name: Name of the layer.
 
     Raises:
-        ValueError: for another scale, or a preference that is not positive.
+        ValueError: for another scale, or a preference that is negative, or zero for all.
 
     Example:
 
@@ -36,7 +36,7 @@ class AlignedMTL(Weighting):
     def __init__(self, scale: str = "min", preference: Preference = None, name: str | None = None):
         super().__init__(name=name)
         self.scale = one_of("scale", scale, ("min", "median", "rmse"))
-        self.preference = None if preference is None else per_task("preference", preference)
+        self.preference = preferred(preference)
 
     def build(self, input_shape):
         self.importance = importance(self.preference, self.tasks, input_shape[0])

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.balancing._adam import Adam
-from tf_mtl.balancing._arguments import Preference, importance, in_range, per_task
+from tf_mtl.balancing._arguments import Preference, importance, in_range, preferred
 from tf_mtl.balancing._base import Scalarizer
 
 
@@ -32,6 +32,7 @@ class AutoLambda(Scalarizer):
         name: Name of the layer.
 
     Raises:
+        TypeError: if `validation` is no data set.
         ValueError: if an argument is out of range, or, in `fit`, without `validation`.
 
     Example:
@@ -51,10 +52,12 @@ class AutoLambda(Scalarizer):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        if validation is not None and not isinstance(validation, tf.data.Dataset):
+            raise TypeError(f"`validation` must be a tf.data.Dataset of batches, received {validation!r}.")
         self.validation = validation
         self.learning_rate = in_range("learning_rate", learning_rate, 0)
         self.initial = in_range("initial", initial, 0)
-        self.preference = None if preference is None else per_task("preference", preference)
+        self.preference = preferred(preference)
 
     def build(self, input_shape):
         self.importance = importance(self.preference, self.tasks, input_shape[0]) * input_shape[0]

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tf_mtl.balancing._arguments import in_range
 from tf_mtl.balancing._base import Aggregator
-from tf_mtl.balancing._labelled import labelled
+from tf_mtl.balancing._labelled import labelled, log
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -15,7 +15,7 @@ class DBMTL(Aggregator):
     At step k, $Y \leftarrow \beta_k Y + (1 - \beta_k) J$ from 0, with $\beta_k = \beta / k^\sigma$, and
     $d = \sum_t (\max_i \lVert y_i \rVert / \lVert y_t \rVert) y_t$. In a model J and the tasks' own gradients are those
     of $\log(L_t + 10^{-8})$; outside one, J is taken as it is given. A row of Y whose gradient is zero, as without
-    labels, stays.
+    labels, stays, and is left out of d. Losses must be positive.
 
     Needs: the Jacobian, and losses.
     Cost: one backward pass per task, and state of the Jacobian's size where beta > 0.
@@ -37,7 +37,7 @@ class DBMTL(Aggregator):
 
     def __init__(self, beta: float = 0.9, sigma: float = 0.0, name: str | None = None):
         super().__init__(name=name)
-        self.beta = in_range("beta", beta, 0, 1)
+        self.beta = in_range("beta", beta, 0, 1, open_high=True)
         self.sigma = in_range("sigma", sigma, 0)
         self.keeps_rows = beta > 0
 
@@ -48,12 +48,12 @@ class DBMTL(Aggregator):
 
     def transform(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the logarithms of the losses [T]; 0 where there is none."""
-        return tf.math.log(labelled(losses) * (losses + 1e-8) + 1 - labelled(losses))
+        return log(losses + 1e-8 * labelled(losses))
 
     def call(self, jacobian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return the direction [P] from the Jacobian [T, P] of the logarithms, and update the state."""
         rows = self._averaged(jacobian) if self.keeps_rows else jacobian
-        norms = tf.norm(rows, axis=1)
+        norms = tf.where(tf.reduce_any(jacobian != 0, 1), tf.norm(rows, axis=1), 0)
         weights = tf.math.divide_no_nan(tf.reduce_max(norms), norms)
         return tf.linalg.matvec(rows, weights, transpose_a=True)
 

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.balancing import _solvers
-from tf_mtl.balancing._arguments import Preference, importance, per_task
+from tf_mtl.balancing._arguments import Preference, importance, preferred
 from tf_mtl.balancing._base import Weighting
 
 
@@ -23,7 +23,7 @@ class DualProj(Weighting):
         name: Name of the layer.
 
     Raises:
-        ValueError: for a preference that is not positive.
+        ValueError: for a preference that is negative, or zero for all.
 
     Example:
 
@@ -34,7 +34,7 @@ class DualProj(Weighting):
 
     def __init__(self, preference: Preference = None, name: str | None = None):
         super().__init__(name=name)
-        self.preference = None if preference is None else per_task("preference", preference)
+        self.preference = preferred(preference)
 
     def build(self, input_shape):
         self.importance = importance(self.preference, self.tasks, input_shape[0])

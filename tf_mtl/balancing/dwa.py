@@ -12,7 +12,8 @@ class DWA(Scalarizer):
     r"""Dynamic weight average: $w = T\,\mathrm{softmax}(r / \tau)$, $r_t = \bar L_t(e-1) / \bar L_t(e-2)$.
 
     $\bar L_t(e)$ is the mean of a task's losses over the steps of epoch e that had labels for it. The first two epochs
-    have weights 1. A training loop other than `fit` calls `end_epoch()` after each epoch.
+    have weights 1, and one without any label for a task does not count for it. A training loop other than `fit` calls
+    `end_epoch()` after each epoch.
 
     Needs: losses.
     Cost: one backward pass.
@@ -53,9 +54,10 @@ class DWA(Scalarizer):
 
     def end_epoch(self) -> None:
         """Take the mean losses of the epoch that has ended as the last ones."""
-        mean = tf.math.divide_no_nan(tf.convert_to_tensor(self.total), tf.convert_to_tensor(self.steps))
-        self.before_last.assign(self.last)
-        self.last.assign(mean)
+        steps, last = tf.convert_to_tensor(self.steps), tf.convert_to_tensor(self.last)
+        mean = tf.math.divide_no_nan(tf.convert_to_tensor(self.total), steps)
+        self.before_last.assign(tf.where(steps > 0, last, self.before_last))
+        self.last.assign(tf.where(steps > 0, mean, last))
         self.total.assign(tf.zeros_like(mean))
         self.steps.assign(tf.zeros_like(mean))
 

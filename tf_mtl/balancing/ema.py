@@ -11,7 +11,7 @@ from tf_mtl.balancing._base import Weighting
 class EMA(Weighting):
     r"""CR-MOGM: moving averages $\lambda \leftarrow \beta \lambda + (1 - \beta) w$ of any weighting's weights w.
 
-    The first weights are taken as they are.
+    A task's first weight is taken as it is, and its average stays while its gradient is zero, as without labels.
 
     Needs: what the weighting needs.
     Cost: that of the weighting.
@@ -40,15 +40,15 @@ class EMA(Weighting):
         self.beta = in_range("beta", beta, 0, 1)
         self.halves = weighting.halves
 
-    def bind(self, tasks: tuple[str, ...]) -> None:
-        """Learn the tasks' names."""
-        super().bind(tasks)
-        self.weighting.bind(tasks)
+    def name_tasks(self, tasks: tuple[str, ...]) -> None:
+        """Learn the tasks' names, before `build`."""
+        super().name_tasks(tasks)
+        self.weighting.name_tasks(tasks)
 
     def build(self, input_shape):
         self.weighting.build(input_shape)
         self.mean = self.add_state("mean", input_shape[:1])
-        self.begun = self.add_state("begun", ())
+        self.begun = self.add_state("begun", input_shape[:1])
 
     def transform(self, losses: tf.Tensor) -> tf.Tensor:
         """Return what the weighting makes of the losses [T]."""
@@ -60,10 +60,13 @@ class EMA(Weighting):
 
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return weights [T] from the Gramian [T, T] and the losses [T], and update their average."""
-        share = self.begun * self.beta
-        mean = share * self.mean + (1 - share) * tf.cast(self.weighting.call(gramian, losses), tf.float32)
+        new = tf.cast(self.weighting.call(gramian, losses), tf.float32)
+        present = tf.linalg.diag_part(gramian) != 0
+        begun, mean = tf.convert_to_tensor(self.begun), tf.convert_to_tensor(self.mean)
+        share = begun * self.beta
+        mean = tf.where(present, share * mean + (1 - share) * new, mean)
         self.mean.assign(mean)
-        self.begun.assign(1.0)
+        self.begun.assign(tf.where(present, 1.0, begun))
         return tf.cast(mean, gramian.dtype)
 
     def get_config(self):

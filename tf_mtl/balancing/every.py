@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from tf_mtl.balancing._arguments import whole
 from tf_mtl.balancing._base import Weighting
 
 
@@ -10,7 +11,7 @@ from tf_mtl.balancing._base import Weighting
 class Every(Weighting):
     r"""A weighting that is solved at every n-th step, and keeps its weights between.
 
-    The first step is solved.
+    The first step is solved, and so is one where a task has labels that had none when the weights were found.
 
     Needs: what the weighting needs.
     Cost: one backward pass per task, and the solver at every n-th step only.
@@ -34,17 +35,13 @@ class Every(Weighting):
         super().__init__(name=name)
         if not isinstance(weighting, Weighting):
             raise TypeError(f"`weighting` must be a Weighting of tf_mtl.balancing, received {weighting!r}.")
-        if weighting.halves:
-            raise ValueError(f"`weighting` must not keep state, received {type(weighting).__name__}.")
-        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"`n` must be a whole number of steps, at least 1, received {n!r}.")
         self.weighting = weighting
-        self.n = n
+        self.n = whole("n", n, 1)
 
-    def bind(self, tasks: tuple[str, ...]) -> None:
-        """Learn the tasks' names."""
-        super().bind(tasks)
-        self.weighting.bind(tasks)
+    def name_tasks(self, tasks: tuple[str, ...]) -> None:
+        """Learn the tasks' names, before `build`."""
+        super().name_tasks(tasks)
+        self.weighting.name_tasks(tasks)
 
     def build(self, input_shape):
         self.weighting.build(input_shape)
@@ -54,13 +51,18 @@ class Every(Weighting):
             )
         self.step = self.add_state("step", (), dtype="int64")
         self.last = self.add_state("last", input_shape[:1])
+        self.solved = self.add_state("solved", input_shape[:1])
 
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return weights [T] from the Gramian [T, T] and the losses [T], or the last ones."""
         step, last = tf.convert_to_tensor(self.step), tf.cast(self.last, gramian.dtype)
-        weights = tf.cond(step % self.n == 0, lambda: self.weighting.call(gramian, losses), lambda: last)
+        present = tf.cast(tf.linalg.diag_part(gramian) != 0, tf.float32)
+        solved = tf.convert_to_tensor(self.solved)
+        due = (step % self.n == 0) | tf.reduce_any(present > solved)
+        weights = tf.cond(due, lambda: self.weighting.call(gramian, losses), lambda: last)
         self.step.assign(step + 1)
         self.last.assign(tf.cast(weights, tf.float32))
+        self.solved.assign(tf.where(due, present, solved))
         return weights
 
     def get_config(self):

@@ -17,6 +17,7 @@ class FAMO(Scalarizer):
     $c = 1 / \sum_t (z_t / D_t)$ is held constant: the weights are $c z_t / D_t$ and sum to 1. After the update, $D'$
     on the same batch gives v [T] the gradient $(\partial z / \partial v)^\top (\log D - \log D')$ for a step of
     Adam with weight decay. Tasks without labels are left out.
+    Losses must be above b.
 
     Needs: losses, and those of the same batch after the update.
     Cost: one backward pass and one more forward pass, which leaves BatchNormalization, metrics and seeds alone.
@@ -67,7 +68,7 @@ class FAMO(Scalarizer):
         present = labelled(before) * labelled(after)
         fall = present * (log(before) - log(after))
         z = softmax(tf.convert_to_tensor(self.logits), present)
-        gradient = z * (fall - tf.reduce_sum(z * fall)) + self.decay * self.logits
+        gradient = z * (fall - tf.reduce_sum(z * fall)) + present * self.decay * self.logits
         self.logits.assign(self.logits + self.adam.change(gradient))
 
     def _distances(self, losses):

@@ -14,8 +14,8 @@ class GradNorm(Weighting):
 
     w, from 1, takes one step of Adam per call on $\sum_t |w_t \lVert g_t \rVert - \bar g\, r_t^\alpha|$, where
     $\bar g$ is the mean of $w_t \lVert g_t \rVert$ and $r_t$ the relative training rate $L_t / L_t(0)$ over its mean,
-    both held constant, and is then scaled to the sum T. $L_t(0)$ is the task's first loss. The gradients are those
-    of all shared variables. Tasks without labels are left out.
+    both held constant, and is then scaled to the sum T, for the next step. $L_t(0)$ is the task's first loss. The
+    gradients are those of all shared variables. Tasks without labels are left out. Losses must be positive.
 
     Needs: the Gramian's diagonal, and losses.
     Cost: one backward pass per task.
@@ -32,9 +32,11 @@ class GradNorm(Weighting):
 
     Example:
 
-    >>> weights = mtl.balancing.GradNorm()(np.diag([4.0, 1.0]), losses=np.array([1.0, 1.0]))
-    >>> bool(weights[0] < 1 < weights[1])
-    True
+    >>> method = mtl.balancing.GradNorm()
+    >>> for step in range(2):
+    ...     weights = method(np.diag([4.0, 1.0]), losses=np.array([1.0, 1.0]))
+    >>> weights.numpy().round(3).tolist()
+    [0.975, 1.025]
     """
 
     def __init__(self, alpha: float = 1.5, learning_rate: float = 0.025, name: str | None = None):
@@ -58,10 +60,9 @@ class GradNorm(Weighting):
         first = tf.where(first == 0, losses, first)
         self.first_losses.assign(first)
         weights = tf.convert_to_tensor(self.weights_now)
-        _, slope = self.imbalance(weights, norms, tf.math.divide_no_nan(losses, first))
-        weights = tf.maximum(weights + self.adam.change(slope), 1e-6)
-        weights *= weights.shape[0] / tf.reduce_sum(weights)
-        self.weights_now.assign(weights)
+        _, slope = self.imbalance(weights, norms, tf.nn.relu(tf.math.divide_no_nan(losses, first)))
+        moved = tf.maximum(weights + self.adam.change(slope), 1e-6)
+        self.weights_now.assign(moved * (moved.shape[0] / tf.reduce_sum(moved)))
         return tf.cast(weights, gramian.dtype)
 
     def imbalance(self, weights: tf.Tensor, norms: tf.Tensor, progress: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -19,7 +19,7 @@ class GradVac(Weighting):
     {\lVert g_j \rVert \sqrt{1 - \hat\phi^2}} g_j$$
 
     and then, corrected or not, $\hat\phi_{ij} \leftarrow (1 - \beta) \hat\phi_{ij} + \beta \phi$. The targets begin
-    at 0, and pairs with a gradient of zero leave them alone.
+    at 0, act as 0.999 at most, and pairs with a gradient of zero leave them alone.
 
     Needs: the Gramian.
     Cost: one backward pass per task.
@@ -64,7 +64,7 @@ class GradVac(Weighting):
             lengths = length * tf.gather(norms, others)
             cosine = tf.math.divide_no_nan(tf.reduce_sum(rows * tf.gather(gramian, others), 1), lengths)
             cosine = tf.clip_by_value(cosine, -1.0, 1.0)
-            target = tf.reduce_sum(chosen * targets, 1)
+            target = tf.minimum(tf.reduce_sum(chosen * targets, 1), 0.999)
             change = tf.math.divide_no_nan(
                 length * (target * _sine(cosine) - cosine * _sine(target)), tf.gather(norms, others) * _sine(target)
             )

@@ -11,7 +11,8 @@ from tf_mtl.balancing._labelled import labelled
 class IMTLLoss(Scalarizer):
     r"""IMTL-L: $\sum_t e^{s_t} L_t - s_t$ with learned s, which brings every $e^{s_t} L_t$ to 1.
 
-    The model's optimizer learns s [T], from 0, beside the model's own variables.
+    The model's optimizer learns s [T], from 0, beside the model's own variables, with its weight decay, if it has one.
+    The s of tasks without labels in a batch stay.
 
     Needs: losses.
     Cost: one backward pass.

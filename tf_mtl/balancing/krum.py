@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import in_range
+from tf_mtl.balancing._arguments import whole
 from tf_mtl.balancing._base import Weighting
 
 
@@ -35,8 +35,8 @@ class Krum(Weighting):
 
     def __init__(self, byzantine: int = 0, selected: int = 1, name: str | None = None):
         super().__init__(name=name)
-        self.byzantine = int(in_range("byzantine", byzantine, 0))
-        self.selected = int(in_range("selected", selected, 1))
+        self.byzantine = whole("byzantine", byzantine, 0)
+        self.selected = whole("selected", selected, 1)
 
     def build(self, input_shape):
         least = max(self.byzantine + 3, self.selected)

@@ -14,7 +14,8 @@ class MoCo(Aggregator):
 
     $Y \leftarrow Y + \beta (J - Y)$ from 0, $\lambda \leftarrow \Pi_\Delta(\lambda - \gamma (Y Y^\top \lambda + \rho
     \lambda))$ from $1/T$, and the direction is $Y^\top \lambda$. A row of Y whose gradient is zero, as without labels,
-    stays. LibMTL differs from the paper: it scales gradients by losses and takes a softmax for the projection.
+    stays and is left out of the direction, and the others share the simplex. LibMTL differs from the paper: it scales
+    gradients by losses and takes a softmax for the projection.
 
     Needs: the Jacobian.
     Cost: one backward pass per task, and state of the Jacobian's size.
@@ -52,14 +53,18 @@ class MoCo(Aggregator):
     def call(self, jacobian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return the direction [P] from the Jacobian [T, P], and update the state."""
         new, rows = tf.cast(jacobian, tf.float32), tf.convert_to_tensor(self.rows)
-        present = tf.reduce_any(new != 0, 1, keepdims=True)
-        rows += tf.where(present, self.beta * (new - rows), 0)
+        present = tf.reduce_any(new != 0, 1)
+        rows += tf.where(present[:, None], self.beta * (new - rows), 0)
         self.rows.assign(rows)
-        point = tf.convert_to_tensor(self.simplex)
-        slope = tf.linalg.matvec(rows, tf.linalg.matvec(rows, point, transpose_a=True)) + self.rho * point
-        point = _solvers.project_on_simplex(point - self.gamma * slope)
+
+        def moved(point):
+            slope = tf.linalg.matvec(rows, tf.linalg.matvec(rows, point, transpose_a=True))
+            return point - self.gamma * (slope + self.rho * point)
+
+        weights, point = _solvers.move_on_simplex(tf.convert_to_tensor(self.simplex), present, moved)
         self.simplex.assign(point)
-        return tf.cast(tf.linalg.matvec(rows, point, transpose_a=True), jacobian.dtype)
+        weights = tf.where(present, weights, 0)
+        return tf.cast(tf.linalg.matvec(rows, weights, transpose_a=True), jacobian.dtype)
 
     def get_config(self):
         return {**super().get_config(), "beta": self.beta, "gamma": self.gamma, "rho": self.rho}

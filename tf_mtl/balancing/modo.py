@@ -13,7 +13,8 @@ class MoDo(Weighting):
     r"""MoDo: simplex weights that follow MGDA's by one projected step per batch, from two independent samples.
 
     $\lambda \leftarrow \Pi_\Delta(\lambda - \gamma (J_1 J_2^\top \lambda + \rho \lambda))$ with the gradients on two
-    halves of the batch, from $1/T$. The update is that of the whole batch's gradients under the new weights.
+    halves of the batch, from $1/T$. The update is that of the whole batch's gradients under the new weights. A task
+    without labels in either half keeps its weight, and the others share the simplex.
 
     Needs: the Gramian of two halves of the batch.
     Cost: two backward passes per task.
@@ -47,11 +48,15 @@ class MoDo(Weighting):
 
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return weights [T] from the Gramian [T, T] of two halves of the batch, and update the state."""
-        point = tf.convert_to_tensor(self.simplex)
-        slope = tf.linalg.matvec(tf.cast(gramian, tf.float32), point) + self.rho * point
-        point = _solvers.project_on_simplex(point - self.gamma * slope)
+        product = tf.cast(gramian, tf.float32)
+
+        def moved(point):
+            return point - self.gamma * (tf.linalg.matvec(product, point) + self.rho * point)
+
+        present = tf.linalg.diag_part(gramian) != 0
+        weights, point = _solvers.move_on_simplex(tf.convert_to_tensor(self.simplex), present, moved)
         self.simplex.assign(point)
-        return tf.cast(point, gramian.dtype)
+        return tf.cast(weights, gramian.dtype)
 
     def get_config(self):
         return {**super().get_config(), "gamma": self.gamma, "rho": self.rho}

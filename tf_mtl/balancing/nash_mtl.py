@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.balancing import _solvers
-from tf_mtl.balancing._arguments import in_range
+from tf_mtl.balancing._arguments import in_range, whole
 from tf_mtl.balancing._base import Weighting
 from tf_mtl.balancing.every import Every
 
@@ -37,7 +37,7 @@ class NashMTL(Weighting):
     def __init__(self, max_norm: float | None = 1.0, every: int = 1, name: str | None = None):
         super().__init__(name=name)
         self.max_norm = max_norm if max_norm is None else in_range("max_norm", max_norm, 0, open_low=True)
-        self.every = every
+        self.every = whole("every", every, 1)
         self.period = None if every == 1 else Every(NashMTL(max_norm), every)
 
     def build(self, input_shape):

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.balancing import _solvers
-from tf_mtl.balancing._arguments import Preference, importance, in_range, per_task
+from tf_mtl.balancing._arguments import Preference, importance, in_range, preferred, whole
 from tf_mtl.balancing._base import Weighting
 
 
@@ -14,8 +14,9 @@ class SDMGrad(Weighting):
 
     With $A = J_1 J_2^\top$ on two halves of the batch, over its mean squared gradient length, w [T] takes steps with
     momentum on $A (w + \lambda p)$, each followed by a projection on the simplex; it begins at $1/T$ and goes on
-    from step to step. The weights of the whole batch's gradients are $(w + \lambda p) / (1 + \lambda)$. The paper's
-    third sample is the two halves together here.
+    from step to step. A task without labels in either half keeps its w, and the others share the simplex. The weights
+    of the whole batch's gradients are $(w + \lambda p) / (1 + \lambda)$. The paper's third sample is the two halves
+    together here.
 
     Needs: the Gramian of two halves of the batch.
     Cost: two backward passes per task.
@@ -52,10 +53,10 @@ class SDMGrad(Weighting):
     ):
         super().__init__(name=name)
         self.lam = in_range("lam", lam, 0)
-        self.steps = int(in_range("steps", steps, 1))
+        self.steps = whole("steps", steps, 1)
         self.learning_rate = in_range("learning_rate", learning_rate, 0)
-        self.momentum = in_range("momentum", momentum, 0, 1)
-        self.preference = None if preference is None else per_task("preference", preference)
+        self.momentum = in_range("momentum", momentum, 0, 1, open_high=True)
+        self.preference = preferred(preference)
 
     def build(self, input_shape):
         size = input_shape[0]
@@ -69,14 +70,22 @@ class SDMGrad(Weighting):
         scaled = tf.cast(gramian / tf.cast(scale, gramian.dtype), tf.float32)
         target = tf.constant(self.lam * self.importance, tf.float32)
 
-        def step(_, point, speed):
-            speed = self.momentum * speed + tf.linalg.matvec(scaled, point + target)
-            return _ + 1, _solvers.project_on_simplex(point - self.learning_rate * speed), speed
+        present = tf.linalg.diag_part(gramian) != 0
 
-        start = tf.convert_to_tensor(self.simplex)
-        _, point, _ = tf.while_loop(lambda i, *_: i < self.steps, step, (0, start, tf.zeros_like(start)))
+        def step(done, point, speed):
+            speed = self.momentum * speed + tf.linalg.matvec(scaled, point + target)
+            return done + 1, self._projected(point - self.learning_rate * speed, present), speed
+
+        def moved(start):
+            state = (0, start, tf.zeros_like(start))
+            return tf.while_loop(lambda done, *_: done < self.steps, step, state)[1]
+
+        weights, point = _solvers.move_on_simplex(tf.convert_to_tensor(self.simplex), present, moved)
         self.simplex.assign(point)
-        return tf.cast((point + target) / (1 + self.lam), gramian.dtype)
+        return tf.cast((weights + target) / (1 + self.lam), gramian.dtype)
+
+    def _projected(self, point, present):
+        return _solvers.project_on_simplex(tf.where(present, point, -1e30))
 
     def get_config(self):
         return {

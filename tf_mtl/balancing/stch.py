@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import Preference, importance, in_range, per_task
+from tf_mtl.balancing._arguments import Preference, importance, in_range, preferred, whole
 from tf_mtl.balancing._base import Scalarizer
 
 
@@ -44,9 +44,9 @@ class STCH(Scalarizer):
     ):
         super().__init__(name=name)
         self.mu = in_range("mu", mu, 0, open_low=True)
-        self.warmup_epochs = in_range("warmup_epochs", warmup_epochs, 0)
+        self.warmup_epochs = whole("warmup_epochs", warmup_epochs, 0)
         self.ideal = in_range("ideal", ideal, 0)
-        self.preference = None if preference is None else per_task("preference", preference)
+        self.preference = preferred(preference)
 
     def build(self, input_shape):
         self.importance = importance(self.preference, self.tasks, input_shape[0]) * input_shape[0]

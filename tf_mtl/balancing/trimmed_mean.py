@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import in_range
+from tf_mtl.balancing._arguments import whole
 from tf_mtl.balancing._base import Aggregator
 
 
@@ -32,7 +32,7 @@ class TrimmedMean(Aggregator):
 
     def __init__(self, trim: int = 1, name: str | None = None):
         super().__init__(name=name)
-        self.trim = int(in_range("trim", trim, 0))
+        self.trim = whole("trim", trim, 0)
 
     def build(self, input_shape):
         if input_shape[0] <= 2 * self.trim:

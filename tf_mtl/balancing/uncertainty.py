@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from tf_mtl.balancing._arguments import in_range
 from tf_mtl.balancing._base import Scalarizer
 from tf_mtl.balancing._labelled import labelled
 
@@ -11,7 +12,8 @@ from tf_mtl.balancing._labelled import labelled
 class Uncertainty(Scalarizer):
     r"""Uncertainty weighting: $\sum_t \frac12 e^{-s_t} L_t + \frac12 s_t$ with learned log variances s.
 
-    The model's optimizer learns s [T] beside the model's own variables.
+    The model's optimizer learns s [T] beside the model's own variables, with its weight decay, if it has one. The s of
+    tasks without labels in a batch stay.
 
     Needs: losses.
     Cost: one backward pass.
@@ -22,6 +24,9 @@ class Uncertainty(Scalarizer):
         initial: First value of every s; 0 gives the weights 1/2. LibMTL begins with -0.5.
         name: Name of the layer.
 
+    Raises:
+        ValueError: if `initial` is not a finite number.
+
     Example:
 
     >>> float(mtl.balancing.Uncertainty()(np.array([0.5, 1.0, 2.0])))
@@ -30,7 +35,7 @@ class Uncertainty(Scalarizer):
 
     def __init__(self, initial: float = 0.0, name: str | None = None):
         super().__init__(name=name)
-        self.initial = float(initial)
+        self.initial = in_range("initial", initial)
 
     def build(self, input_shape):
         initializer = keras.initializers.Constant(self.initial)
