@@ -3,11 +3,11 @@
     pip install -e '.[benchmarks]'
     python benchmarks/balancing.py --trunks mlp transformer --tasks 3 10
 
-TensorFlow and PyTorch each have a process of their own and as many threads. The two take turns: one step of each
-method at a time, all methods in each round. A ratio is the median over rounds of a step's time and that of its own
-framework's plain step (sum of the losses, SGD) in the same round, so it does not compare the frameworks. "1F + TB" is
-one forward pass and T backward passes: F + T (S - F), where S is the plain step and F its forward pass. TorchJD runs in
-the fastest of its ways on the model.
+TensorFlow and PyTorch each have a process of their own and as many threads. They take turns: one step of each method at
+a time, all methods in each round. A ratio is the median over rounds of a step's time and that of its own framework's
+plain step (sum of the losses, SGD) just before it, so it does not compare the frameworks; "plain" is that step once
+more, the noise. "1F + TB" is one forward pass and T backward passes: F + T (S - F), where S is the plain step and F its
+forward pass. TorchJD runs in the fastest of its ways on the model.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import os
 import random
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,10 +62,10 @@ class Side:
         self.process = context.Process(target=serve, args=(other, module, setting), daemon=True)
         self.process.start()
         other.close()
-        self.megabytes: dict[str, float] = self.pipe.recv()
+        self.megabytes: dict[str, int] = self.pipe.recv()
 
-    def seconds(self, name: str) -> float:
-        """Run one step and return its time."""
+    def seconds(self, name: str) -> tuple[float, float]:
+        """Run the plain step, then another one, and return their times."""
         self.pipe.send(name)
         return self.pipe.recv()
 
@@ -82,13 +83,18 @@ def serve(pipe, module_name: str, setting: Setting) -> None:
         step()
     pipe.send({name: round(module.megabytes(step)) for name, step in steps.items()})
     for name in iter(pipe.recv, None):
-        started = time.perf_counter()
-        steps[name]()
-        pipe.send(time.perf_counter() - started)
+        pipe.send((timed(steps["plain"]), timed(steps[name])))
+
+
+def timed(step: Callable[[], object]) -> float:
+    """Run a step and return its seconds."""
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
 
 
 def measure(setting: Setting, rounds: int) -> dict[str, dict[str, Any]]:
-    """Return seconds, a list for each step, and megabytes of both sides; each round runs all steps in a new order."""
+    """Return both sides' seconds, [plain, step] of each step and round, and megabytes; each round has a new order."""
     sides = {name: Side(f"balancing_{name}", setting) for name in SIDES}
     found = {
         side: {"seconds": {name: [] for name in sides[side].megabytes}, "megabytes": sides[side].megabytes}
@@ -104,20 +110,16 @@ def measure(setting: Setting, rounds: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def columns(seconds: dict[str, list[float]], megabytes: dict[str, float], tasks: int) -> dict[str, list[Any]]:
+def columns(seconds: dict[str, list[tuple[float, float]]], megabytes: dict[str, int], tasks: int) -> dict[str, list]:
     """Return one side's columns for each step."""
-    lowest = [f + tasks * (s - f) for f, s in zip(seconds["forward"], seconds["plain"], strict=True)]
+    quartiles = {name: statistics.quantiles([b / a for a, b in pairs], n=4) for name, pairs in seconds.items()}
+    forward = quartiles["forward"][1]
+    passes = forward + tasks * (1 - forward)
     found = {}
-    for name, values in seconds.items():
-        low, ratio, high = quartiles(values, seconds["plain"])
-        middle = statistics.median(values)
-        found[name] = [1000 * middle, ratio, f"{low:.2f} - {high:.2f}", quartiles(values, lowest)[1], megabytes[name]]
+    for name, (low, ratio, high) in quartiles.items():
+        middle = 1000 * statistics.median(step for _, step in seconds[name])
+        found[name] = [middle, ratio, f"{low:.2f} - {high:.2f}", ratio / passes, megabytes[name]]
     return found
-
-
-def quartiles(above: list[float], below: list[float]) -> list[float]:
-    """Return the quartiles of the ratios."""
-    return statistics.quantiles([a / b for a, b in zip(above, below, strict=True)], n=4)
 
 
 def main():

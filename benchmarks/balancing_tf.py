@@ -19,15 +19,11 @@ class ForwardOnly(keras.Model):
 
 
 def steps(setting: Setting) -> dict[str, Callable[[], object]]:
-    """Return the steps by name: the forward pass, the plain step twice, and each method's."""
+    """Return the steps by name: the forward pass, the plain step, and each method's."""
     tf.get_logger().setLevel("ERROR")
     tf.config.threading.set_intra_op_parallelism_threads(setting.threads)
     tf.config.threading.set_inter_op_parallelism_threads(setting.threads)
-    found = {
-        "forward": _step(ForwardOnly, setting),
-        "plain": _step(keras.Model, setting),
-        "plain again": _step(keras.Model, setting),
-    }
+    found = {"forward": _step(ForwardOnly, setting), "plain": _step(keras.Model, setting)}
     for name in setting.methods:
         method, _, gradients = name.partition("/")
         options = {"balancing": mtl.balancing.get(method), "gradients": gradients or "parameters"}

@@ -88,13 +88,11 @@ class Transformer(nn.Module):
 
 
 def steps(setting: Setting) -> dict[str, Callable[[], object]]:
-    """Return the steps by name: the forward pass, the plain step twice, and each method's."""
+    """Return the steps by name: the forward pass, the plain step, and each method's."""
     torch.set_num_threads(setting.threads)
     warnings.filterwarnings("ignore", message=".*(batching rule|not DPP)")
     fastest = _fastest(setting)
-    found = {"forward": partial(_forward, Model(setting))}
-    for name in ("plain", "plain again"):
-        found[name] = partial(_scalarized, Model(setting), torch.sum)
+    found = {"forward": partial(_forward, Model(setting)), "plain": partial(_scalarized, Model(setting), torch.sum)}
     for name in (name for name in setting.methods if name in METHODS):
         method = METHODS[name](setting.tasks)
         if isinstance(method, scalarization.Scalarizer):

@@ -14,7 +14,11 @@ tf.config.set_logical_device_configuration(
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _clear():
+    keras.utils.clear_session()  # collects garbage, which takes a second once there is much
+
+
 @pytest.fixture(autouse=True)
-def _seed():
-    keras.utils.clear_session()
+def _seed(_clear):
     keras.utils.set_random_seed(7)

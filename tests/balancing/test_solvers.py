@@ -98,6 +98,19 @@ def test_xla_gives_the_same(name):
         np.testing.assert_allclose(fast, plain, rtol=1e-6, atol=1e-9 * np.abs(plain).max())
 
 
+@pytest.mark.parametrize("jit", [False, True])
+def test_eigenvectors_are_exact_under_xla_too(jit):
+    decompose = tf.function(_solvers.eigen, jit_compile=jit, autograph=False)
+    for jacobian in jacobians(10, 6):
+        product = jacobian @ jacobian.T
+        values, vectors, kept = decompose(tf.constant(product))
+        exact = np.linalg.eigvalsh(product)
+        np.testing.assert_allclose(values, exact, rtol=1e-7)
+        np.testing.assert_allclose(vectors @ np.diag(values) @ np.transpose(vectors), product, atol=1e-9 * exact[-1])
+        np.testing.assert_allclose(np.transpose(vectors) @ vectors, np.eye(10), atol=1e-9)
+        assert kept.numpy().all()
+
+
 def test_no_operation_leaves_the_graph():
     for name in ("above", "norm", "line", "fair"):
         graph = compiled(name, 3, False).get_concrete_function().graph

@@ -155,10 +155,10 @@ def eigen(gramian: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     The rank is that of the cosines, which rounding touches alike however far apart the norms are.
     """
     unit = unit_diagonal(gramian)
-    of_cosines = tf.linalg.eigvalsh(unit.cosines * unit.present * unit.present[:, None])
+    of_cosines, _ = _decomposed(unit.cosines * unit.present * unit.present[:, None])
     rank = tf.reduce_sum(tf.cast(of_cosines > 4 * unit.ridge * of_cosines[-1], tf.int32))
     finite, valid = _finite(gramian)
-    values, vectors = tf.linalg.eigh(finite)
+    values, vectors = _decomposed(finite)
     smallest = values[-1] * values.shape[0] * np.finfo("float64").eps
     return valid * values, vectors, (tf.range(values.shape[0]) >= values.shape[0] - rank) & (values > smallest)
 
@@ -168,12 +168,30 @@ def equal_cosines(unit: UnitGramian, cosines: tf.Tensor) -> tf.Tensor:
 
     C^+ times `cosines`; where the gradients depend on each other this is the nearest such sum.
     """
-    values, vectors = tf.linalg.eigh(unit.cosines)
+    values, vectors = _decomposed(unit.cosines)
     kept = values > 4 * unit.ridge * values[-1]
     parts = tf.linalg.matvec(vectors, cosines, transpose_a=True)
     kept &= tf.abs(parts) > 4 * unit.ridge * tf.norm(cosines)
     parts = tf.where(kept, parts / tf.where(kept, values, 1), 0)
     return unit.valid * unit.present * tf.linalg.matvec(vectors, parts)
+
+
+def _decomposed(matrix):
+    """Eigenvalues and eigenvectors of a symmetric matrix, rising; XLA's, which err by 1e-6 of the largest, refined.
+
+    Ogita & Aishima 2018: each round squares the error of what is well separated.
+    """
+    _, vectors = tf.linalg.eigh(matrix)
+    for _ in range(3):
+        excess = tf.eye(matrix.shape[0], dtype=matrix.dtype) - tf.matmul(vectors, vectors, transpose_a=True)
+        rotated = tf.matmul(vectors, tf.matmul(matrix, vectors), transpose_a=True)
+        values = tf.linalg.diag_part(rotated) / (1 - tf.linalg.diag_part(excess))
+        gaps, parts = values - values[:, None], rotated + values * excess
+        separated = tf.abs(gaps) > 4 * tf.abs(parts)
+        turn = tf.where(separated, parts / tf.where(separated, gaps, tf.ones_like(gaps)), excess / 2)
+        vectors += tf.matmul(vectors, turn)
+    order = tf.argsort(values)
+    return tf.gather(values, order), tf.gather(vectors, order, axis=1)
 
 
 def project_on_simplex(point: tf.Tensor) -> tf.Tensor:

@@ -54,7 +54,7 @@ class AlignedMTL(Weighting):
         if self.scale == "rmse":
             return tf.math.divide_no_nan(tf.reduce_sum(tf.where(kept, values, 0)), tf.cast(count, tf.float64))
         if self.scale == "min":
-            return values[tf.minimum(size - count, size - 1)]
+            return tf.gather(values, tf.minimum(size - count, size - 1))
         middle = size - count + tf.stack([(count - 1) // 2, count // 2])
         return tf.reduce_mean(tf.gather(values, tf.clip_by_value(middle, 0, size - 1)))
 
