@@ -57,13 +57,14 @@ def test_compact_equals_dense(jit):
     np.testing.assert_allclose(dense[0], by_hand @ by_hand.T, rtol=1e-4)
 
 
-def text_model(method, gradients="parameters", jit_compile=False):
+def text_model(method, jit_compile=False, optimizer=None, regularizer=None):
     keras.utils.set_random_seed(2)
     ids = keras.Input((5,), dtype="int32")
-    h = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(1000, 4)(ids))
+    table = keras.layers.Embedding(1000, 4, embeddings_regularizer=regularizer)
+    h = keras.layers.GlobalAveragePooling1D()(table(ids))
     h = keras.layers.Dense(6, activation="tanh")(h)
     model = mtl.MultiTaskModel(ids, {task: keras.layers.Dense(1, name=task)(h) for task in "abc"})
-    model.compile(keras.optimizers.SGD(0.5), loss="mse", balancing=method, jit_compile=jit_compile)
+    model.compile(optimizer or keras.optimizers.SGD(0.5), loss="mse", balancing=method, jit_compile=jit_compile)
     return model
 
 
@@ -94,12 +95,35 @@ def test_no_table_is_made_dense_per_task(method):
     assert max(size or 0 for size in shapes_in(traced)) >= 12000
 
 
+@pytest.mark.parametrize("regularizer", [None, "l2"])
 @pytest.mark.parametrize("method", [lambda: B.UPGrad(), lambda: B.GradDrop(seed=1), lambda: B.ConFIG()])
-def test_replicas_agree_on_the_rows(method):
-    one = text_model(method())
+def test_replicas_agree_on_the_rows(method, regularizer):
+    """With an optimizer that squares gradients, for which a row must come once."""
+    one = text_model(method(), optimizer=keras.optimizers.Adam(0.01), regularizer=regularizer)
     one.fit(text_data(), epochs=2, verbose=0)
     with mtl.distribute.strategy("mirrored").scope():
-        two = text_model(method(), jit_compile="auto")
+        two = text_model(method(), "auto", keras.optimizers.Adam(0.01), regularizer)
     two.fit(text_data(), epochs=2, verbose=0)
     for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+def test_a_sparse_update_is_the_dense_one():
+    """Adam squares the sum of a row's gradients, not each of them."""
+    sparse, dense = (
+        text_model(method, optimizer=keras.optimizers.Adam(0.01)) for method in (B.UPGrad(), DenseUPGrad())
+    )
+    for model in (sparse, dense):
+        model.fit(text_data(), epochs=2, verbose=0)
+    for a, b in zip(sparse.get_weights(), dense.get_weights(), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
+
+
+class DenseUPGrad(B.Aggregator):
+    """UPGrad on the whole Jacobian."""
+
+    keeps_rows = True
+
+    def call(self, jacobian, losses=None):
+        weights = B.UPGrad()(jacobian @ tf.transpose(jacobian))
+        return tf.linalg.matvec(jacobian, weights, transpose_a=True)

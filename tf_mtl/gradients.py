@@ -110,11 +110,11 @@ def by_parameters(model: keras.Model, balancing: Balancing, x: Any, losses_of: B
     whole = tf.reduce_sum(products, [0, 2])
     if isinstance(balancing, Aggregator):
         weights = None
-        direction = stacked.unflat([share(balancing(stacked.matrix() / scale, losses=losses) * scale)])
+        direction = stacked.unflat([balancing(stacked.matrix() / scale, losses=losses) * scale])
     else:
         seen = products[0, :, 1] * to_means[0][:, None] * to_means[1] if balancing.halves else whole
         weights = balancing(seen, losses=losses)
-        direction = stacked.weighted(share(tf.tile(weights, [len(pieces)])))
+        direction = stacked.weighted(tf.tile(weights, [len(pieces)]))
     _add(gradients, shared, direction)
     _add_penalty(gradients, tape, penalty, model.trainable_variables, scale)
     return Update(outputs, _pairs(gradients, model, balancing), weights, whole)

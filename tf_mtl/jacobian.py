@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_mtl.replicas import replica_sum
+from tf_mtl.replicas import replica_sum, share
 
 Gradient = tf.Tensor | tf.IndexedSlices | None
 
@@ -34,11 +34,15 @@ class Jacobian(NamedTuple):
         return tf.add_n([tf.matmul(block, block, transpose_b=True) for block in self.blocks])
 
     def weighted(self, weights: tf.Tensor) -> list[Gradient]:
-        """Return J^T w as one gradient per variable, for weights [T]."""
+        """Return this replica's share of J^T w as one gradient per variable, for weights [T]."""
         return self.unflat([tf.linalg.matvec(block, weights, transpose_a=True) for block in self.blocks])
 
     def unflat(self, direction: Sequence[tf.Tensor]) -> list[Gradient]:
-        """Return a direction, in one piece [P] or one per block, as one gradient per variable."""
+        """Return this replica's share of a direction, in one piece [P] or one per block, as one gradient per variable.
+
+        Of a table's rows each replica hands over its part: rows that came several times would count several times in an
+        optimizer's squares.
+        """
         pieces = direction
         if len(direction) != len(self.variables):
             pieces = tf.split(tf.concat(direction, 0), self._sizes())
@@ -107,6 +111,11 @@ def _flat(gradient, variable, rows):
 
 def _shaped(piece, variable, rows):
     if rows is None:
-        return tf.reshape(piece, variable.shape)
-    shape = tuple(variable.shape)
-    return tf.IndexedSlices(tf.reshape(piece, (-1, *shape[1:])), rows, tf.constant(shape, rows.dtype))
+        return share(tf.reshape(piece, variable.shape))
+    shape, values = tuple(variable.shape), tf.reshape(piece, (-1, *variable.shape[1:]))
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas > 1:
+        number, count = tf.distribute.get_replica_context().replica_id_in_sync_group, tf.shape(rows)[0]
+        part = slice(count * number // replicas, count * (number + 1) // replicas)
+        values, rows = values[part], rows[part]
+    return tf.IndexedSlices(values, rows, tf.constant(shape, rows.dtype))

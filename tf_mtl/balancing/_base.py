@@ -51,14 +51,16 @@ class Balancing(keras.layers.Layer, ABC):
             owner: The model.
 
         Raises:
-            ValueError: if the method already serves another model, or gradients of another size.
+            ValueError: if the method already serves other tasks; or, where it has variables, another model or
+                gradients of another size.
         """
         bound = (weakref.ref(owner), tuple(tasks), tuple(input_shape))
         if self._bound is None and self.built:
             raise ValueError(
                 f"This {type(self).__name__} object was called outside a model before. Make a new one for the model."
             )
-        if self._bound not in (None, bound):
+        other_tasks = self._bound is not None and self.tasks != tuple(tasks)
+        if other_tasks or (self.variables and self._bound not in (None, bound)):
             raise ValueError(
                 f"This {type(self).__name__} object balances the tasks {list(self.tasks)} of a model as it was "
                 f"compiled; its state belongs to them, and not to another model or other shared variables, with the "
