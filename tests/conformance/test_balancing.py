@@ -106,6 +106,17 @@ def test_features(method):
     assert logs["loss"][-1] < logs["loss"][0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [m for m in OF_GRADIENTS if m not in OF_PARAMETERS_ONLY], ids=lambda m: m.__name__)
+def test_features_on_two_replicas(method):
+    one = compiled(method, gradients="features", jit_compile=False)
+    fit(one)
+    with mtl.distribute.strategy("mirrored").scope():
+        two = compiled(method, gradients="features")
+    fit(two)
+    same(one, two)
+
+
 @every_method
 def test_mixed_precision(method):
     made = compiled(method, policy="mixed_bfloat16", jit_compile=False)
