@@ -216,7 +216,7 @@ def _aggregated(aggregator, rows, losses, scale):
         context = tf.distribute.get_replica_context()
         widths = context.all_gather(width[None], axis=0)
         start = tf.reduce_sum(widths[: context.replica_id_in_sync_group])
-        jacobian = context.all_gather(jacobian, axis=1)
+        jacobian = tf.ensure_shape(context.all_gather(jacobian, axis=1), [len(rows), None])
     direction = (aggregator(jacobian / scale, losses=losses) * scale)[start : start + width]
     parts = tf.split(direction, [tf.size(g) for g in rows[0]])
     return [tf.reshape(part, tf.shape(g)) for part, g in zip(parts, rows[0], strict=True)]

@@ -229,3 +229,22 @@ def test_large_gradients_stay_on_the_simplex(method):
     for _ in range(5):
         method(jacobian if isinstance(method, B.Aggregator) else jacobian @ jacobian.T)
         assert method.simplex.numpy().sum() == pytest.approx(1)
+
+
+def test_random_numbers_are_uniform_normal_and_the_same_under_xla():
+    from tf_mtl.balancing import _random
+
+    found = {}
+    for jit in (False, True):
+        draw = tf.function(lambda seed: (_random.uniform(20_000, seed), _random.normal(20_000, seed)), jit_compile=jit)
+        found[jit] = [values.numpy() for values in draw(tf.constant([3, 1], tf.int64))]
+    np.testing.assert_array_equal(found[True][0], found[False][0])
+    np.testing.assert_allclose(found[True][1], found[False][1], rtol=1e-4, atol=1e-5)
+    values, normals = found[False]
+    counts = np.histogram(values, 20, (0, 1))[0]
+    assert ((counts - 1000) ** 2 / 1000).sum() < 50  # chi squared with 19 degrees of freedom
+    assert abs(np.corrcoef(values[:-1], values[1:])[0, 1]) < 0.03
+    others = _random.uniform(20_000, tf.constant([3, 2], tf.int64)).numpy()
+    assert abs(np.corrcoef(values, others)[0, 1]) < 0.03
+    assert normals.mean() == pytest.approx(0, abs=0.03)
+    assert normals.std() == pytest.approx(1, abs=0.03)

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.balancing._base import Aggregator, Draws, default_seed
+from tf_mtl.balancing._random import uniform
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -39,7 +40,7 @@ class GradDrop(Aggregator):
         """Return the direction [P] from the Jacobian [T, P]."""
         total, sizes = tf.reduce_sum(jacobian, 0), tf.reduce_sum(tf.abs(jacobian), 0)
         positive = 0.5 * (1 + tf.math.divide_no_nan(total, sizes))
-        drawn = tf.random.stateless_uniform(tf.shape(total), self.draws.next(), dtype=jacobian.dtype, alg="philox")
+        drawn = tf.cast(uniform(tf.shape(total)[0], self.draws.next()), jacobian.dtype)
         return tf.reduce_sum(
             tf.where(positive > drawn, tf.nn.relu(jacobian), 0) - tf.where(positive < drawn, tf.nn.relu(-jacobian), 0),
             0,

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.balancing._base import Draws, Weighting, default_seed
+from tf_mtl.balancing._random import uniform
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -44,7 +45,7 @@ class PCGrad(Weighting):
 
 def orders_of_others(size: int, seed: tf.Tensor) -> tf.Tensor:
     """Draw for each task an order of the others, [T, T - 1]."""
-    keys = tf.random.stateless_uniform((size, size), seed, alg="philox")
+    keys = tf.reshape(uniform(size * size, seed), (size, size))
     return tf.argsort(keys + 2 * tf.eye(size), axis=1)[:, : size - 1]
 
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_mtl.balancing._base import Draws, Scalarizer, default_seed
 from tf_mtl.balancing._labelled import labelled, softmax
+from tf_mtl.balancing._random import normal
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -36,7 +37,7 @@ class RLW(Scalarizer):
 
     def call(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the randomly weighted sum of the losses [T]."""
-        noise = tf.random.stateless_normal(tf.shape(losses), self.draws.next(), dtype=losses.dtype, alg="philox")
+        noise = tf.cast(normal(losses.shape[0], self.draws.next()), losses.dtype)
         return tf.reduce_sum(softmax(noise, labelled(losses)) * losses)
 
     def get_config(self):
