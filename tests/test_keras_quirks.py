@@ -62,6 +62,6 @@ def test_an_overridden_compile_is_skipped_on_reload(tmp_path):
 
 
 def test_masked_means_of_empty_rows_are_nan():
-    """encoders/_pooling.py"""
+    """_pooling.py"""
     pooled = keras.layers.GlobalAveragePooling1D()(np.ones((1, 3, 2)), mask=np.zeros((1, 3), bool))
     assert np.isnan(pooled).all()

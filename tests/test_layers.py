@@ -9,10 +9,10 @@ import tf_mtl
 
 ROOT = Path(tf_mtl.__file__).parent
 LAYERS = [
-    {"_names", "_shapes", "_version"},
+    {"_names", "_pooling", "_shapes", "_version"},
     {"trunks", "encoders", "balancing", "data", "losses", "metrics", "distribute", "replicas"},
     {"partition", "unlabelled", "labels", "tasks", "jacobian"},
-    {"checks", "objectives"},
+    {"checks", "objectives", "sharing"},
     {"batch_losses"},
     {"gradients", "lookahead"},
     {"model"},

@@ -56,4 +56,4 @@ def build_model(
         raise ValueError(f"`tasks` must have different names, received {names}: rename one '{repeated[0]}'.")
     features = trunk(inputs, names)
     outputs = {task.name: task.head(features[task.name]) for task in tasks}
-    return MultiTaskModel(inputs, outputs, name=name, tasks=tasks)
+    return MultiTaskModel(inputs, outputs, name=name, tasks=tasks, trunk=trunk)

@@ -20,7 +20,9 @@ from tf_mtl.metrics import Balance, TaskLosses
 from tf_mtl.objectives import Objectives
 from tf_mtl.partition import Partition, partition
 from tf_mtl.replicas import replica_sum
+from tf_mtl.sharing import Sharing, sharing
 from tf_mtl.tasks import Task
+from tf_mtl.trunks import Trunk
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class MultiTaskModel(keras.Model):
         outputs: `{task: symbolic output}`. Outputs of 16 bits are cast to float32.
         name: Name of the model.
         tasks: Task objects that give losses, metrics and decoding; `tf_mtl.build_model` passes them.
+        trunk: The sharing structure that the graph was built with, which may add a penalty to the loss;
+            `tf_mtl.build_model` passes it.
         **kwargs: See `keras.Model`.
 
     Raises:
@@ -77,7 +81,16 @@ class MultiTaskModel(keras.Model):
     ['loss', 'price_loss', 'price_mae', 'topic_accuracy', 'topic_loss']
     """
 
-    def __init__(self, inputs, outputs, name=None, *, tasks: Sequence[Task] | None = None, **kwargs):
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        name=None,
+        *,
+        tasks: Sequence[Task] | None = None,
+        trunk: Trunk | None = None,
+        **kwargs,
+    ):
         if not isinstance(outputs, Mapping) or not all(isinstance(t, keras.KerasTensor) for t in outputs.values()):
             raise TypeError(
                 "`outputs` must be a flat dict {task: symbolic tensor}, which names the tasks; "
@@ -88,6 +101,7 @@ class MultiTaskModel(keras.Model):
         outputs = {task: _float32(task, output) for task, output in outputs.items()}
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._tasks = tuple(tasks or ())
+        self._trunk = trunk
         self._compiled = None
         self._evaluating = False
 
@@ -100,6 +114,17 @@ class MultiTaskModel(keras.Model):
     def tasks(self) -> tuple[Task, ...]:
         """The task objects that the model was built with; none for a plain functional graph."""
         return self._tasks
+
+    @property
+    def trunk(self) -> Trunk | None:
+        """The sharing structure that the model was built with; None for a plain functional graph."""
+        return self._trunk
+
+    @property
+    def losses(self):
+        """The penalties: those of layers, as in Keras, and that of the trunk."""
+        penalty = None if self._trunk is None else self._trunk.penalty(self)
+        return super().losses + ([] if penalty is None else [penalty])
 
     @property
     def losses_by_task(self) -> dict[str, keras.losses.Loss]:
@@ -327,6 +352,25 @@ class MultiTaskModel(keras.Model):
         norms[norms == 0] = np.nan
         return found / np.outer(norms, norms)
 
+    def describe_sharing(self, print_fn: Callable[[str], Any] | None = print) -> Sharing:
+        """Print and return which layers are shared by which tasks, with their parameters.
+
+        Args:
+            print_fn: What prints the table, as in `summary`; None prints nothing.
+
+        Example:
+
+        >>> trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8]))
+        >>> model = mtl.build_model(keras.Input((4,)), trunk, [mtl.tasks.Regression(name) for name in ("a", "b")])
+        >>> sharing = model.describe_sharing(print_fn=None)
+        >>> sharing.parameters, sharing.single_task
+        (58, {'a': 49, 'b': 49})
+        """
+        found = sharing(self, self._tasks, self._trunk)
+        if print_fn is not None:
+            print_fn(str(found))
+        return found
+
     def train_step(self, data):
         """Run one training step on a batch, in the replica context."""
         compiled, balancing = self._compiled, self.balancing
@@ -360,10 +404,12 @@ class MultiTaskModel(keras.Model):
         return super().make_train_function(force)
 
     def get_config(self):
-        """Return the graph's config, and the tasks'."""
+        """Return the graph's config, the tasks', and the trunk's unless it was given functions."""
         config = super().get_config()
         if self._tasks:
             config["tasks"] = [keras.saving.serialize_keras_object(task) for task in self._tasks]
+        if self._trunk is not None and self._trunk.serializable:
+            config["trunk"] = keras.saving.serialize_keras_object(self._trunk)
         return config
 
     @classmethod
@@ -372,6 +418,8 @@ class MultiTaskModel(keras.Model):
         config = dict(config)
         if "tasks" in config:
             config["tasks"] = [keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]]
+        if "trunk" in config:
+            config["trunk"] = keras.saving.deserialize_keras_object(config["trunk"], custom_objects)
         return super().from_config(config, custom_objects)
 
     def get_compile_config(self):

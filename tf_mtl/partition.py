@@ -15,6 +15,7 @@ class Partition:
         inputs: The model's symbolic inputs, in the structure it was built with.
         outputs: Its symbolic outputs by task.
         shared: Variables that reach the outputs of two tasks or more.
+        sharers: For each of `shared`, the tasks whose outputs it reaches.
         own: For each task, the variables that reach only its output.
         tied: Those of `shared` that are also used on the far side of the frontier, as an embedding is
             whose table also serves as a task's output projection.
@@ -26,6 +27,7 @@ class Partition:
     inputs: Any
     outputs: dict[str, keras.KerasTensor]
     shared: tuple[keras.Variable, ...]
+    sharers: tuple[tuple[str, ...], ...]
     own: dict[str, tuple[keras.Variable, ...]]
     tied: tuple[keras.Variable, ...]
     nested: tuple[keras.Variable, ...]
@@ -111,6 +113,7 @@ def partition(model: keras.Model) -> Partition:
         inputs=model.input,
         outputs=dict(model.output),
         shared=shared,
+        sharers=tuple(tuple(task for task in model.output if task in tasks_of[id(v)]) for v in shared),
         own=own,
         tied=tuple(v for v in shared if id(v) in in_part[False]),
         nested=tuple(v for found in own.values() for v in found if id(v) in in_part[True]),

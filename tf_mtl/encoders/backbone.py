@@ -1,11 +1,13 @@
 """A pretrained keras-hub backbone as an encoder."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from tf_mtl.encoders._pooling import masked_mean
+from tf_mtl._pooling import masked_mean
+from tf_mtl.encoders._backbone_stages import backbone_inputs, backbone_stages
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -45,6 +47,8 @@ class BackboneEncoder(keras.layers.Layer):
         super().__init__(name=name, **kwargs)
         if pooling not in ("mean", "first"):
             raise ValueError(f"`pooling` must be 'mean' or 'first', received {pooling!r}.")
+        if isinstance(backbone.output, Mapping):  # without what only other outputs need, and would stay untrained
+            backbone = keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name)
         self.backbone = backbone
         self.pooling = pooling
         self.backbone.trainable = self.trainable
@@ -55,16 +59,21 @@ class BackboneEncoder(keras.layers.Layer):
     def call(self, inputs: Any, training=None):
         """Return the features of the backbone's inputs."""
         if isinstance(inputs, Mapping):
-            return self._text(dict(inputs), training)
+            return self._text(inputs, training)
         x = self.backbone(inputs, training=training)
         return {"pooled": keras.ops.mean(x, axis=(1, 2)), "map": x}
 
+    @functools.cached_property
+    def stages(self) -> list[keras.layers.Layer]:
+        """A text backbone's embeddings and Transformer layers, which share its weights.
+
+        Raises:
+            ValueError: if it has no layers with attention, or they need more than a sequence and its mask.
+        """
+        return backbone_stages(self.backbone, self.name)
+
     def _text(self, inputs, training):
-        expected = self.backbone.input
-        if "segment_ids" in expected and "segment_ids" not in inputs:
-            inputs["segment_ids"] = keras.ops.zeros_like(inputs["token_ids"])
-        x = self.backbone({name: inputs[name] for name in expected}, training=training)
-        x = x["sequence_output"] if isinstance(x, Mapping) else x
+        x = self.backbone(backbone_inputs(self.backbone, inputs), training=training)
         mask = keras.ops.cast(inputs["padding_mask"], "bool")
         pooled = x[:, 0] if self.pooling == "first" else masked_mean(x, mask)
         return {"pooled": pooled, "sequence": x, "mask": mask}

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import keras
 
+from tf_mtl.encoders._staged import StagedEncoder
+
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class MLPEncoder(keras.layers.Layer):
+class MLPEncoder(StagedEncoder):
     """Dense layers, each followed by dropout: from vectors [B, F] to `pooled` [B, units[-1]].
 
     Args:
@@ -15,6 +17,9 @@ class MLPEncoder(keras.layers.Layer):
         dropout: Share of each layer's outputs dropped in training.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
+
+    Attributes:
+        stages: One list of layers per width; for trunks such as `tf_mtl.trunks.CrossStitch`.
 
     Raises:
         ValueError: if `units` is empty.
@@ -39,23 +44,11 @@ class MLPEncoder(keras.layers.Layer):
         self.units = list(units)
         self.activation = activation
         self.dropout = dropout
-        self.dense = [
-            keras.layers.Dense(width, activation=activation, dtype=self.dtype_policy, name=f"dense_{i}")
-            for i, width in enumerate(self.units)
-        ]
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.stages = [self._stage(place, width) for place, width in enumerate(self.units)]
 
-    def build(self, input_shape):
-        """Make the layers' variables for vectors of `input_shape` [B, F]."""
-        for layer, width in zip(self.dense, [input_shape[-1], *self.units[:-1]], strict=True):
-            layer.build((None, width))
-
-    def call(self, inputs, training=None):
+    def call(self, inputs):
         """Return `{"pooled": [B, units[-1]]}`."""
-        x = inputs
-        for layer in self.dense:
-            x = self.drop(layer(x), training=training)
-        return {"pooled": x}
+        return {"pooled": self.run(inputs)}
 
     def get_config(self):
         return {
@@ -64,3 +57,9 @@ class MLPEncoder(keras.layers.Layer):
             "activation": self.activation,
             "dropout": self.dropout,
         }
+
+    def _stage(self, place, width):
+        policy = self.dtype_policy
+        dense = keras.layers.Dense(width, self.activation, dtype=policy, name=f"{self.name}_dense_{place}")
+        drop = [keras.layers.Dropout(self.dropout, dtype=policy, name=f"{self.name}_dropout_{place}")]
+        return [dense, *(drop if self.dropout else [])]

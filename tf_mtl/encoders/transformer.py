@@ -3,11 +3,12 @@
 import keras
 import keras_hub
 
-from tf_mtl.encoders._pooling import masked_mean
+from tf_mtl._pooling import masked_mean
+from tf_mtl.encoders._staged import StagedEncoder
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class TransformerEncoder(keras.layers.Layer):
+class TransformerEncoder(StagedEncoder):
     """Token and position embeddings and Transformer layers (Vaswani et al., "Attention Is All You Need", 2017).
 
     From token ids [B, S], where 0 is padding, to `sequence` [B, S, dim], `pooled` [B, dim], its mean over tokens, and
@@ -23,6 +24,9 @@ class TransformerEncoder(keras.layers.Layer):
         dropout: Dropout after the embeddings and in the layers.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
+
+    Attributes:
+        stages: The embeddings and each Transformer layer; for trunks such as `tf_mtl.trunks.Hierarchical`.
 
     Example:
 
@@ -54,30 +58,75 @@ class TransformerEncoder(keras.layers.Layer):
             "dropout": dropout,
         }
         policy = self.dtype_policy
-        self.embedding = keras_hub.layers.TokenAndPositionEmbedding(
-            vocabulary_size, max_length, dim, dtype=policy, name="embedding"
-        )
-        self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
-        self.blocks = [
+        blocks = [
             keras_hub.layers.TransformerEncoder(
-                feedforward_dim or 4 * dim, heads, dropout=dropout, dtype=policy, name=f"block_{i}"
+                feedforward_dim or 4 * dim, heads, dropout=dropout, dtype=policy, name=f"{name}_block_{place}"
             )
-            for i in range(layers)
+            for place in range(layers)
         ]
+        first = EmbeddingStage(vocabulary_size, max_length, dim, dropout, dtype=policy, name=f"{name}_embedding")
+        self.stages = [first, *(BlockStage(block, dtype=policy, name=f"{block.name}_stage") for block in blocks)]
 
     def build(self, input_shape):
         """Make the layers' variables for token ids of `input_shape` [B, S]."""
-        self.embedding.build(input_shape)
-        for block in self.blocks:
-            block.build((None, input_shape[1], self.config["dim"]))
+        first, *blocks = self.stages
+        first.build(input_shape)
+        for block in blocks:
+            block.build({"sequence": (*input_shape, self.config["dim"])})
 
-    def call(self, inputs, training=None):
+    def call(self, inputs):
         """Return the features of token ids [B, S]."""
-        mask = keras.ops.not_equal(inputs, 0)
-        x = self.drop(self.embedding(inputs), training=training)
-        for block in self.blocks:
-            x = block(x, padding_mask=mask, training=training)
-        return {"pooled": masked_mean(x, mask), "sequence": x, "mask": mask}
+        features = self.run(inputs)
+        return {"pooled": masked_mean(features["sequence"], features["mask"]), **features}
 
     def get_config(self):
         return {**super().get_config(), **self.config}
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class EmbeddingStage(keras.layers.Layer):
+    """From token ids [B, S], where 0 is padding, to `sequence` [B, S, dim] and `mask` [B, S]."""
+
+    def __init__(self, vocabulary_size: int, max_length: int, dim: int, dropout: float, **kwargs):
+        super().__init__(**kwargs)
+        self.config = {"vocabulary_size": vocabulary_size, "max_length": max_length, "dim": dim, "dropout": dropout}
+        self.embedding = keras_hub.layers.TokenAndPositionEmbedding(
+            vocabulary_size, max_length, dim, dtype=self.dtype_policy, name="embedding"
+        )
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+
+    def build(self, input_shape):
+        """Make the embeddings."""
+        self.embedding.build(input_shape)
+
+    def call(self, inputs):
+        """Return `sequence` and `mask`."""
+        return {"sequence": self.drop(self.embedding(inputs)), "mask": keras.ops.not_equal(inputs, 0)}
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class BlockStage(keras.layers.Layer):
+    """A layer that takes a `padding_mask`, from `sequence` and `mask` to the same."""
+
+    def __init__(self, layer: keras.layers.Layer, **kwargs):
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def build(self, input_shape):
+        """Make the layer's variables."""
+        if not self.layer.built:
+            self.layer.build(input_shape["sequence"])
+
+    def call(self, inputs):
+        """Return the layer's `sequence`, and the `mask`."""
+        return {**inputs, "sequence": self.layer(inputs["sequence"], padding_mask=inputs["mask"])}
+
+    def get_config(self):
+        return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})

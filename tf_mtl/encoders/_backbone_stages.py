@@ -1,0 +1,92 @@
+"""A keras-hub text backbone cut into stages: its embeddings, and each of its Transformer layers."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+
+def backbone_inputs(backbone: keras.Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of a text backbone; `segment_ids` are 0 where it expects them and they are left out."""
+    inputs = dict(inputs)
+    if "segment_ids" in backbone.input and "segment_ids" not in inputs:
+        inputs["segment_ids"] = keras.ops.zeros_like(inputs["token_ids"])
+    return {name: inputs[name] for name in backbone.input}
+
+
+def backbone_stages(backbone: keras.Model, name: str) -> list[keras.layers.Layer]:
+    """Return the stages of a functional text backbone that returns its sequence; they share its weights.
+
+    Raises:
+        ValueError: if it has no layers with attention, or they need more than a sequence and its mask.
+    """
+    backbone = keras.models.clone_model(backbone, clone_function=lambda layer: layer)  # cutting spoils a graph's config
+    blocks = [layer for layer in backbone.layers if _has_attention(layer)]
+    if not blocks or not isinstance(backbone.input, Mapping) or "padding_mask" not in backbone.input:
+        raise ValueError(
+            f"`backbone` '{backbone.name}' has no stages: only text backbones with layers of attention have some. "
+            "Give the trunk a list of layers instead."
+        )
+    first = blocks[0]._inbound_nodes[-1].arguments.args[0]
+    cuts = [first, *(block._inbound_nodes[-1].output_tensors[0] for block in blocks[:-1]), backbone.output]
+    stages = [FirstStage(_part(backbone.input, first), name=f"{name}_stage_0")]
+    for place, (before, after) in enumerate(itertools.pairwise(cuts)):
+        try:
+            part = _part({"sequence": before, "padding_mask": backbone.input["padding_mask"]}, after)
+        except ValueError as error:
+            raise ValueError(
+                f"`backbone` '{backbone.name}' cannot be cut into stages, because its layer '{blocks[place].name}' "
+                "needs more than a sequence and its mask. Give the trunk a list of layers instead."
+            ) from error
+        stages.append(NextStage(part, name=f"{name}_stage_{place + 1}"))
+    return stages
+
+
+class _Part(keras.layers.Layer):
+    """A layer around a functional part of a backbone, which has its variables when it is made."""
+
+    def __init__(self, part: keras.Model, **kwargs):
+        super().__init__(**kwargs)
+        self.part = part
+
+    def build(self, input_shape):
+        """Do nothing."""
+
+    def get_config(self):
+        return {**super().get_config(), "part": keras.saving.serialize_keras_object(self.part)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "part": keras.saving.deserialize_keras_object(config["part"])})
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class FirstStage(_Part):
+    """From a backbone's inputs to `sequence` [B, S, D] and `mask` [B, S]."""
+
+    def call(self, inputs):
+        """Return `sequence` and `mask`."""
+        mask = keras.ops.cast(inputs["padding_mask"], "bool")
+        return {"sequence": self.part(backbone_inputs(self.part, inputs)), "mask": mask}
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class NextStage(_Part):
+    """From `sequence` and `mask` to the same."""
+
+    def call(self, inputs):
+        """Return the `sequence` of this part, and the `mask`."""
+        return {**inputs, "sequence": self.part({"sequence": inputs["sequence"], "padding_mask": inputs["mask"]})}
+
+
+def _part(before, after):
+    """The functional model from a dict of tensors to a tensor, on inputs of its own, with the same layers."""
+    inputs = {name: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=name) for name, x in before.items()}
+    part = keras.Model(list(before.values()), after)
+    made = keras.models.clone_model(part, list(inputs.values()), clone_function=lambda layer: layer)
+    return keras.Model(inputs, made.output)
+
+
+def _has_attention(layer):
+    return any("attention" in type(part).__name__.lower() for part in layer._flatten_layers(include_self=False))

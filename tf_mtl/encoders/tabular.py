@@ -1,0 +1,161 @@
+"""An encoder of tables: numeric columns, and categorical ones with embeddings."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class TabularEncoder(keras.layers.Layer):
+    """Embeddings of categorical columns beside numeric columns: from `{column: [B] or [B, 1]}` to vectors [B, D].
+
+    D is `dim` times the number of categorical columns plus the number of numeric ones. Numeric columns should be
+    standardised, categorical ones hold indices; `from_features` builds the encoder from an adapted
+    `keras.utils.FeatureSpace`, which makes both from raw columns.
+
+    The gradient of the embeddings is dense: Keras' Adam squares the gradients of a sparse one row by row, and in a
+    column with few categories each of them occurs in many rows of a batch.
+
+    Args:
+        numeric: Names of the numeric columns.
+        categorical: `{column: number of categories}`.
+        dim: Width of each column's embeddings.
+        dropout: Share of the embedded columns that are dropped, each as a whole, in training.
+        name: Name of the layer.
+        **kwargs: See `keras.layers.Layer`.
+
+    Raises:
+        ValueError: for no column at all, a column of both kinds, or one without categories.
+
+    Example:
+
+    >>> encoder = mtl.encoders.TabularEncoder(["age"], {"job": 5, "city": 9}, dim=4)
+    >>> encoder({"age": np.array([0.3, -1.2]), "job": np.array([4, 0]), "city": np.array([1, 8])}).shape
+    TensorShape([2, 9])
+    """
+
+    def __init__(
+        self,
+        numeric: Sequence[str] = (),
+        categorical: Mapping[str, int] | None = None,
+        dim: int = 8,
+        dropout: float = 0.0,
+        name: str = "tabular_encoder",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.numeric = list(numeric)
+        self.categorical = dict(categorical or {})
+        both = sorted(set(self.numeric) & set(self.categorical))
+        if not self.numeric and not self.categorical:
+            raise ValueError("`numeric` and `categorical` must name at least one column, received none.")
+        if both or len(set(self.numeric)) < len(self.numeric):
+            raise ValueError(
+                f"`numeric` and `categorical` must name each column once, received {both or self.numeric}."
+            )
+        empty = [column for column, size in self.categorical.items() if not isinstance(size, int) or size < 1]
+        if empty:
+            raise ValueError(
+                f"`categorical` must give the number of categories of each column, received "
+                f"{self.categorical[empty[0]]!r} for '{empty[0]}'."
+            )
+        self.dim = dim
+        self.dropout = dropout
+        self.drop = keras.layers.Dropout(dropout, noise_shape=(None, None, 1), dtype=self.dtype_policy, name="dropout")
+
+    @classmethod
+    def from_features(cls, features: keras.utils.FeatureSpace, **kwargs) -> "TabularEncoder":
+        """Return an encoder of what an adapted `FeatureSpace` with `output_mode="dict"` gives.
+
+        Columns that it turns into indices are categorical, columns of floats numeric.
+
+        Args:
+            features: The adapted feature space; categorical features must have `output_mode="int"`.
+            **kwargs: See `TabularEncoder`.
+
+        Raises:
+            ValueError: if a feature is neither one number nor one index per row.
+
+        Example:
+
+        >>> space = keras.utils.FeatureSpace(
+        ...     {
+        ...         "age": "float_normalized",
+        ...         "job": keras.utils.FeatureSpace.string_categorical(output_mode="int"),
+        ...     },
+        ...     output_mode="dict",
+        ... )
+        >>> space.adapt({"age": [20.0, 40.0, 60.0], "job": ["cook", "smith", "cook"]})
+        >>> mtl.encoders.TabularEncoder.from_features(space).categorical
+        {'job': 3}
+        """
+        numeric, categorical = [], {}
+        for name, encoded in features.get_encoded_features().items():
+            made_by = features.preprocessors.get(name) or features.crossers.get(name)
+            size = _categories(made_by)
+            if encoded.shape[1:] != (1,) or (size is None and not keras.backend.is_float_dtype(encoded.dtype)):
+                raise ValueError(
+                    f"Feature '{name}' must be one number or one index per row, but is {encoded.dtype} of shape "
+                    f"{encoded.shape}. Give it output_mode='int', and the FeatureSpace output_mode='dict'."
+                )
+            if size is None:
+                numeric.append(name)
+            else:
+                categorical[name] = size
+        return cls(numeric, categorical, **kwargs)
+
+    def inputs(self) -> dict[str, keras.KerasTensor]:
+        """Return a symbolic input [B, 1] for each column."""
+        dtypes = {**dict.fromkeys(self.numeric, "float32"), **dict.fromkeys(self.categorical, "int32")}
+        return {column: keras.Input((1,), dtype=dtype, name=column) for column, dtype in dtypes.items()}
+
+    def build(self, input_shape):
+        """Make the table of all embeddings, for a dict of shapes.
+
+        Raises:
+            ValueError: if a column is missing.
+        """
+        missing = [column for column in [*self.numeric, *self.categorical] if column not in input_shape]
+        if missing:
+            raise ValueError(
+                f"TabularEncoder needs the columns {missing}, which the inputs lack: {sorted(input_shape)}."
+            )
+        sizes = list(self.categorical.values())
+        self.first = np.cumsum([0, *sizes])[:-1].astype("int32")
+        if sizes:
+            self.embeddings = self.add_weight(shape=(sum(sizes), self.dim), initializer="uniform", name="embeddings")
+
+    def call(self, inputs):
+        """Return vectors [B, D]."""
+        parts = []
+        if self.categorical:
+            indices = keras.ops.stack([_flat(inputs[column], "int32") for column in self.categorical], 1)
+            table = self.embeddings * 1  # not the variable itself, whose gradient would be sparse
+            found = self.drop(keras.ops.take(table, indices + self.first, axis=0))
+            parts.append(keras.ops.reshape(found, (-1, len(self.categorical) * self.dim)))
+        if self.numeric:
+            parts.append(keras.ops.stack([_flat(inputs[column], self.compute_dtype) for column in self.numeric], 1))
+        return keras.ops.concatenate(parts, 1)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "numeric": list(self.numeric),
+            "categorical": dict(self.categorical),
+            "dim": self.dim,
+            "dropout": self.dropout,
+        }
+
+
+def _flat(column, dtype):
+    return keras.ops.reshape(keras.ops.cast(column, dtype), (-1,))
+
+
+def _categories(layer):
+    """The number of indices that a preprocessing layer gives, or None for one that gives numbers."""
+    if isinstance(layer, (keras.layers.StringLookup, keras.layers.IntegerLookup)):
+        return layer.vocabulary_size()
+    if isinstance(layer, (keras.layers.Discretization, keras.layers.Hashing, keras.layers.HashedCrossing)):
+        return layer.num_bins if not isinstance(layer, keras.layers.Discretization) else len(layer.bin_boundaries) + 1
+    return None
