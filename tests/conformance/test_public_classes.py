@@ -1,4 +1,4 @@
-"""Every public task, trunk and encoder keeps the contracts; one without an example here fails."""
+"""Every public task and encoder keeps the contracts; one without an example here, or a trunk without one, fails."""
 
 import inspect
 
@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from trunk_examples import TRUNKS, ids, images, vectors
 
 import tf_mtl as mtl
 
@@ -18,10 +19,6 @@ def backbone():
     return keras_hub.models.BertBackbone(**BERT, max_sequence_length=8)
 
 
-def ids(rows):
-    return np.random.default_rng(0).integers(1, 20, (rows, 8)) * (np.arange(8) < 6)
-
-
 def bert_data(rows):
     return {"token_ids": ids(rows), "padding_mask": ids(rows) != 0}
 
@@ -30,8 +27,12 @@ def bert_inputs():
     return {name: keras.Input((8,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
 
 
-def vectors(rows):
-    return np.random.default_rng(0).normal(size=(rows, 5)).astype("float32")
+def table(rows):
+    return {"age": vectors(rows)[:, 0], "job": np.arange(rows) % 3}
+
+
+def table_inputs():
+    return {"age": keras.Input((1,), name="age"), "job": keras.Input((1,), dtype="int32", name="job")}
 
 
 TASKS = {  # a task and labels for four rows
@@ -45,6 +46,8 @@ TASKS = {  # a task and labels for four rows
 }
 ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     mtl.encoders.MLPEncoder: (lambda: mtl.encoders.MLPEncoder([6, 4], dropout=0.1), lambda: keras.Input((5,)), vectors),
+    mtl.encoders.ConvEncoder: (lambda: mtl.encoders.ConvEncoder([4, 6], 0.1), lambda: keras.Input((8, 8, 3)), images),
+    mtl.encoders.TabularEncoder: (lambda: mtl.encoders.TabularEncoder(["age"], {"job": 3}), table_inputs, table),
     mtl.encoders.TransformerEncoder: (
         lambda: mtl.encoders.TransformerEncoder(20, 8, dim=8, layers=1, heads=2),
         lambda: keras.Input((8,), dtype="int32"),
@@ -52,7 +55,6 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     ),
     mtl.encoders.BackboneEncoder: (lambda: mtl.encoders.BackboneEncoder(backbone()), bert_inputs, bert_data),
 }
-TRUNKS = {mtl.trunks.HardSharing: lambda encoder: mtl.trunks.HardSharing(encoder())}
 
 
 def public(module, base):
@@ -73,17 +75,17 @@ def test_every_public_class_has_an_example(module, base, examples):
     assert public(module, base) == set(examples)
 
 
-def model_of(task=None, encoder=None, trunk=None):
+def model_of(task=None, encoder=None):
     make_encoder, inputs, data = ENCODERS[encoder or mtl.encoders.MLPEncoder]
     make_task, labels = TASKS[task or mtl.tasks.Regression]
-    trunk = TRUNKS[trunk or mtl.trunks.HardSharing](make_encoder)
+    trunk = mtl.trunks.HardSharing(make_encoder())
     model = mtl.build_model(inputs(), trunk, [make_task(), mtl.tasks.Classification("other", labels=2)])
     model.compile("adam")
     y = {"t": np.array(labels, "float32"), "other": np.array([0, 1, 0, 1])}
     return model, data(4), y
 
 
-EVERY = [{"task": c} for c in TASKS] + [{"encoder": c} for c in ENCODERS] + [{"trunk": c} for c in TRUNKS]
+EVERY = [{"task": c} for c in TASKS] + [{"encoder": c} for c in ENCODERS]
 
 
 def names(case):
@@ -143,6 +145,8 @@ def test_config_of_tasks(task):
 def test_features_of_encoders(encoder):
     make, _, data = ENCODERS[encoder]
     features = make()(data(3))
+    if encoder is mtl.encoders.TabularEncoder:
+        features = {"pooled": features}
     assert len(features["pooled"].shape) == 2
     if "sequence" in features:
         assert features["sequence"].shape[:2] == features["mask"].shape == (3, 8)

@@ -21,7 +21,7 @@ class TabularEncoder(keras.layers.Layer):
         numeric: Names of the numeric columns.
         categorical: `{column: number of categories}`.
         dim: Width of each column's embeddings.
-        dropout: Share of the embedded columns that are dropped, each as a whole, in training.
+        dropout: Share of the vectors' entries that are dropped in training.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
 
@@ -62,7 +62,7 @@ class TabularEncoder(keras.layers.Layer):
             )
         self.dim = dim
         self.dropout = dropout
-        self.drop = keras.layers.Dropout(dropout, noise_shape=(None, None, 1), dtype=self.dtype_policy, name="dropout")
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     @classmethod
     def from_features(cls, features: keras.utils.FeatureSpace, **kwargs) -> "TabularEncoder":
@@ -132,11 +132,11 @@ class TabularEncoder(keras.layers.Layer):
         if self.categorical:
             indices = keras.ops.stack([_flat(inputs[column], "int32") for column in self.categorical], 1)
             table = self.embeddings * 1  # not the variable itself, whose gradient would be sparse
-            found = self.drop(keras.ops.take(table, indices + self.first, axis=0))
+            found = keras.ops.take(table, indices + self.first, axis=0)
             parts.append(keras.ops.reshape(found, (-1, len(self.categorical) * self.dim)))
         if self.numeric:
             parts.append(keras.ops.stack([_flat(inputs[column], self.compute_dtype) for column in self.numeric], 1))
-        return keras.ops.concatenate(parts, 1)
+        return self.drop(keras.ops.concatenate(parts, 1))
 
     def get_config(self):
         return {
@@ -156,6 +156,6 @@ def _categories(layer):
     """The number of indices that a preprocessing layer gives, or None for one that gives numbers."""
     if isinstance(layer, (keras.layers.StringLookup, keras.layers.IntegerLookup)):
         return layer.vocabulary_size()
-    if isinstance(layer, (keras.layers.Discretization, keras.layers.Hashing, keras.layers.HashedCrossing)):
-        return layer.num_bins if not isinstance(layer, keras.layers.Discretization) else len(layer.bin_boundaries) + 1
-    return None
+    if isinstance(layer, (keras.layers.Hashing, keras.layers.HashedCrossing)):
+        return layer.num_bins
+    return len(layer.bin_boundaries) + 1 if isinstance(layer, keras.layers.Discretization) else None

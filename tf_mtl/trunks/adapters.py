@@ -23,7 +23,7 @@ class Adapters(Trunk):
     Args:
         encoder: An encoder in stages: a list of layers, a `keras.Sequential`, or an encoder with `stages`, such as
             `tf_mtl.encoders.BackboneEncoder` around a keras-hub text backbone.
-        bottleneck: Width of the adapters. Our default; the paper uses 8 to 64.
+        bottleneck: Width of the adapters. Our default; the paper tries 2 to 256.
 
     Raises:
         ValueError: if the encoder has no stages, or for a `bottleneck` below one.

@@ -16,7 +16,7 @@ class CrossStitch(Trunk):
 
     A unit makes from the tasks' features x_1 ... x_T the next stages' inputs sum_s alpha_ts x_s, with learned alpha
     [T, T] (Misra et al., "Cross-stitch Networks for Multi-task Learning", CVPR 2016). With `own_weight=1` the network
-    starts as T separate ones.
+    starts as T separate ones. (The paper trains alpha with a learning rate 100 to 1000 times the network's.)
 
     Args:
         encoder: An encoder in stages, of which each task gets a copy: a list of layers, a `keras.Sequential`, or an

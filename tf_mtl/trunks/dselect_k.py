@@ -22,7 +22,7 @@ class DSelectK(Trunk):
     with the smooth step S(z) = -2 z^3 / gamma^3 + 3 z / (2 gamma) + 1/2 between -gamma/2 and gamma/2, 0 below and 1
     above. Expert i then weighs sum_j softmax(w)_j r_j(i). The loss contains, for each task and selector, `entropy`
     times the entropy of r_j, which drives the choice to one expert, and, where the number of experts is no power of 2,
-    `reach` times 1 / sum_i r_j(i), which keeps it among those that exist.
+    `reach` times 1 / sum_i r_j(i) - 1, which keeps it among those that exist.
 
     Args:
         encoder: A Keras layer or model from the inputs to features, or a list of layers; `keras.layers.Identity()`
@@ -32,10 +32,11 @@ class DSelectK(Trunk):
         experts: Number of experts, at least 2.
         top_k: k, the most experts that a task can use in the end.
         per_example: Whether z and w are linear in the features instead of learned constants, so that every row (or
-            token) chooses its own experts. The penalties are then means over rows.
+            token) chooses its own experts. The penalties are then means over rows, or over all tokens, of each of the
+            features that heads read.
         gamma: Width of the smooth step; 1 as in the authors' code.
         entropy: Strength of the entropy's penalty. Our default; the paper tunes it.
-        reach: Strength of the second penalty. Our default.
+        reach: Strength of the second penalty; 1 as in the authors' code.
         tower: A layer, or a list of layers, between a task's mixture and its head, copied for each task.
 
     Raises:
@@ -58,7 +59,7 @@ class DSelectK(Trunk):
         per_example: bool = False,
         gamma: float = 1.0,
         entropy: float = 1e-3,
-        reach: float = 1e-3,
+        reach: float = 1.0,
         tower: Encoder | None = None,
     ):
         self.encoder = checked("encoder", encoder)
@@ -94,7 +95,7 @@ class DSelectKGate(keras.layers.Layer):
     Without `per_example` the weights are the same in all rows, and all but the last axis have size 1.
     """
 
-    def __init__(self, experts, top_k, per_example=False, gamma=1.0, entropy=1e-3, reach=1e-3, name="gate", **kwargs):
+    def __init__(self, experts, top_k, per_example=False, gamma=1.0, entropy=1e-3, reach=1.0, name="gate", **kwargs):
         super().__init__(name=name, **{"dtype": "float32", **kwargs})
         self.supports_masking = True
         self.experts = experts
@@ -122,7 +123,7 @@ class DSelectKGate(keras.layers.Layer):
             self.add_loss(self.penalty(z))
         else:
             z, w = (keras.ops.expand_dims(v, list(range(len(inputs.shape) - 1))) for v in (self.z, self.w))
-        mixed = keras.ops.matmul(keras.ops.softmax(w)[..., None, :], self.selectors(z))
+        mixed = keras.ops.matmul(keras.ops.exp(keras.ops.log_softmax(w))[..., None, :], self.selectors(z))
         return keras.ops.squeeze(mixed, -2)
 
     def selectors(self, z):
@@ -135,7 +136,7 @@ class DSelectKGate(keras.layers.Layer):
         chosen = self.selectors(keras.ops.convert_to_tensor(z))
         found = -self.entropy * keras.ops.sum(chosen * keras.ops.log(chosen + 1e-6), -1)
         if 2**self.digits > self.experts:
-            found += self.reach / keras.ops.maximum(keras.ops.sum(chosen, -1), 1e-6)
+            found += self.reach * (1 / keras.ops.maximum(keras.ops.sum(chosen, -1), 1e-6) - 1)
         return keras.ops.mean(keras.ops.sum(found, -1))
 
     def get_config(self):

@@ -22,9 +22,11 @@ class LoRA(Trunk):
 
     Args:
         encoder: A Keras layer or model, such as `tf_mtl.encoders.BackboneEncoder` around a keras-hub backbone; or a
-        list of layers, which are applied in turn. rank: Rank of the changes. Our default; the paper uses 1 to 64.
-        alpha: Their scale, divided by `rank`; by default 2 x `rank`. kernels: Parts of the paths of the kernels to
-        change, such as ["query", "value"], the paper's choice for Transformers; by default all kernels.
+            list of layers, which are applied in turn.
+        rank: Rank of the changes. Our default; the paper uses 1 to 64.
+        alpha: Their scale, which is divided by `rank`; by default 2 x `rank`.
+        kernels: Parts of the paths of the kernels to change, such as ["query", "value"], the paper's choice for
+            Transformers; by default all kernels.
 
     Raises:
         TypeError: if `encoder` is not made of layers.
@@ -115,7 +117,7 @@ class ChangedEncoder(keras.layers.Layer):
     """
 
     def __init__(self, encoder: Encoder, kernels: Sequence[str] | None = None, name: str = "encoder", **kwargs):
-        super().__init__(name=name, autocast=False, **kwargs)
+        super().__init__(name=name, autocast=False, **{"dtype": "float32", **kwargs})  # the encoder has its own
         self.encoder = encoder
         self.kernels = kernels
 

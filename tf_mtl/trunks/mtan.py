@@ -14,7 +14,7 @@ class MTAN(Trunk):
     r"""One convolutional encoder, and for each task an attention module per stage.
 
     With u_j the output of stage j's first part and p_j that of its last, task t has the attention mask
-    a_j = h_j(g_j([u_j; v_{j-1}])), its features are a_j * p_j, and v_j = f_j(a_j * p_j) goes on to the next module.
+    a_j = h_j(g_j([u_j; v_{j-1}])), and v_j = f_j(a_j * p_j) goes on to the next module; the last v_j is what it reads.
     g_j is a 1x1 convolution with ReLU and h_j one with the sigmoid, both the task's own; f_j is a 3x3 convolution with
     ReLU that the tasks share, followed by max pooling down to the size of the next stage. All have batch
     normalisation. (Liu et al., "End-to-End Multi-Task Learning with Attention", CVPR 2019.)

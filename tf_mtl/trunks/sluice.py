@@ -27,7 +27,8 @@ class Sluice(Trunk):
             encoder with `stages`. Weights that it has are copied.
         subspaces: G; 2 in the paper.
         own_weight: What alpha's diagonal starts at; all others share the rest.
-        orthogonality: Strength of the penalty. Our default.
+        orthogonality: Strength of the penalty, which covers dense, convolutional and recurrent layers among the
+            stages and in their lists, but not the insides of other layers, as a Transformer's. Our default.
 
     Raises:
         ValueError: if the encoder has no stages, an argument is out of its range, or a stage's width is no multiple of
@@ -96,15 +97,22 @@ class LevelSum(keras.layers.Layer):
         return None if mask is None else mask[:1]
 
 
+_WITH_KERNELS = (
+    *(keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D),
+    *(keras.layers.SimpleRNN, keras.layers.GRU, keras.layers.LSTM),
+)
+
+
 def _shapes(output):
     return keras.tree.map_structure(lambda x: tuple(x.shape), output)
 
 
 def _kernels(layer):
     """The kernels of a dense, convolutional or recurrent layer, as matrices [..., C] that make its C outputs."""
-    width = getattr(layer, "units", None) or getattr(layer, "filters", None)
-    kernels = [v.value for v in layer.trainable_weights if width and len(v.shape) >= 2 and v.shape[-1] % width == 0]
-    return [tf.reshape(kernel, [-1, width]) for kernel in kernels]
+    if not isinstance(layer, _WITH_KERNELS):
+        return []
+    width = layer.filters if hasattr(layer, "filters") else layer.units
+    return [tf.reshape(v.value, [-1, width]) for v in layer.trainable_weights if v.name.endswith("kernel")]
 
 
 def _overlap(kernel, subspaces):

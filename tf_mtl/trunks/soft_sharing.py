@@ -22,7 +22,7 @@ class SoftSharing(Trunk):
       Sharing in a Neural Network Parser", ACL 2015), which is T times the former;
     - "trace_norm": the sum over the encoder's weight tensors of the singular values of the matrix [D, T] that has the
       tasks' flattened tensors as columns (Yang and Hospedales, "Trace Norm Regularised Deep Multi-Task Learning",
-      2017).
+      2017), where those below a thousandth of the largest are pulled less.
 
     No variable reaches two tasks, so methods that balance gradients have nothing to balance and say so.
 

@@ -1,0 +1,68 @@
+"""The trunks of the Census-Income recipe, by name, each with a width that makes it as large as the others."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+
+import tf_mtl as mtl
+
+L, T = keras.layers, mtl.trunks
+DROPOUT = 0.1
+EXPERTS = 8
+
+
+def dense(units: int) -> list[keras.layers.Layer]:
+    """Return a dense layer with dropout."""
+    return [L.Dense(units, "relu"), L.Dropout(DROPOUT)]
+
+
+def network(width: int) -> list[list[keras.layers.Layer]]:
+    """Return two dense layers, of `width` units and half as many."""
+    return [dense(width), dense(max(width // 2, 1))]
+
+
+TRUNKS: dict[str, Callable] = {
+    "hard": lambda encoder, width: T.HardSharing([encoder, *network(width)]),
+    "soft": lambda encoder, width: T.SoftSharing([encoder, *network(width)], strength=1e-3),
+    "cross_stitch": lambda encoder, width: T.CrossStitch([encoder, *network(width)]),
+    "mmoe": lambda encoder, width: T.MMoE(encoder, network(width), EXPERTS),
+    "cgc": lambda encoder, width: T.CGC(encoder, network(width), task_experts=2, shared_experts=4),
+    "ple": lambda encoder, width: T.PLE(encoder, dense(width), task_experts=2, shared_experts=4),
+    "dselect_k": lambda encoder, width: T.DSelectK(encoder, network(width), EXPERTS, top_k=4, per_example=True),
+}
+SINGLE = "single-task"
+NAMES = (SINGLE, *TRUNKS)
+
+
+def models(name: str, width: int, encoder: mtl.encoders.TabularEncoder, tasks: Sequence[mtl.tasks.Task]) -> list:
+    """Return the models of a trunk: one for all tasks, or for single-task training one per task."""
+    groups = [[task] for task in tasks] if name == SINGLE else [tasks]
+    make = TRUNKS["hard" if name == SINGLE else name]
+    copies = [type(encoder).from_config(encoder.get_config()) for _ in groups]
+    return [mtl.build_model(one.inputs(), make(one, width), group) for one, group in zip(copies, groups, strict=True)]
+
+
+def parameters(name: str, width: int, encoder: mtl.encoders.TabularEncoder, tasks: Sequence[mtl.tasks.Task]) -> int:
+    """Return the number of parameters of all models of a trunk."""
+    return sum(model.count_params() for model in models(name, width, encoder, tasks))
+
+
+def fitting_width(name: str, budget: int, encoder: mtl.encoders.TabularEncoder, tasks: Sequence) -> tuple[int, int]:
+    """Return the width with which a trunk comes closest to a number of parameters, and that number.
+
+    Raises:
+        ValueError: if the closest is more than 5 % off.
+    """
+    low, high = 1, 2
+    while parameters(name, high, encoder, tasks) < budget:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        below = parameters(name, middle, encoder, tasks) < budget
+        low, high = (middle, high) if below else (low, middle)
+    found = {width: parameters(name, width, encoder, tasks) for width in (low, high)}
+    width = min(found, key=lambda width: abs(found[width] - budget))
+    if abs(found[width] - budget) > 0.05 * budget:
+        raise ValueError(f"'{name}' has {found[width]:,} parameters at the nearest; the budget is {budget:,}.")
+    keras.utils.clear_session()
+    return width, found[width]
