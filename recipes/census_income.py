@@ -1,6 +1,6 @@
 """Income and marital status of people from a census: the MMoE paper's experiment, with eight ways of sharing.
 
-    python recipes/census_income.py                            # all trunks, seeds 0 to 2: about 25 minutes on 2 cores
+    python recipes/census_income.py                            # all trunks, seeds 0 to 2: about half an hour on 2 cores
     python recipes/census_income.py --trunk mmoe --seeds 1     # one minute
     python recipes/census_income.py --tasks 3                  # also: a Bachelor's degree or more
 
@@ -141,7 +141,7 @@ def runs(args, train, test, space, names) -> list[dict]:
                     widths[trunk] = fitting_width(trunk, budget(args, space, names), encoder(space), heads(names))
                 width, parameters = widths[trunk]
                 made, run = trained(trunk, width, seed, train, test, space, names, args)
-                run = wanted | run | {"width": width, "parameters": parameters}
+                run = wanted | run | {"units": width, "parameters": parameters}
                 if trunk != SINGLE:
                     model_path(args, run).parent.mkdir(exist_ok=True)
                     made[0].save(model_path(args, run))
@@ -223,7 +223,7 @@ def summary(found: list[dict], names: Sequence[str]) -> dict[str, dict]:
         row = {task: {"auc": [run[task] for run in mine]} for task in names}
         for result in row.values():
             result |= {"best": max(result["auc"]), "mean": fmean(result["auc"])}
-        rows[trunk] = row | {key: mine[0][key] for key in ("width", "parameters")}
+        rows[trunk] = row | {key: mine[0][key] for key in ("units", "parameters")}
         rows[trunk]["epoch_s"] = median(run["epoch_s"] for run in mine)
     means = {trunk: {task: {"auc": row[task]["mean"]} for task in names} for trunk, row in rows.items()}
     for trunk, row in rows.items():

@@ -65,3 +65,17 @@ def test_masked_means_of_empty_rows_are_nan():
     """_pooling.py"""
     pooled = keras.layers.GlobalAveragePooling1D()(np.ones((1, 3, 2)), mask=np.zeros((1, 3), bool))
     assert np.isnan(pooled).all()
+
+
+def test_layers_within_a_frozen_layer_thaw_when_loaded():
+    """MultiTaskModel._freeze_again"""
+    layer = keras.layers.MultiHeadAttention(2, 4)
+    x = keras.Input((3, 8))
+    model = keras.Model(x, layer(x, x))
+    layer.trainable = False
+    assert model.trainable_variables == []
+    assert keras.Model.from_config(model.get_config()).trainable_variables
+    heads = {task: keras.layers.Dense(1, name=task)(layer(x, x)) for task in ("a", "b")}
+    model = mtl.MultiTaskModel(x, heads)
+    assert len(model.trainable_variables) == 4
+    assert len(mtl.MultiTaskModel.from_config(model.get_config()).trainable_variables) == 4

@@ -100,6 +100,7 @@ class MultiTaskModel(keras.Model):
             check_names("tasks", [task.name for task in tasks], outputs)
         outputs = {task: _float32(task, output) for task, output in outputs.items()}
         super().__init__(inputs, outputs, name=name, **kwargs)
+        self._freeze_again()
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
         self._compiled = None
@@ -433,6 +434,13 @@ class MultiTaskModel(keras.Model):
         """Compile with `get_compile_config`'s dict, and make the optimizer's variables."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self._build_optimizer()
+
+    def _freeze_again(self):
+        """Freeze what lies within frozen layers: Keras makes parts trainable that a layer gets when it is built."""
+        for layer in self._flatten_layers(include_self=False):
+            if not layer.trainable:
+                layer.trainable = True  # setting it to what it is does nothing
+                layer.trainable = False
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Keras averages a batch over the replicas here, which fails for strings; everything is built by now.

@@ -141,17 +141,14 @@ def test_two_replicas_equal_one(trunk, kind):
 def test_tokens_and_pooled_features(trunk):
     """One task reads every token, two the text; what stands behind the padding changes nothing."""
     made = model(trunk, "tokens", features="sequence")
-    assert made.output["a"].shape == (None, 8, 1)
+    assert made.output["a"].shape == (None, None, 1)
     x = ENCODERS["tokens"][2](4)
-    short, padded = x[:, :6], x
     made.compile(keras.optimizers.Adam(0.01))
     y = {"a": np.ones((4, 8, 1), "float32"), "b": np.ones(4, "float32"), "c": np.zeros(4, "float32")}
     logs = made.fit(x, y, epochs=12, verbose=0).history["loss"]
     assert logs[-1] < logs[0]
-    inputs = keras.Input((6,), dtype="int32")
-    again = keras.Model(inputs, made(inputs))
-    for task, expected in again.predict(short, verbose=0).items():
-        found = made.predict(padded, verbose=0)[task]
+    for task, expected in made.predict(x[:, :6], verbose=0).items():
+        found = made.predict(x, verbose=0)[task]
         np.testing.assert_allclose(found[:, :6] if task == "a" else found, expected, rtol=1e-4, atol=1e-5)
 
 

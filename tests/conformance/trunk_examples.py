@@ -50,7 +50,7 @@ ENCODERS = {  # an encoder with two stages, its symbolic inputs, and inputs for 
     "vectors": (lambda: mtl.encoders.MLPEncoder([6, 4], "tanh"), lambda: keras.Input((5,), name="x"), vectors),
     "tokens": (
         lambda: mtl.encoders.TransformerEncoder(20, 8, dim=8, layers=1, heads=2, dropout=0.0),
-        lambda: keras.Input((8,), dtype="int32", name="x"),
+        lambda: keras.Input((None,), dtype="int32", name="x"),
         ids,
     ),
     "images": (lambda: mtl.encoders.ConvEncoder([4, 6]), lambda: keras.Input((8, 8, 3), name="x"), images),

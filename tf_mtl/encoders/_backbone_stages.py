@@ -21,13 +21,13 @@ def backbone_stages(backbone: keras.Model, name: str) -> list[keras.layers.Layer
     Raises:
         ValueError: if it has no layers with attention, or they need more than a sequence and its mask.
     """
-    backbone = keras.models.clone_model(backbone, clone_function=lambda layer: layer)  # cutting spoils a graph's config
     blocks = [layer for layer in backbone.layers if _has_attention(layer)]
     if not blocks or not isinstance(backbone.input, Mapping) or "padding_mask" not in backbone.input:
         raise ValueError(
             f"`backbone` '{backbone.name}' has no stages: only text backbones with layers of attention have some. "
             "Give the trunk a list of layers instead."
         )
+    backbone = keras.models.clone_model(backbone, clone_function=lambda layer: layer)  # cutting spoils a graph's config
     first = blocks[0]._inbound_nodes[-1].arguments.args[0]
     cuts = [first, *(block._inbound_nodes[-1].output_tensors[0] for block in blocks[:-1]), backbone.output]
     stages = [FirstStage(_part(backbone.input, first), name=f"{name}_stage_0")]

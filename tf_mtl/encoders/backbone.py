@@ -47,7 +47,9 @@ class BackboneEncoder(keras.layers.Layer):
         super().__init__(name=name, **kwargs)
         if pooling not in ("mean", "first"):
             raise ValueError(f"`pooling` must be 'mean' or 'first', received {pooling!r}.")
-        if isinstance(backbone.output, Mapping):  # without what only other outputs need, and would stay untrained
+        if hasattr(backbone, "operations") and isinstance(
+            backbone.output, Mapping
+        ):  # without what only other outputs need, and would stay untrained
             backbone = keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name)
         self.backbone = backbone
         self.pooling = pooling
