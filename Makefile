@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: venv quickstart fashion-pairs test test-slow lint benchmark clean
+.PHONY: venv quickstart census fashion-pairs test test-slow lint benchmark clean
 
 venv: .venv/.installed
 
@@ -15,6 +15,9 @@ venv: .venv/.installed
 
 quickstart: venv
 	$(BIN)/python recipes/sentiment.py $(ARGS)
+
+census: venv
+	$(BIN)/python recipes/census_income.py $(ARGS)
 
 fashion-pairs: venv
 	$(BIN)/python recipes/fashion_pairs.py $(ARGS)

@@ -3,6 +3,8 @@
 import runpy
 from pathlib import Path
 
+import tf_mtl as mtl
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -10,3 +12,8 @@ def test_the_table_of_methods_is_up_to_date():
     script = runpy.run_path(str(DOCS / "balancing_table.py"))
     assert script["page"]() == (DOCS / "balancing.md").read_text(), "run `python docs/balancing_table.py`"
     assert script["table"]().count("\n| `") == 35
+
+
+def test_every_trunk_has_a_row():
+    rows = [line.split("`")[1] for line in (DOCS / "trunks.md").read_text().splitlines() if line.startswith("| `")]
+    assert sorted(rows) == sorted(name for name in vars(mtl.trunks) if name[0].isupper() and name != "Trunk")
