@@ -70,3 +70,15 @@ def test_an_uncompiled_model_is_saved_too(tmp_path):
     x = np.ones((2, 6), "float32")
     np.testing.assert_array_equal(again(x)["price"], model(x)["price"])
     assert list(again.losses_by_task) == ["topic", "price"]
+
+
+def test_a_trunk_with_a_function_is_not_saved_but_the_model_is(tmp_path):
+    dense, tasks = keras.layers.Dense(4), [mtl.tasks.Regression("a"), mtl.tasks.Regression("b")]
+    model = mtl.build_model(
+        keras.Input((5,)), mtl.trunks.HardSharing([keras.layers.Dense(3), lambda x: dense(x)]), tasks
+    )
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.trunk is None
+    np.testing.assert_array_equal(*(m.predict(np.ones((2, 5)), verbose=0)["a"] for m in (model, again)))
+    assert again.describe_sharing(print_fn=None) == model.describe_sharing(print_fn=None)

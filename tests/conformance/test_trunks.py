@@ -78,7 +78,12 @@ def test_describes_sharing(trunk, kind, capsys):
 def test_trains_with_every_kind_of_balancing(trunk, kind, balanced):
     balancing, gradients = KINDS[balanced]
     made = model(trunk, kind)
-    options = {"optimizer": keras.optimizers.Adam(0.01), "balancing": balancing, "gradients": gradients}
+    options = {
+        "optimizer": keras.optimizers.Adam(0.01),
+        "balancing": balancing,
+        "gradients": gradients,
+        "jit_compile": False,
+    }
     if trunk is T.SoftSharing and balanced != "scalarizer":
         with pytest.raises(ValueError, match="nothing trainable is shared"):
             made.compile(**options)
@@ -103,7 +108,7 @@ def test_trains_with_every_kind_of_balancing(trunk, kind, balanced):
 @every_case
 def test_saves_loads_and_exports(trunk, kind, tmp_path):
     made = model(trunk, kind)
-    made.compile("adam")
+    made.compile("adam", jit_compile=False)
     made.fit(data(kind), verbose=0)
     made.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
@@ -125,7 +130,9 @@ def test_saves_loads_and_exports(trunk, kind, tmp_path):
 def test_two_replicas_equal_one(trunk, kind):
     def trained():
         made = model(trunk, kind)
-        made.compile(keras.optimizers.SGD(0.05), balancing="equal" if trunk is T.SoftSharing else "upgrad")
+        made.compile(
+            keras.optimizers.SGD(0.05), balancing="equal" if trunk is T.SoftSharing else "upgrad", jit_compile=False
+        )
         return made, made.fit(data(kind), epochs=3, verbose=0).history
 
     one, logs = trained()
@@ -143,7 +150,7 @@ def test_tokens_and_pooled_features(trunk):
     made = model(trunk, "tokens", features="sequence")
     assert made.output["a"].shape == (None, None, 1)
     x = ENCODERS["tokens"][2](4)
-    made.compile(keras.optimizers.Adam(0.01))
+    made.compile(keras.optimizers.Adam(0.01), jit_compile=False)
     y = {"a": np.ones((4, 8, 1), "float32"), "b": np.ones(4, "float32"), "c": np.zeros(4, "float32")}
     logs = made.fit(x, y, epochs=12, verbose=0).history["loss"]
     assert logs[-1] < logs[0]
@@ -161,5 +168,5 @@ def test_mixed_precision(trunk, kind):
         keras.config.set_dtype_policy("float32")
     assert {output.dtype for output in made.output.values()} == {"float32"}
     assert {v.dtype for v in made.trainable_variables} == {"float32"}
-    made.compile("adam", balancing="equal" if trunk is T.SoftSharing else "upgrad")
+    made.compile("adam", balancing="equal" if trunk is T.SoftSharing else "upgrad", jit_compile=False)
     assert np.isfinite(made.fit(data(kind), verbose=0).history["loss"]).all()

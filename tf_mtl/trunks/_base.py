@@ -33,7 +33,8 @@ class Trunk(ABC):
     @property
     def serializable(self) -> bool:
         """Whether it holds layers and plain values only; a function among them cannot be saved."""
-        return not any(callable(x) and not isinstance(x, keras.layers.Layer) for x in vars(self).values())
+        held = keras.tree.flatten(list(vars(self).values()))
+        return not any(callable(x) and not isinstance(x, keras.layers.Layer) for x in held)
 
     def get_config(self) -> dict:
         """Return the constructor's arguments, serialized."""
