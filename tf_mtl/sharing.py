@@ -1,5 +1,6 @@
 """Which layers the tasks share, and what that saves."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ class Sharing:
     Attributes:
         layers: (layer, tasks, number of parameters), from the inputs up; a layer of which different tasks use
             different parts has several entries.
-        parameters: Number of parameters of the model.
+        parameters: Number of parameters that reach an output.
         single_task: For each task, that of the model that it would have alone, built with the same trunk.
     """
 
@@ -51,8 +52,8 @@ def sharing(model: keras.Model, tasks: Sequence[Task] = (), trunk: Trunk | None 
     Args:
         model: The model.
         tasks: Its task objects, and
-        trunk: the trunk it was built with; they tell what a single-task model would be. Without them it is the part of
-            the graph that the task's output needs.
+        trunk: the trunk it was built with; they tell what a single-task model would be. Where they are missing, or have
+            layers that cannot be made anew, it is the part of the graph that the task's output needs.
     """
     parts = partition(model)
     users = {id(v): (task,) for task, variables in parts.own.items() for v in variables}
@@ -61,13 +62,13 @@ def sharing(model: keras.Model, tasks: Sequence[Task] = (), trunk: Trunk | None 
     for layer in model.layers:
         for v in layer.weights:
             if id(v) in users:
-                key = layer.name, users[id(v)]
+                key = layer.name, users.pop(id(v))  # a tied variable counts once
                 rows[key] = rows.get(key, 0) + _size(v)
     layers = tuple((*key, size) for key, size in rows.items())
-    if trunk is None or not trunk.serializable or not tasks:
-        alone = {task: sum(size for _, used_by, size in layers if task in used_by) for task in parts.tasks}
-    else:
-        alone = {task.name: _alone(model, task, trunk) for task in tasks}
+    alone = {task: sum(size for _, used_by, size in layers if task in used_by) for task in parts.tasks}
+    if trunk is not None and trunk.serializable:
+        with contextlib.suppress(ValueError, TypeError):  # layers that cannot be made anew, as one that is used twice
+            alone = {task.name: _alone(model, task, trunk) for task in tasks}
     return Sharing(layers, sum(rows.values()), alone)
 
 

@@ -80,3 +80,15 @@ def test_config_and_dropout(dropout):
     dropped = np.mean(again(columns, training=True).numpy() == 0)
     assert abs(dropped - dropout) < 0.1
     assert np.all(again(columns).numpy() != 0)
+
+
+def test_columns_that_do_not_fit():
+    encoder = mtl.encoders.TabularEncoder([], {"job": 2, "city": 3}, dim=2)
+    found = encoder({"job": np.array([2, -1, 1]), "city": np.array([0, 0, 9])}).numpy()
+    assert np.all(found[:2, :2] == 0)
+    assert np.all(found[2, 2:] == 0)
+    assert np.all(found[2, :2] != 0)
+    with pytest.raises(ValueError, match=r"Column 'n' must be \[B\] or \[B, 1\], received the shape \(3, 2\)"):
+        mtl.encoders.TabularEncoder(["n"])({"n": np.ones((3, 2))})
+    with pytest.raises(TypeError, match="`numeric` must be a list of columns, received 'age'"):
+        mtl.encoders.TabularEncoder("age")

@@ -15,7 +15,8 @@ class StagedEncoder(keras.layers.Layer):
         """Make the layers' variables for inputs of `input_shape`."""
         shape = input_shape
         for layer in _flat(self.stages):
-            layer.build(shape)
+            if not layer.built:
+                layer.build(shape)
             shape = layer.compute_output_shape(shape)
 
     def run(self, x: Any) -> Any:

@@ -53,7 +53,9 @@ class BackboneEncoder(keras.layers.Layer):
             backbone = keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name)
         self.backbone = backbone
         self.pooling = pooling
-        self.backbone.trainable = self.trainable
+        if not self.trainable:
+            self.backbone.trainable = True  # setting it to what it is does nothing, even to layers made later
+            self.backbone.trainable = False
 
     def build(self, input_shape):
         """Do nothing: a backbone has its variables when it is made."""
@@ -68,6 +70,8 @@ class BackboneEncoder(keras.layers.Layer):
     @functools.cached_property
     def stages(self) -> list[keras.layers.Layer]:
         """A text backbone's embeddings and Transformer layers, which share its weights.
+
+        What they give `pooled` from is the mean over tokens, whatever `pooling`.
 
         Raises:
             ValueError: if it has no layers with attention, or they need more than a sequence and its mask.

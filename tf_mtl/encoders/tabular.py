@@ -11,8 +11,8 @@ class TabularEncoder(keras.layers.Layer):
     """Embeddings of categorical columns beside numeric columns: from `{column: [B] or [B, 1]}` to vectors [B, D].
 
     D is `dim` times the number of categorical columns plus the number of numeric ones. Numeric columns should be
-    standardised, categorical ones hold indices; `from_features` builds the encoder from an adapted
-    `keras.utils.FeatureSpace`, which makes both from raw columns.
+    standardised, categorical ones hold indices, of which one that does not exist gives zeros; `from_features` builds
+    the encoder from an adapted `keras.utils.FeatureSpace`, which makes both from raw columns.
 
     The gradient of the embeddings is dense: Keras' Adam squares the gradients of a sparse one row by row, and in a
     column with few categories each of them occurs in many rows of a batch.
@@ -26,6 +26,7 @@ class TabularEncoder(keras.layers.Layer):
         **kwargs: See `keras.layers.Layer`.
 
     Raises:
+        TypeError: if `numeric` is a string.
         ValueError: for no column at all, a column of both kinds, or one without categories.
 
     Example:
@@ -45,6 +46,8 @@ class TabularEncoder(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
+        if isinstance(numeric, str):
+            raise TypeError(f"`numeric` must be a list of columns, received {numeric!r}: write [{numeric!r}].")
         self.numeric = list(numeric)
         self.categorical = dict(categorical or {})
         both = sorted(set(self.numeric) & set(self.categorical))
@@ -114,14 +117,18 @@ class TabularEncoder(keras.layers.Layer):
         """Make the table of all embeddings, for a dict of shapes.
 
         Raises:
-            ValueError: if a column is missing.
+            ValueError: if a column is missing, or has several values per row.
         """
         missing = [column for column in [*self.numeric, *self.categorical] if column not in input_shape]
         if missing:
             raise ValueError(
                 f"TabularEncoder needs the columns {missing}, which the inputs lack: {sorted(input_shape)}."
             )
+        wide = [c for c in [*self.numeric, *self.categorical] if tuple(input_shape[c][1:]) not in ((), (1,))]
+        if wide:
+            raise ValueError(f"Column '{wide[0]}' must be [B] or [B, 1], received the shape {input_shape[wide[0]]}.")
         sizes = list(self.categorical.values())
+        self.sizes = np.array(sizes, "int32")
         self.first = np.cumsum([0, *sizes])[:-1].astype("int32")
         if sizes:
             self.embeddings = self.add_weight(shape=(sum(sizes), self.dim), initializer="uniform", name="embeddings")
@@ -132,11 +139,17 @@ class TabularEncoder(keras.layers.Layer):
         if self.categorical:
             indices = keras.ops.stack([_flat(inputs[column], "int32") for column in self.categorical], 1)
             table = self.embeddings * 1  # not the variable itself, whose gradient would be sparse
-            found = keras.ops.take(table, indices + self.first, axis=0)
+            known = (indices >= 0) & (indices < self.sizes)
+            found = keras.ops.take(table, keras.ops.where(known, indices, 0) + self.first, axis=0)
+            found = found * keras.ops.cast(known, found.dtype)[..., None]
             parts.append(keras.ops.reshape(found, (-1, len(self.categorical) * self.dim)))
         if self.numeric:
             parts.append(keras.ops.stack([_flat(inputs[column], self.compute_dtype) for column in self.numeric], 1))
         return self.drop(keras.ops.concatenate(parts, 1))
+
+    def compute_output_shape(self, input_shape):
+        rows = next(iter(input_shape.values()))[0]
+        return (rows, len(self.categorical) * self.dim + len(self.numeric))
 
     def get_config(self):
         return {

@@ -70,9 +70,11 @@ class TransformerEncoder(StagedEncoder):
     def build(self, input_shape):
         """Make the layers' variables for token ids of `input_shape` [B, S]."""
         first, *blocks = self.stages
-        first.build(input_shape)
+        if not first.built:
+            first.build(input_shape)
         for block in blocks:
-            block.build({"sequence": (*input_shape, self.config["dim"])})
+            if not block.built:
+                block.build({"sequence": (*input_shape, self.config["dim"])})
 
     def call(self, inputs):
         """Return the features of token ids [B, S]."""
@@ -97,7 +99,8 @@ class EmbeddingStage(keras.layers.Layer):
 
     def build(self, input_shape):
         """Make the embeddings."""
-        self.embedding.build(input_shape)
+        if not self.embedding.built:
+            self.embedding.build(input_shape)
 
     def call(self, inputs):
         """Return `sequence` and `mask`."""

@@ -93,5 +93,16 @@ def with_towers(tower: Encoder | None, mixed: Mapping[str, Output]) -> dict[str,
     features = {}
     for task, output in mixed.items():
         layers = [] if tower is None else copy(tower, f"tower_{task}", weights=False)
-        features[task] = as_features(on_features(lambda x, layers=layers: [run("tower", layers, x[0])], [output])[0])
+        read = on_features(lambda x, layers=layers: [run("tower", layers, x[0])], [output])[0]
+        features[task] = as_features(_without_positions(read))
     return features
+
+
+def _without_positions(output):
+    """Call a sequence or map that a tower has pooled `pooled`; then nothing is left to mask."""
+    pooled = [
+        key
+        for key in ("sequence", "map")
+        if isinstance(output, Mapping) and key in output and len(output[key].shape) == 2
+    ]
+    return {"pooled": output[pooled[0]]} if pooled else output

@@ -28,6 +28,9 @@ def stages(asked_by: str, encoder: Any) -> list[Encoder]:
     Raises:
         ValueError: if it has none.
     """
+    if isinstance(encoder, keras.layers.Layer) and not encoder.trainable:
+        encoder.trainable = True  # its stages may have been made after it was frozen
+        encoder.trainable = False
     found = encoder.layers if isinstance(encoder, keras.Sequential) else getattr(encoder, "stages", encoder)
     if not isinstance(found, (list, tuple)) or not found:
         raise ValueError(
@@ -64,6 +67,9 @@ def copy(encoder: Encoder, suffix: str, weights: bool = True) -> Encoder:
         encoder: A layer, or layers; a `keras.Sequential` becomes a list of layers.
         suffix: What to append to the layers' names.
         weights: Whether weights that there are already are copied, too; otherwise the copy starts afresh.
+
+    Raises:
+        ValueError: for a layer with a vocabulary.
     """
     made: dict[int, keras.layers.Layer] = {}
 
@@ -106,9 +112,17 @@ def on_features(function: Callable[[list], list], outputs: Sequence[Output]) -> 
 
 
 def _copied_layer(layer, suffix, weights):
+    if hasattr(layer, "get_vocabulary"):
+        raise ValueError(
+            f"The layer '{layer.name}' has a vocabulary, which a copy for each task would lose. Turn words into "
+            "indices before the model, in the data pipeline."
+        )
     copied = type(layer).from_config({**layer.get_config(), "name": f"{layer.name}_{suffix}"})
     if weights and layer.weights:
         if not copied.weights:
             copied.build_from_config(layer.get_build_config())
         copied.set_weights(layer.get_weights())
+        for part in copied._flatten_layers():
+            if hasattr(part, "finalize_state"):  # Normalization computes with what it derived from its weights
+                part.finalize_state()
     return copied

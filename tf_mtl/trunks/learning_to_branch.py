@@ -16,9 +16,9 @@ class LearningToBranch(Trunk):
 
     A copy i of stage l reads sum_j d_ij x_j, where x_j are the outputs of the copies of stage l - 1; so does each task
     from the last stage's. In training d_i = softmax((log_softmax(theta_i) + Gumbel noise) / temperature) with learned
-    theta, one draw per step, and the temperature falls with every step; in inference d_i is 1 for the largest theta_i
-    and 0 for all others, so that the stages form a tree, which `tree(model)` tells (Guo et al., "Learning to Branch
-    for Multi-Task Learning", ICML 2020). The paper then trains the tree that was found anew.
+    theta, one draw per step and feature, and the temperature falls with every draw; in inference d_i is 1 for the
+    largest theta_i and 0 for all others, so that the stages form a tree, which `tree(model)` tells (Guo et al.,
+    "Learning to Branch for Multi-Task Learning", ICML 2020). The paper then trains the tree that was found anew.
 
     Args:
         encoder: An encoder in stages: a list of layers, a `keras.Sequential`, or an encoder with `stages`. Weights

@@ -29,8 +29,8 @@ class LoRA(Trunk):
             Transformers; by default all kernels.
 
     Raises:
-        TypeError: if `encoder` is not made of layers.
-        ValueError: for a `rank` below one, or if no kernel is found.
+        TypeError: if `encoder` is not made of layers, or `kernels` is a string.
+        ValueError: for a `rank` below one, if no kernel is found, or if the encoder adds losses of its own.
 
     Example:
 
@@ -42,6 +42,8 @@ class LoRA(Trunk):
     def __init__(
         self, encoder: Encoder, rank: int = 8, alpha: float | None = None, kernels: Sequence[str] | None = None
     ):
+        if isinstance(kernels, str):
+            raise TypeError(f"`kernels` must be a list of parts of paths, received {kernels!r}: write [{kernels!r}].")
         self.encoder = checked("encoder", encoder)
         self.rank = checked_number("rank", rank)
         self.alpha = alpha
@@ -123,11 +125,7 @@ class ChangedEncoder(keras.layers.Layer):
 
     def build(self, input_shape):
         """Make the encoder's variables, and find the kernels."""
-        shape = input_shape
-        for layer in layers(self.encoder):
-            if not layer.built:
-                layer.build(shape)
-            shape = layer.compute_output_shape(shape) if isinstance(self.encoder, list) else None
+        _build(self.encoder, input_shape)
         owners = [(layer, v) for layer in self._flatten_layers() if not layer._layers for v in layer.weights]
         found = [(layer, v) for layer, v in owners if v.name.endswith("kernel") and len(v.shape) > 1]
         chosen = [one for one in found if self.kernels is None or any(part in one[1].path for part in self.kernels)]
@@ -144,8 +142,13 @@ class ChangedEncoder(keras.layers.Layer):
         values = {id(v): (v, v.value) for v in self.variables}
         for kernel, change in zip(self.changed, changes, strict=True):
             values[id(kernel)] = (kernel, kernel.value + change)
-        with keras.StatelessScope(state_mapping=list(values.values())) as scope:
+        with keras.StatelessScope(state_mapping=list(values.values()), collect_losses=True) as scope:
             output = run("encoder", self.encoder, inputs)
+        if scope.losses:
+            raise ValueError(
+                "`encoder` of LoRA must not add losses of its own, by `add_loss` or an activity regularizer: they "
+                "would be lost. Regularize its weights instead."
+            )
         for variable in self.non_trainable_variables:
             value = scope.get_current_value(variable)
             if value is not values[id(variable)][1]:
@@ -159,6 +162,16 @@ class ChangedEncoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
+
+
+def _build(encoder, shape):
+    """Make the variables of a layer, or of layers that are applied in turn."""
+    parts = layers(encoder) if isinstance(encoder, (list, tuple)) else [encoder]
+    for place, part in enumerate(parts):
+        if not part.built:
+            part.build(shape)
+        if place + 1 < len(parts):
+            shape = part.compute_output_shape(shape)
 
 
 def _input_axes(layer, kernel):
