@@ -102,8 +102,7 @@ def test_trains_with_every_kind_of_balancing(trunk, kind, balanced):
     assert changed & {v.path for v in parts.own["a"]}
     assert trunk is T.SoftSharing or changed & {v.path for v in parts.shared}
     logs = made.fit(data(kind).take(1).repeat(12), verbose=0).history["loss"]
-    assert np.isfinite(logs).all()
-    assert made.evaluate(data(kind).take(1), verbose=0, return_dict=True)["loss"] < first[0]
+    assert logs[0] < first[0]  # the mean of twelve steps below the first one's; false for NaN
 
 
 @every_case
