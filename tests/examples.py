@@ -98,6 +98,6 @@ class SumOfRows(mtl.balancing.Aggregator):
 def largest_difference(one, other):
     """Largest difference of two lists of arrays, relative to the first's largest entry.
 
-    Arrays below 1e-3 are compared with that: an attention's key bias, which changes nothing, keeps the rounding of its gradient.
+    Arrays below 1e-3 are compared with that: an attention's key bias, which changes nothing, keeps but rounding.
     """
     return max(np.max(np.abs(a - b)) / max(np.max(np.abs(a)), 1e-3) for a, b in zip(one, other, strict=True))

@@ -10,11 +10,24 @@ import tf_mtl
 ROOT = Path(tf_mtl.__file__).parent
 LAYERS = [
     {"_names", "_pooling", "_shapes", "_version"},
-    {"trunks", "encoders", "balancing", "data", "losses", "metrics", "distribute", "replicas"},
-    {"partition", "unlabelled", "labels", "tasks", "jacobian"},
+    {
+        "trunks",
+        "encoders",
+        "balancing",
+        "data",
+        "losses",
+        "metrics",
+        "distribute",
+        "replicas",
+        "division",
+        "stream",
+        "snapshots",
+    },
+    {"partition", "unlabelled", "labels", "tasks", "jacobian", "workarounds"},
     {"checks", "objectives", "sharing"},
     {"batch_losses"},
-    {"gradients", "lookahead"},
+    {"lookahead"},
+    {"gradients"},
     {"model"},
     {"builder", "callbacks", "report", "export"},
 ]

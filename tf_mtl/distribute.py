@@ -3,8 +3,10 @@
 import functools
 import json
 import os
+from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 _NAMES = ("auto", "one_device", "mirrored", "multi_worker")
@@ -66,11 +68,37 @@ def describe(strategy: tf.distribute.Strategy) -> str:
     return f"{kind}: {name}, {replicas} replica{'s' if replicas > 1 else ''}"
 
 
+def place_among_workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """Return the number of this worker, 0 for the chief, and that of all workers."""
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if (
+        not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        or resolver is None
+        or not resolver.task_type
+    ):
+        return 0, 1
+    workers = strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
+    after_chief = resolver.task_type == "worker" and "chief" in resolver.cluster_spec().jobs
+    return resolver.task_id + after_chief, workers
+
+
+def gather_over_workers(strategy: tf.distribute.Strategy) -> Callable[[Sequence[int]], np.ndarray]:
+    """Return a function that all workers call at the same point: it gives what each of them put in, a row for each."""
+
+    def gather(row):
+        return tf.distribute.get_replica_context().all_gather(row[None], axis=0)
+
+    @tf.function
+    def gathered(row):
+        return strategy.run(gather, args=(row,))
+
+    return lambda row: strategy.experimental_local_results(gathered(tf.constant(row, tf.int64)))[0].numpy()
+
+
 def check_options(
     strategy: tf.distribute.Strategy,
     optimizer: keras.optimizers.Optimizer,
     scales_loss: bool,
-    steps_per_execution: int,
     jit_compile: bool | str,
 ) -> None:
     """Raise for options that would give wrong results, or fail, for several tasks or under a strategy.
@@ -79,7 +107,6 @@ def check_options(
         strategy: The strategy.
         optimizer: The optimizer given to `compile`.
         scales_loss: Whether Keras will wrap it to scale the loss, for float16.
-        steps_per_execution: As given to `compile`.
         jit_compile: As given to `compile`.
 
     Raises:
@@ -98,27 +125,20 @@ def check_options(
         raise ValueError(
             "`gradient_accumulation_steps` cannot be used: a task's loss is the mean over its labels in the batch, "
             "which a sum over micro-batches is not, and Keras updates inside a condition, which fails under "
-            "strategies. Use larger batches."
+            "strategies. Use larger batches and compile(accumulate=n), which works through each in n micro-batches."
         )
     if not isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)):
         return
     several = strategy.num_replicas_in_sync > 1
-    clipping = [name for name in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(inner, name, None)]
     refused = {
         "ema_overwrite_frequency": (
             bool(inner.ema_overwrite_frequency),
             "Keras overwrites inside a condition, which fails here. Use keras.callbacks.SwapEMAWeights",
         ),
-        clipping[0] if clipping else "clipnorm": (
-            several and bool(clipping),
-            "Keras clips each replica's gradient before the sum, so results depend on the number of replicas. "
-            "Leave clipping out",
-        ),
         "mixed_float16": (
             several and (scales_loss or wrapped),
             "Keras' loss scaling looks for infinities on the first replica only. Use the policy 'mixed_bfloat16'",
         ),
-        "steps_per_execution": (several and steps_per_execution > 1, "Keras' loop fails here. Use 1"),
         "jit_compile": (jit_compile is True, "XLA fails here. Use jit_compile='auto' or False"),
     }
     for option, (given, remedy) in refused.items():

@@ -1,16 +1,18 @@
 """From the tasks' losses to one gradient per variable: one function for each way of balancing.
 
-Each function takes the model, its balancing method, inputs, and the batch's losses. The losses of all replicas add up
-to those of the global batch, and so do the gradients returned here: the optimizer sums them.
+Each function takes the model, its balancing method, and the micro-batches of this replica, of which there is one unless
+gradients are accumulated. Their losses add up, over all replicas, to those of the global batch; the gradients returned
+are those of the global batch, summed over the replicas in one call.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from tf_mtl import lookahead
 from tf_mtl.balancing import Aggregator, Balancing, Scalarizer, Weighting
 from tf_mtl.batch_losses import BatchLosses
 from tf_mtl.jacobian import jacobian
@@ -22,33 +24,46 @@ class Update(NamedTuple):
     """What one training step found.
 
     Attributes:
-        outputs: The model's outputs by task.
-        gradients: Pairs of a gradient and its variable, this replica's share.
+        outputs: The model's outputs by task, of each micro-batch.
+        gradients: Pairs of a gradient and its variable.
         weights: The weight of each task, [T]; None where the method gives a direction instead.
         gramian: The inner products [T, T] of the gradients that were balanced; None where only losses were.
     """
 
-    outputs: dict[str, tf.Tensor]
+    outputs: list[dict[str, tf.Tensor]]
     gradients: list[tuple[tf.Tensor, keras.Variable]]
     weights: tf.Tensor | None
     gramian: tf.Tensor | None
 
 
-def choose(balancing: Balancing, gradients: str, parts: Partition) -> Callable[..., Update]:
+def choose(balancing: Balancing, gradients: str, parts: Partition, accumulate: int) -> Callable[..., Update]:
     """Return the function of this module that serves a balancing method.
 
     Raises:
-        ValueError: for an unknown value of `gradients`, or a gradient method where nothing is shared.
+        ValueError: for an unknown value of `gradients`, a gradient method where nothing is shared, or micro-batches
+            that the method cannot do with.
     """
+    name = type(balancing).__name__
+    if not isinstance(accumulate, int) or accumulate < 1:
+        raise ValueError(f"`accumulate` must be a whole number of micro-batches, at least 1, received {accumulate!r}.")
+    if accumulate > 1 and getattr(balancing, "needs_validation", False):
+        raise ValueError(
+            f"accumulate={accumulate} cannot be had with {name}, which looks ahead from a whole batch. Use 1."
+        )
     ways = {"parameters": by_parameters, "features": by_features}
     if gradients not in ways:
         raise ValueError(f"`gradients` must be 'parameters' or 'features', received {gradients!r}.")
     if isinstance(balancing, Scalarizer):
         return scalarized
-    parts.check_shared(type(balancing).__name__)
+    parts.check_shared(name)
+    if gradients == "features" and accumulate > 1:
+        raise ValueError(
+            f"accumulate={accumulate} cannot be had with gradients='features': the features of the whole batch are "
+            "balanced before any goes back through the trunk. Use gradients='parameters', or accumulate=1."
+        )
     if gradients == "features" and (balancing.halves or balancing.keeps_rows):
         raise ValueError(
-            f"gradients='features' cannot be had with {type(balancing).__name__}: each row of a batch has features of "
+            f"gradients='features' cannot be had with {name}: each row of a batch has features of "
             "its own, which cannot be compared with those of other rows or steps. Use gradients='parameters'."
         )
     if gradients == "features" and (parts.nested or not parts.frontier):
@@ -71,41 +86,58 @@ def input_shape(balancing: Balancing, gradients: str, parts: Partition) -> tuple
     return (size, width if gradients == "parameters" else None)
 
 
-def scalarized(model: keras.Model, balancing: Balancing, x: Any, losses_of: BatchLosses, parts: Partition) -> Update:
+def scalarized(model: keras.Model, balancing: Balancing, batches: Sequence[BatchLosses], parts: Partition) -> Update:
     """Balance by a scalarizer: one backward pass from the losses, weighted by the objective's derivatives."""
-    variables = model.trainable_variables
-    with tf.GradientTape() as tape:
-        outputs = model(x, training=True)
-        losses, penalty = losses_of(outputs)
-    scale = _loss_scale(model)
-    _, weights, of_state = _derivatives(balancing, losses, balancing)
-    found = _gradient(tape, [losses, penalty], variables, [weights * scale, scale])
-    of_state = [share(gradient * scale) for gradient in of_state]
-    pairs = zip([*found, *of_state], [*variables, *balancing.trainable_variables], strict=True)
-    return Update(outputs, list(pairs), weights, None)
+    variables, scale = model.trainable_variables, _loss_scale(model)
+    outputs, found, derivatives = [], None, _ahead(model, balancing, batches, balancing)
+    for batch in batches:
+        x = _after(found, batch.x)
+        with tf.GradientTape() as tape:
+            outputs.append(model(x, training=True))
+            losses, penalty = batch(outputs[-1])
+        if derivatives is None:
+            derivatives = _derivatives(balancing, replica_sum(losses), balancing)
+        found = _plus(found, _gradient(tape, [losses, penalty], variables, [derivatives.by_losses * scale, scale]))
+    of_state = [share(gradient * scale) for gradient in derivatives.of_state]
+    gradients = replica_sum([*found, *of_state])
+    pairs = zip(gradients, [*variables, *balancing.trainable_variables], strict=True)
+    return Update(outputs, list(pairs), derivatives.by_losses, None)
 
 
-def by_parameters(model: keras.Model, balancing: Balancing, x: Any, losses_of: BatchLosses, parts: Partition) -> Update:
+def by_parameters(model: keras.Model, balancing: Balancing, batches: Sequence[BatchLosses], parts: Partition) -> Update:
     """Balance the gradients of the shared variables: one backward pass per task, summed over replicas first.
 
     For a method that wants two halves of the batch the passes are two per task, and the whole batch's gradients the
     sums of theirs. A task's own variables get the gradient of its own loss.
     """
     shared, scale = _trainable(parts.shared), _loss_scale(model)
-    with tf.GradientTape(persistent=True) as tape:
-        outputs = model(x, training=True)
-        losses, penalty = losses_of(outputs)
-        pieces, to_means = losses_of.halves(outputs) if balancing.halves else (losses[None], None)
-        pieces = [tf.unstack(piece) for piece in tf.unstack(pieces)]
-    losses, factors, gradients = _transformed(balancing, losses, scale)
-    rows = []
-    for piece in pieces:
-        for task, loss, factor in zip(parts.tasks, piece, tf.unstack(factors), strict=True):
-            own = _trainable(parts.own[task])
-            found = _gradient(tape, [loss], [*shared, *own], [factor])
-            rows.append(found[: len(shared)])
-            _add(gradients, own, found[len(shared) :])
+    own = {task: _trainable(parts.own[task]) for task in parts.tasks}
+    outputs, rows, totals, gradients = [], None, [], {}
+    derivatives = _ahead(model, balancing, batches, _sum_of_transformed(balancing))
+    for batch in batches:
+        x = _after(rows, batch.x)
+        with tf.GradientTape(persistent=True) as tape:
+            outputs.append(model(x, training=True))
+            losses, penalty = batch(outputs[-1])
+            pieces, to_means = batch.halves(outputs[-1]) if balancing.halves else (losses[None], None)
+            pieces = [tf.unstack(piece) for piece in tf.unstack(pieces)]
+        totals.append(losses)
+        if derivatives is None:
+            derivatives = _derivatives(balancing, replica_sum(losses), _sum_of_transformed(balancing))
+        factors = tf.unstack(derivatives.by_losses * scale)
+        found = []
+        for piece in pieces:
+            for task, loss, factor in zip(parts.tasks, piece, factors, strict=True):
+                row = _gradient(tape, [loss], [*shared, *own[task]], [factor])
+                found.append(row[: len(shared)])
+                _add(gradients, own[task], row[len(shared) :])
+        rows = found if rows is None else [_plus(*pair) for pair in zip(rows, found, strict=True)]
+        _add_penalty(gradients, tape, penalty, model.trainable_variables, scale)
+    _add(gradients, balancing.trainable_variables, [share(g * scale) for g in derivatives.of_state])
     stacked = jacobian(rows, shared, compact=not balancing.keeps_rows)
+    blocks, found = replica_sum((stacked.blocks, list(gradients.values())))
+    stacked, gradients = stacked._replace(blocks=blocks), dict(zip(gradients, found, strict=True))
+    losses = derivatives.losses if len(batches) == 1 else replica_sum(tf.add_n(totals))
     products = tf.reshape(stacked.gramian() / scale**2, [len(pieces), len(parts.tasks)] * 2)
     whole = tf.reduce_sum(products, [0, 2])
     if isinstance(balancing, Aggregator):
@@ -116,30 +148,33 @@ def by_parameters(model: keras.Model, balancing: Balancing, x: Any, losses_of: B
         weights = balancing(seen, losses=losses)
         direction = stacked.weighted(tf.tile(weights, [len(pieces)]))
     _add(gradients, shared, direction)
-    _add_penalty(gradients, tape, penalty, model.trainable_variables, scale)
     return Update(outputs, _pairs(gradients, model, balancing), weights, whole)
 
 
-def by_features(model: keras.Model, balancing: Balancing, x: Any, losses_of: BatchLosses, parts: Partition) -> Update:
+def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[BatchLosses], parts: Partition) -> Update:
     """Balance the gradients of the frontier: one backward pass through each task's own part, one through the trunk.
 
-    A task's own variables get the gradient of its own loss. Over replicas only the Gramian is summed.
+    A task's own variables get the gradient of its own loss. What the method sees over replicas is the Gramian alone,
+    unless it is an aggregator.
     """
+    (batch,) = batches
     shared, tied = _trainable(parts.shared), _trainable(parts.tied)
     own = {task: _trainable(parts.own[task]) for task in parts.tasks}
     trunk, heads = parts.halves
     with tf.GradientTape() as trunk_tape:
-        tensors = tf.nest.flatten(trunk(x, training=True))
+        tensors = tf.nest.flatten(trunk(batch.x, training=True))
         frontier = tensors[: len(parts.frontier)]
         with tf.GradientTape(persistent=True) as heads_tape:
             heads_tape.watch(frontier)
             outputs = heads(tensors, training=True)
             outputs |= {task: tensors[place] for task, place in parts.shared_outputs.items()}
-            losses, penalty = losses_of(outputs)
+            losses, penalty = batch(outputs)
             by_task = tf.unstack(losses)
-    scale, rows, tied_rows = _loss_scale(model), [], []
-    losses, factors, gradients = _transformed(balancing, losses, scale)
-    for task, loss, factor in zip(parts.tasks, by_task, tf.unstack(factors), strict=True):
+    scale, rows, tied_rows, gradients = _loss_scale(model), [], [], {}
+    derivatives = _derivatives(balancing, replica_sum(losses), _sum_of_transformed(balancing))
+    losses = derivatives.losses
+    _add(gradients, balancing.trainable_variables, [share(g * scale) for g in derivatives.of_state])
+    for task, loss, factor in zip(parts.tasks, by_task, tf.unstack(derivatives.by_losses * scale), strict=True):
         sources = [*frontier, *_values(tied), *_values(own[task])]
         found = heads_tape.gradient(loss, sources, output_gradients=tf.cast(factor, loss.dtype))
         ends = len(frontier), len(frontier) + len(tied)
@@ -160,7 +195,8 @@ def by_features(model: keras.Model, balancing: Balancing, x: Any, losses_of: Bat
     _add(gradients, shared, _gradient(trunk_tape, [*frontier, penalty], shared, [*direction, scale]))
     for variables in own.values():
         _add_penalty(gradients, heads_tape, penalty, variables, scale)
-    return Update(outputs, _pairs(gradients, model, balancing), weights, products)
+    gradients = dict(zip(gradients, replica_sum(list(gradients.values())), strict=True))
+    return Update([outputs], _pairs(gradients, model, balancing), weights, products)
 
 
 def shared_gramian(model: keras.Model, x: Any, losses_of: Callable[..., tf.Tensor], parts: Partition) -> tf.Tensor:
@@ -171,26 +207,46 @@ def shared_gramian(model: keras.Model, x: Any, losses_of: Callable[..., tf.Tenso
     return jacobian([tape.gradient(loss, _values(shared)) for loss in losses], shared).gramian()
 
 
+class _Derivatives(NamedTuple):
+    """The global losses, [T]; an objective's derivatives by them, [T], and by the method's own variables."""
+
+    losses: tf.Tensor
+    by_losses: tf.Tensor
+    of_state: list[tf.Tensor]
+
+
 def _derivatives(balancing, losses, objective_of):
-    """The global losses, an objective's derivatives by them, [T], and its gradients by the method's own variables."""
     state = _values(balancing.trainable_variables)
-    total = replica_sum(losses)
     with tf.GradientTape() as tape:
-        tape.watch(total)
-        objective = objective_of(total)
-    by_losses, *of_state = tape.gradient(objective, [total, *state])
-    return total, by_losses, of_state
+        tape.watch(losses)
+        objective = objective_of(losses)
+    by_losses, *of_state = tape.gradient(objective, [losses, *state])
+    return _Derivatives(losses, by_losses, of_state)
 
 
-def _transformed(balancing, losses, scale):
-    """The global losses, the factors [T] of the tasks' gradients, and the gradients of the method's own variables.
+def _ahead(model, balancing, batches, objective_of):
+    """The derivatives before the first of several micro-batches; None for one batch, whose pass gives them anyway."""
+    if len(batches) == 1:
+        return None
+    lookahead.settle(model, batches)
+    if balancing.linear:
+        losses = tf.zeros([len(balancing.tasks)])
+    else:
+        losses = lookahead.losses(model, batches, lookahead.seeds(model))
+    return _derivatives(balancing, losses, objective_of)
 
-    The factors are the derivatives of what the method makes of the losses, times the optimizer's scale.
-    """
-    losses, factors, of_state = _derivatives(balancing, losses, lambda total: tf.reduce_sum(balancing.transform(total)))
-    gradients = {}
-    _add(gradients, balancing.trainable_variables, [share(gradient * scale) for gradient in of_state])
-    return losses, factors * scale, gradients
+
+def _sum_of_transformed(balancing):
+    """The objective whose derivatives are the factors of the tasks' gradients, and the gradients of own variables."""
+    return lambda losses: tf.reduce_sum(balancing.transform(losses))
+
+
+def _after(found, x):
+    """The inputs, once earlier gradients are there, so that the activations of one micro-batch live at a time."""
+    if found is None:
+        return x
+    with tf.control_dependencies([g for g in tf.nest.flatten(found, expand_composites=True) if g is not None]):
+        return tf.nest.map_structure(tf.identity, x, expand_composites=True)
 
 
 def _gramian(rows):
@@ -244,11 +300,26 @@ def _dense(gradient, like):
 
 
 def _add(gradients, variables, found):
-    """Add gradients to what a dict holds for their variables, keeping sparse ones sparse while they are alone."""
+    """Add gradients to what a dict holds for their variables."""
     for variable, gradient in zip(variables, found, strict=True):
         if gradient is not None:
-            before = gradients.get(id(variable))
-            gradients[id(variable)] = gradient if before is None else before + tf.convert_to_tensor(gradient)
+            gradients[id(variable)] = _plus([gradients.get(id(variable))], [gradient])[0]
+
+
+def _plus(before, found):
+    """The sums of two lists of gradients, either of which may be None; of sparse ones the rows of both."""
+    if before is None:
+        return found
+    sums = []
+    for one, other in zip(before, found, strict=True):
+        if one is None or other is None:
+            sums.append(other if one is None else one)
+        elif isinstance(one, tf.IndexedSlices) and isinstance(other, tf.IndexedSlices):
+            values, indices = tf.concat([one.values, other.values], 0), tf.concat([one.indices, other.indices], 0)
+            sums.append(tf.IndexedSlices(values, indices, one.dense_shape))
+        else:
+            sums.append(tf.convert_to_tensor(one) + tf.convert_to_tensor(other))
+    return sums
 
 
 def _add_penalty(gradients, tape, penalty, variables, scale):

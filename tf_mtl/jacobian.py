@@ -7,13 +7,11 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_mtl.replicas import replica_sum, share
-
 Gradient = tf.Tensor | tf.IndexedSlices | None
 
 
 class Jacobian(NamedTuple):
-    """T gradients of the same variables, summed over the replicas.
+    """T gradients of the same variables.
 
     Attributes:
         blocks: Matrices [T, P_k] that make up the Jacobian [T, P] side by side.
@@ -34,15 +32,11 @@ class Jacobian(NamedTuple):
         return tf.add_n([tf.matmul(block, block, transpose_b=True) for block in self.blocks])
 
     def weighted(self, weights: tf.Tensor) -> list[Gradient]:
-        """Return this replica's share of J^T w as one gradient per variable, for weights [T]."""
+        """Return J^T w as one gradient per variable, for weights [T]."""
         return self.unflat([tf.linalg.matvec(block, weights, transpose_a=True) for block in self.blocks])
 
     def unflat(self, direction: Sequence[tf.Tensor]) -> list[Gradient]:
-        """Return this replica's share of a direction, in one piece [P] or one per block, as one gradient per variable.
-
-        Of a table's rows each replica hands over its part: rows that came several times would count several times in an
-        optimizer's squares.
-        """
+        """Return a direction, in one piece [P] or one per block, as one gradient per variable."""
         pieces = direction
         if len(direction) != len(self.variables):
             pieces = tf.split(tf.concat(direction, 0), self._sizes())
@@ -58,7 +52,7 @@ class Jacobian(NamedTuple):
 def jacobian(
     gradients: Sequence[Sequence[Gradient]], variables: Sequence[keras.Variable], compact: bool = True
 ) -> Jacobian:
-    """Stack this replica's gradients, one list per task, and sum them over the replicas.
+    """Stack this replica's gradients, one list per task.
 
     A table of which every task's gradient is sparse is represented by the rows that any replica's batch has read,
     unless `compact` is False.
@@ -69,10 +63,7 @@ def jacobian(
         tf.stack([_flat(gradient, variable, kept) for gradient in column])
         for column, variable, kept in zip(columns, variables, rows, strict=True)
     ]
-    found = Jacobian(blocks, list(variables), rows)
-    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        return found._replace(blocks=[replica_sum(found.matrix())])
-    return found
+    return Jacobian(blocks, list(variables), rows)
 
 
 def _sparse(column):
@@ -111,11 +102,6 @@ def _flat(gradient, variable, rows):
 
 def _shaped(piece, variable, rows):
     if rows is None:
-        return share(tf.reshape(piece, variable.shape))
-    shape, values = tuple(variable.shape), tf.reshape(piece, (-1, *variable.shape[1:]))
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if replicas > 1:
-        number, count = tf.distribute.get_replica_context().replica_id_in_sync_group, tf.shape(rows)[0]
-        part = slice(count * number // replicas, count * (number + 1) // replicas)
-        values, rows = values[part], rows[part]
-    return tf.IndexedSlices(values, rows, tf.constant(shape, rows.dtype))
+        return tf.reshape(piece, variable.shape)
+    values = tf.reshape(piece, (-1, *variable.shape[1:]))
+    return tf.IndexedSlices(values, rows, tf.constant(tuple(variable.shape), rows.dtype))

@@ -3,7 +3,7 @@
 BatchNormalization's statistics, metrics, seeds and losses stay as they are, and dropout draws the same masks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -22,55 +22,91 @@ def seeds(model: keras.Model) -> State:
     return [(v, tf.identity(v.value)) for v in model.non_trainable_variables if id(v) not in weights]
 
 
-def forward(model: keras.Model, x: Any, state: State, values: Iterable[tf.Tensor] = ()) -> dict[str, tf.Tensor]:
-    """Return the model's outputs for other values of its variables.
+def forward(
+    model: keras.Model, x: Any, state: State, values: Iterable[tf.Tensor] = ()
+) -> tuple[dict[str, tf.Tensor], State]:
+    """Return the model's outputs for other values of its variables, and the state that such a pass leaves.
 
     Args:
         model: The model.
         x: Its inputs.
-        state: What `seeds` returned.
+        state: What `seeds` returned, or an earlier call.
         values: Values of all trainable variables; none for those that they have.
     """
     variables = model.trainable_variables if values else []
-    with keras.StatelessScope(state_mapping=[*state, *zip(variables, values, strict=True)]):
-        return model(x, training=True)
+    with keras.StatelessScope(state_mapping=[*state, *zip(variables, values, strict=True)]) as scope:
+        outputs = model(x, training=True)
+    return outputs, [(v, scope.get_current_value(v)) for v, _ in state]
+
+
+def settle(model: keras.Model, batches: Sequence[BatchLosses]) -> None:
+    """Tell micro-batches how many labels the whole batch has.
+
+    Labels may be left out by masks that only a forward pass knows; of such passes TensorFlow runs no more than that.
+    """
+    counts = _over(model, batches, seeds(model), BatchLosses.counts)
+    for batch in batches:
+        batch.settle(counts)
+
+
+def losses(model: keras.Model, batches: Sequence[BatchLosses], state: State) -> tf.Tensor:
+    """Return the losses [T] of the global batch, of which micro-batches are given.
+
+    Args:
+        model: The model.
+        batches: This replica's micro-batches.
+        state: What `seeds` returned before the forward passes that these repeat.
+    """
+    return _over(model, batches, state, BatchLosses.shares)
 
 
 def learn_from_validation(
     model: keras.Model,
     balancing: Scalarizer,
-    training: tuple[Any, BatchLosses],
-    validation: tuple[Any, BatchLosses],
+    training: BatchLosses,
+    validation: BatchLosses,
 ) -> None:
     """Let a method take a step by the gradient of the validation loss after a virtual step of training.
 
     Args:
         model: The compiled model.
         balancing: A method with `needs_validation`: with `loss_weights` [T], `importance` [T], and `learn(gradient)`.
-        training: Inputs and losses of the training batch.
-        validation: Inputs and losses of a validation batch.
+        training: The training batch.
+        validation: A validation batch.
     """
-    (x, losses_of), (other_x, other_losses_of) = training, validation
     variables, state = model.trainable_variables, seeds(model)
     rate = tf.cast(model.optimizer.learning_rate, tf.float32)
+
+    def losses_at(batch, values):
+        return batch.shares(forward(model, batch.x, state, values)[0])
+
     now = [tf.convert_to_tensor(v.value) for v in variables]
     with tf.GradientTape() as tape:
         tape.watch(now)
-        losses = losses_of.shares(forward(model, x, state, now))
-    slopes = _gradient(tape, losses, now, tf.convert_to_tensor(balancing.loss_weights))
+        found = losses_at(training, now)
+    slopes = _gradient(tape, found, now, tf.convert_to_tensor(balancing.loss_weights))
     ahead = [value - rate * slope for value, slope in zip(now, slopes, strict=True)]
     with tf.GradientTape() as tape:
         tape.watch(ahead)
-        losses = other_losses_of.shares(forward(model, other_x, state, ahead))
-    towards = _gradient(tape, losses, ahead, tf.constant(balancing.importance, tf.float32))
+        found = losses_at(validation, ahead)
+    towards = _gradient(tape, found, ahead, tf.constant(balancing.importance, tf.float32))
     step = tf.math.divide_no_nan(0.01, tf.linalg.global_norm(towards))
 
-    def losses_at(length):
+    def along(length):
         values = [value + length * slope for value, slope in zip(now, towards, strict=True)]
-        return replica_sum(losses_of.shares(forward(model, x, state, values)))
+        return replica_sum(losses_at(training, values))
 
-    difference = losses_at(step) - losses_at(-step)
+    difference = along(step) - along(-step)
     balancing.learn(-rate * tf.math.divide_no_nan(difference, 2 * step))
+
+
+def _over(model, batches, state, measure):
+    """The sum over micro-batches and replicas of what is measured in forward passes, one after the other."""
+    found = []
+    for batch in batches:
+        outputs, state = forward(model, batch.x, state)
+        found.append(measure(batch, outputs))
+    return replica_sum(tf.add_n(found))
 
 
 def _gradient(tape, losses, values, weights):

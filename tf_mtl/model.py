@@ -16,13 +16,17 @@ from tf_mtl._names import check_names
 from tf_mtl.batch_losses import BatchLosses
 from tf_mtl.checks import checked, readable_errors
 from tf_mtl.distribute import check_options
+from tf_mtl.division import divide
 from tf_mtl.metrics import Balance, TaskLosses
 from tf_mtl.objectives import Objectives
 from tf_mtl.partition import Partition, partition
 from tf_mtl.replicas import replica_sum
 from tf_mtl.sharing import Sharing, sharing
+from tf_mtl.stream import Stream, split, stream
 from tf_mtl.tasks import Task
 from tf_mtl.trunks import Trunk
+from tf_mtl.workarounds.global_gradients import take_global_gradients
+from tf_mtl.workarounds.step_functions import predict_function, step_function
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,22 @@ class _Compiled:
     objectives: Objectives
     balancing: methods.Balancing
     update: Callable[..., ways.Update]
+    accumulate: int
     balance: Balance | None
     parts: Partition
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What `fit` works with.
+
+    Attributes:
+        stream: The batches of training.
+        callbacks: The callbacks given.
+    """
+
+    stream: Stream
+    callbacks: list[keras.callbacks.Callback]
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -104,6 +122,7 @@ class MultiTaskModel(keras.Model):
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
         self._compiled = None
+        self._fitting = None
         self._evaluating = False
 
     @property
@@ -142,6 +161,11 @@ class MultiTaskModel(keras.Model):
         return {task.name: task.metrics() for task in self._tasks}
 
     @property
+    def fitting(self) -> Fitting | None:
+        """What `fit` works with; None while it does not run."""
+        return self._fitting
+
+    @property
     def balancing(self) -> methods.Balancing | None:
         """The balancing method in force."""
         return None if self._compiled is None else self._compiled.balancing
@@ -156,6 +180,7 @@ class MultiTaskModel(keras.Model):
         *,
         balancing: str | methods.Balancing = "equal",
         gradients: str = "parameters",
+        accumulate: int = 1,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
@@ -173,6 +198,10 @@ class MultiTaskModel(keras.Model):
             gradients: What gradient methods balance: "parameters", the gradients of shared variables (as the
                 methods' papers do), or "features", those of the tensors between the shared part and the tasks' own,
                 which needs one backward pass through the trunk instead of one per task.
+            accumulate: Number of micro-batches that each batch is worked through in, one after the other. Their
+                gradients make one update, that of the whole batch, for the memory of one of them (but see
+                BatchNormalization, whose statistics are those of a micro-batch). Methods whose weights depend on the
+                losses, scalarizers but "equal" and "fixed" above all, take one more forward pass.
             run_eagerly: See `keras.Model.compile`.
             steps_per_execution: See `keras.Model.compile`.
             jit_compile: See `keras.Model.compile`.
@@ -186,11 +215,11 @@ class MultiTaskModel(keras.Model):
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
             scales_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
-            check_options(strategy, optimizer, scales_loss, steps_per_execution, jit_compile)
+            check_options(strategy, optimizer, scales_loss, jit_compile)
             objectives = Objectives.of(self.output, self._tasks, loss, loss_weights)
             metrics_by_task = objectives.metrics(self._tasks, metrics, weighted_metrics)
             method, parts = methods.get(balancing), partition(self)
-            update = ways.choose(method, gradients, parts)
+            update = ways.choose(method, gradients, parts, accumulate)
             method.bind(self.task_names, ways.input_shape(method, gradients, parts), self)
             scales_loss = scales_loss or isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
             if scales_loss and any(v.dtype == "float32" for v in method.non_trainable_variables):
@@ -205,6 +234,7 @@ class MultiTaskModel(keras.Model):
                 jit_compile=jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
+            take_global_gradients(self.optimizer)
             self._loss_tracker = TaskLosses(self.task_names, objectives.loss_weights)
             self._compile_metrics = metrics_by_task
             arguments = {
@@ -214,8 +244,10 @@ class MultiTaskModel(keras.Model):
                 "weighted_metrics": weighted_metrics,
                 "balancing": method,
                 "gradients": gradients,
+                "accumulate": accumulate,
             }
-            self._compiled = _Compiled(arguments, objectives, method, update, _balance(method, self.task_names), parts)
+            balance = _balance(method, self.task_names)
+            self._compiled = _Compiled(arguments, objectives, method, update, accumulate, balance, parts)
 
     @property
     def metrics(self):
@@ -249,27 +281,30 @@ class MultiTaskModel(keras.Model):
             ValueError: for labels, weights or inputs that do not fit the model or hold NaN where they count.
         """
         self._assert_compile_called("fit")
+        if class_weight is not None:
+            raise ValueError("`class_weight` is for models with one output: pass label weights, `sample_weight`.")
         x, y, sample_weight = self._checked(x, y, sample_weight)
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = split((x, y, sample_weight), validation_split)
         if validation_data is not None:
-            validation_data = self._checked(*_triple(validation_data))
-            validation_data = validation_data[0] if validation_data[1] is None else validation_data
+            size = kwargs.get("validation_batch_size") or batch_size
+            validation_data = stream(*self._checked(*_triple(validation_data)), size)
         if self._needs_validation:
             x = self._with_validation(x)
-        with readable_errors():
-            return super().fit(
-                x,
-                y,
-                batch_size=batch_size,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=self._with_epochs(callbacks),
-                validation_split=validation_split,
-                validation_data=validation_data,
-                shuffle=shuffle and not isinstance(x, tf.data.Dataset),  # Keras warns of what datasets ignore
-                class_weight=class_weight,
-                sample_weight=sample_weight,
-                **kwargs,
-            )
+        self._fitting = Fitting(stream(x, y, sample_weight, batch_size, shuffle), _listed(callbacks))
+        try:
+            with readable_errors():
+                return super().fit(
+                    self._fitting.stream,
+                    epochs=epochs,
+                    verbose=verbose,
+                    callbacks=self._with_epochs(callbacks),
+                    validation_data=validation_data,
+                    shuffle=False,
+                    **kwargs,
+                )
+        finally:
+            self._fitting = None
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kwargs):
         """Return `loss`, `<task>_loss` and `<task>_<metric>` over the labelled rows; see `keras.Model.evaluate`.
@@ -279,9 +314,13 @@ class MultiTaskModel(keras.Model):
         """
         self._assert_compile_called("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):
-            x, y, sample_weight = self._checked(x, y, sample_weight)
+            x = stream(*self._checked(x, y, sample_weight), batch_size)
         with readable_errors(), self._evaluation():
-            return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
+            return super().evaluate(x, verbose=verbose, **kwargs)
+
+    def predict(self, x, batch_size=None, **kwargs):
+        """Return the outputs for all rows, in order; see `keras.Model.predict`."""
+        return super().predict(stream(x, batch_size=batch_size), **kwargs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Run one training step on arrays; see `keras.Model.train_on_batch`."""
@@ -373,36 +412,43 @@ class MultiTaskModel(keras.Model):
         return found
 
     def train_step(self, data):
-        """Run one training step on a batch, in the replica context."""
+        """Run one training step on a global batch, in the replica context."""
         compiled, balancing = self._compiled, self.balancing
         data, validation = data if self._needs_validation else (data, None)
-        x, labels, losses_of = self._unpacked(data)
-        held = self._hold_unlabelled(labels)
+        batches = self._divided(data, compiled.accumulate)
+        held = self._hold_unlabelled(batches[0].labels)
         if validation is not None:
-            other_x, _, other_losses_of = self._unpacked(validation)
-            lookahead.learn_from_validation(self, balancing, (x, losses_of), (other_x, other_losses_of))
+            lookahead.learn_from_validation(self, balancing, *batches, *self._divided(validation))
         observes = isinstance(balancing, methods.Scalarizer) and balancing.observes_update
         seeds = lookahead.seeds(self) if observes else None
-        update = compiled.update(self, balancing, x, losses_of, compiled.parts)
+        update = compiled.update(self, balancing, batches, compiled.parts)
         self.optimizer.apply(*zip(*update.gradients, strict=True))
         for place, variables, values in held:
-            unlabelled.put_back(variables, values, losses_of.labelled[place])
+            unlabelled.put_back(variables, values, batches[0].labelled[place])
         if observes:
-            balancing.observe(replica_sum(losses_of.shares(lookahead.forward(self, x, seeds))))
+            balancing.observe(lookahead.losses(self, batches, seeds))
         if compiled.balance is not None:
             compiled.balance.update_state(update.weights, update.gramian)
-        return self._track(labels, update.outputs, *losses_of.sums)
+        for batch, outputs in zip(batches, update.outputs, strict=True):
+            self._track(batch.labels, outputs, *batch.sums)
+        return self._results()
 
     def test_step(self, data):
-        """Run one evaluation step on a batch, in the replica context."""
-        x, labels, _ = self._unpacked(data)
-        outputs = self(x, training=False)
-        return self._track(labels, outputs, *self._compiled.objectives.sums(labels, outputs), self._penalty())
+        """Run one evaluation step on a global batch, in the replica context."""
+        (batch,) = self._divided(data)
+        outputs = self(batch.x, training=False)
+        self._track(batch.labels, outputs, *self._compiled.objectives.sums(batch.labels, outputs), self._penalty())
+        return self._results()
 
     def make_train_function(self, force=False):
         """Make the optimizer's variables, then the training function."""
         self._build_optimizer()
         return super().make_train_function(force)
+
+    def make_predict_function(self, force=False):
+        """Make the function that `predict` calls with a list of batches."""
+        if self.predict_function is None or force:
+            self.predict_function = predict_function(self)
 
     def get_config(self):
         """Return the graph's config, the tasks', and the trunk's unless it was given functions."""
@@ -446,10 +492,13 @@ class MultiTaskModel(keras.Model):
         # Keras averages a batch over the replicas here, which fails for strings; everything is built by now.
         pass
 
+    def _make_function(self, step):
+        return step_function(self, step)
+
     def _get_metrics_result_or_logs(self, logs):
         if not logs:
             raise ValueError("The data set is empty: it gave no batch. Check its source, filters and `take`.")
-        return super()._get_metrics_result_or_logs(logs)
+        return {name: float(value) for name, value in logs.items()}
 
     def _build_optimizer(self):
         if self.optimizer is not None and not self.optimizer.built:
@@ -480,8 +529,7 @@ class MultiTaskModel(keras.Model):
             callbacks.callbacks.insert(0, end)
             end.set_model(self)
             return callbacks
-        given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-        return [end, *(callback for callback in given if callback is not None)]
+        return [end, *_listed(callbacks)]
 
     def _end_epoch(self):
         with self.distribute_strategy.scope():
@@ -496,11 +544,13 @@ class MultiTaskModel(keras.Model):
         finally:
             self._evaluating = False
 
-    def _unpacked(self, data):
-        """Return a batch's inputs, its labels with weights, and its losses."""
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        labels = self._compiled.objectives.labels(y, weight)
-        return x, labels, BatchLosses(self._compiled.objectives, labels, self._penalty)
+    def _divided(self, data, pieces=1):
+        """Return this replica's rows of a global batch, as micro-batches with their losses."""
+        objectives, found = self._compiled.objectives, []
+        for first, part in divide(data, pieces):
+            x, y, weight = keras.utils.unpack_x_y_sample_weight(part)
+            found.append(BatchLosses(objectives, x, objectives.labels(y, weight), self._penalty, first, pieces))
+        return found
 
     def _checked(self, x, y, sample_weight):
         specs = self._compiled.objectives.specs
@@ -516,7 +566,15 @@ class MultiTaskModel(keras.Model):
     def _track(self, labels, outputs, totals, counts, penalty):
         self._loss_tracker.update_state(totals, counts, penalty)
         self._compile_metrics.update_state(labels, outputs)
-        return self.get_metrics_result()
+
+    def _results(self):
+        """The metrics over all replicas, on each of them."""
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return self.get_metrics_result()
+        variables = [v for metric in self.metrics for v in metric.variables]
+        values = replica_sum([tf.convert_to_tensor(v.value) for v in variables])
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return self.get_metrics_result()
 
     def _hold_unlabelled(self, labels):
         """Read what belongs to tasks that may have no label in this batch: [(place, variables, values)].
@@ -545,6 +603,13 @@ def _float32(task, output):
     if keras.backend.standardize_dtype(output.dtype) in ("float16", "bfloat16"):
         return keras.layers.Activation("linear", dtype="float32", name=f"{task}_float32")(output)
     return output
+
+
+def _listed(callbacks):
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+    return [callback for callback in given if callback is not None]
 
 
 def _triple(data):

@@ -1,26 +1,40 @@
 """Sums over the replicas of a strategy, in the replica context."""
 
+import math
 from typing import Any
 
 import tensorflow as tf
 
 
 def replica_sum(values: Any) -> Any:
-    """Sum tensors over the replicas."""
+    """Sum a structure of tensors over the replicas: all dense tensors of one dtype in a single call.
+
+    `IndexedSlices` are put one behind the other, and None stays None.
+    """
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return values
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+    context, sums = tf.distribute.get_replica_context(), tf.nest.flatten(values)
+    by_dtype = {}
+    for place, value in enumerate(sums):
+        if isinstance(value, tf.IndexedSlices):
+            rows, indices = (context.all_gather(part, axis=0) for part in (value.values, value.indices))
+            sums[place] = tf.IndexedSlices(rows, indices, value.dense_shape)
+        elif value is not None:
+            by_dtype.setdefault(value.dtype, []).append(place)
+    for places in by_dtype.values():
+        tensors = [sums[place] for place in places]
+        flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
+        parts = tf.split(total, [_size(tensor) for tensor in tensors])
+        for place, tensor, part in zip(places, tensors, parts, strict=True):
+            sums[place] = tf.ensure_shape(tf.reshape(part, tf.shape(tensor)), tensor.shape)
+    return tf.nest.pack_sequence_as(values, sums)
 
 
 def share(total: tf.Tensor) -> tf.Tensor:
-    """Return this replica's share of a value that is the same on all: the optimizer adds the shares up."""
+    """Return this replica's share of a value that is the same on all, for a sum over the replicas."""
     return total / tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def first_row(rows: tf.Tensor) -> tf.Tensor:
-    """Return the number in the global batch of the first of this replica's rows, of which there are `rows`."""
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return tf.zeros_like(rows)
-    context = tf.distribute.get_replica_context()
-    counts = context.all_gather(rows[None], axis=0)
-    return tf.reduce_sum(counts[: context.replica_id_in_sync_group])
+def _size(tensor):
+    return math.prod(tensor.shape) if tensor.shape.is_fully_defined() else tf.size(tensor)

@@ -51,7 +51,8 @@ def model(policy="float32"):
 def compiled(method, **options):
     """A compiled model, made under the strategy of the scope."""
     made = model(options.pop("policy", "float32"))
-    made.compile(keras.optimizers.Adam(0.01), loss="mse", balancing=make(method), **options)
+    clipping = {"global_clipnorm": options.pop("clip", None)}
+    made.compile(keras.optimizers.Adam(0.01, **clipping), loss="mse", balancing=make(method), **options)
     return made
 
 

@@ -98,7 +98,7 @@ def test_trains_saves_and_exports(case, tmp_path):
     weight = {"t": np.array([1, 0, 1, 1], "float32"), "other": np.ones(4, "float32")}
     logs = model.fit(x, y, sample_weight=weight, epochs=10, verbose=0).history
     assert all(np.isfinite(values).all() for values in logs.values())
-    assert logs["loss"][-1] < logs["loss"][0]
+    assert np.mean(logs["loss"][5:]) < np.mean(logs["loss"][:5])  # means, for dropout
     assert set(logs) > {"loss", "t_loss", "other_loss"}
 
     model.save(tmp_path / "model.keras")

@@ -87,6 +87,11 @@ class Balancing(keras.layers.Layer, ABC):
     def end_epoch(self) -> None:
         """Take notice that an epoch of training has ended; `fit` calls this."""
 
+    @property
+    def linear(self) -> bool:
+        """Whether the derivatives by the losses that the method asks for do not depend on the losses."""
+        return type(self).transform is Balancing.transform
+
     def add_state(self, name: str, shape: tuple[int, ...], initializer="zeros", dtype="float32") -> keras.Variable:
         """Make a variable that the method updates by `assign` (not by the optimizer)."""
         return self.add_weight(
@@ -117,6 +122,10 @@ class Scalarizer(Balancing):
 
     observes_update = False
     needs_validation = False
+
+    @property
+    def linear(self):
+        return self.constant
 
     @abstractmethod
     def call(self, losses: tf.Tensor) -> tf.Tensor:

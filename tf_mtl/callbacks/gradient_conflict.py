@@ -1,4 +1,4 @@
-"""Callbacks that log whether the tasks conflict."""
+"""Log whether the tasks conflict."""
 
 from itertools import combinations
 from typing import Any

@@ -1,0 +1,62 @@
+"""A training run with all that a checkpoint must hold; it writes what came of it.
+
+Usage: long_run.py STRATEGY DIRECTORY OUT EVERY [steps_per_execution]
+"""
+
+import pickle
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+EPOCHS, STEPS = 4, 12
+
+
+class Slow(keras.callbacks.Callback):
+    """Gives a killer time, and says how far training is."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        print(f"step {self.model.fitting.stream.steps}", flush=True)
+        time.sleep(0.02)
+
+
+def data(seed):
+    """Shuffled, and of unknown size."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(STEPS * 8 - 3, 6)).astype("float32")
+    y = {task: (x @ rng.normal(size=6)).astype("float32") for task in "abc"}
+    weight = {task: (rng.random(len(x)) < 0.7).astype("float32") for task in "abc"}
+    rows = tf.data.Dataset.from_tensor_slices((x, y, weight))
+    return rows.filter(lambda x, y, weight: True).shuffle(50, seed=5).batch(8)
+
+
+def main(name, directory, out, every, steps_per_execution="1"):
+    """Train with dropout, a method with random state, validation, and callbacks that count."""
+    keras.utils.set_random_seed(1)
+    strategy = mtl.distribute.strategy(name)
+    with strategy.scope():
+        model = mtl.build_model(
+            keras.Input((6,)),
+            mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([16, 8], dropout=0.2)),
+            [mtl.tasks.Regression(task) for task in "abc"],
+        )
+        method = mtl.balancing.EMA(mtl.balancing.PCGrad(seed=1))
+        model.compile("adam", balancing=method, jit_compile=False, steps_per_execution=int(steps_per_execution))
+    schedule = keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, min_delta=0.5)
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=50, restore_best_weights=True)
+    checkpoint = mtl.callbacks.Checkpoint(directory, every=every)
+    callbacks = [schedule, stop, checkpoint, Slow()]
+    history = model.fit(data(0), validation_data=data(1), epochs=EPOCHS, verbose=0, callbacks=callbacks)
+    if mtl.distribute.place_among_workers(strategy)[0] == 0:
+        variables = [*model.variables, *model.optimizer.variables, *model.balancing.variables]
+        found = {"weights": [v.numpy() for v in variables], "history": history.history, "epochs": history.epoch}
+        with open(out, "wb") as file:
+            pickle.dump(found, file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,16 @@
+"""Keras' optimizers clip each replica's gradient, and sum over the replicas afterwards.
+
+So `global_clipnorm`, `clipnorm`, `clipvalue` and the search for infinities of float16 see what one replica found. Here
+an optimizer takes gradients that are summed already, and uses them as they are.
+"""
+
+import keras
+
+
+def take_global_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let an optimizer, and those that it wraps, take gradients of the global batch, the same on every replica."""
+    optimizer._all_reduce_sum_gradients = list
+    wrapped = [getattr(optimizer, "inner_optimizer", None), *getattr(optimizer, "_inner_optimizers", ())]
+    for inner in wrapped:
+        if inner is not None:
+            take_global_gradients(inner)
