@@ -107,7 +107,7 @@ class Stream(DataAdapter):
         self.steps = 0
         self.replays = 0
         self._logs = {}
-        self._opened, self._resumed = 0, False
+        self._opened, self._resumed, self._epoch_was_read = 0, False, False
 
     @property
     def resumable(self) -> bool:
@@ -122,11 +122,17 @@ class Stream(DataAdapter):
     def resume(self, place: Place, steps: int, replays: int, logs: dict[str, float]) -> None:
         """Go on from a place, after so many steps, and calls in an epoch, of which the last one's logs are given."""
         self.place, self.steps, self.replays, self._logs, self._resumed = place, steps, replays, logs, True
+        self._epoch_was_read = replays > 0 and place.batches == 0
 
     def replay(self) -> dict[str, float]:
         """Count one call as made, and return the logs."""
         self.replays -= 1
         return dict(self._logs)
+
+    def begin(self) -> "Pass":
+        """Return a pass; one with nothing to come where an epoch goes on of which the data were read to the end."""
+        ended, self._epoch_was_read = self._epoch_was_read, False
+        return Pass(self, ended)
 
     def open(self) -> tf.data.Iterator:
         """Return an iterator that stands at the place, or at the start of a new pass where one was left."""
@@ -186,12 +192,13 @@ class Pass(Iterator):
 
     Args:
         stream: The stream.
+        ended: Whether there is nothing to come.
     """
 
-    def __init__(self, stream: Stream):
+    def __init__(self, stream: Stream, ended: bool = False):
         self.stream = stream
         self._iterator = None
-        self._ended = False
+        self._ended = ended
 
     def source(self) -> tf.data.Iterator:
         """Return the iterator of the batches."""
@@ -232,7 +239,7 @@ class _Undivided(tf.distribute.DistributedDataset):
         self._stream = stream
 
     def __iter__(self):
-        return Pass(self._stream)
+        return self._stream.begin()
 
 
 def _unseeded(dataset):

@@ -1,9 +1,9 @@
 """What Keras' loops over steps get wrong, and step functions in their place.
 
 With `steps_per_execution > 1` Keras keeps the logs in an optional, which cannot hold values per replica. Under
-`MultiWorkerMirroredStrategy` it averages each logged value by a collective of its own, which takes no scalars. And at the
-end of a data set of unknown size it runs those parts of a step that do not wait for the batch that is not there: the
-optimizer counts one iteration more in each epoch.
+`MultiWorkerMirroredStrategy` it averages each logged value by a collective of its own, which takes no scalars. And at
+the end of a data set of unknown size it runs those parts of a step that do not wait for the batch that is not there:
+the optimizer counts one iteration more in each epoch.
 
 Here every replica works out the same logs, and those of the first are taken. A batch reaches every replica whole, which
 takes its own rows from it (see `tf_mtl.division`). Where it is not known that there is a batch, it is drawn first.

@@ -1,0 +1,242 @@
+"""A run that is killed, at any moment, ends as one that is not."""
+
+import pickle
+import random
+import signal
+import time
+
+import cluster
+import examples
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+RUN = "callbacks/long_run.py"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What comes of the run by itself."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    cluster.finish([cluster.start(RUN, "one_device", folder / "run", folder / "out", "1 epoch")])
+    return pickle.loads((folder / "out").read_bytes())
+
+
+def same(found, expected):
+    for one, other in zip(found["weights"], expected["weights"], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found["epochs"] == expected["epochs"]
+    assert found["history"] == expected["history"]
+
+
+def saved_steps(directory):
+    return sorted(int(path.name[5:15]) for path in directory.glob("step*"))
+
+
+def kill_and_finish(kills, folder, every, seed, most_seconds):
+    """Start the run, kill it soon after its first step, and again, then let it end."""
+    random.seed(seed)
+    end, reached = time.monotonic() + most_seconds, []
+    for _ in range(kills):
+        process = cluster.start(RUN, "one_device", folder / "run", folder / "out", every)
+        while not (line := process.stdout.readline()).startswith("step"):
+            assert line, process.stderr.read()[-2000:]
+        time.sleep(random.random() * 0.5)
+        process.kill()
+        process.wait()
+        reached += saved_steps(folder / "run")[-1:]
+        assert time.monotonic() < end
+    cluster.finish([cluster.start(RUN, "one_device", folder / "run", folder / "out", every)])
+    assert len(set(reached)) > kills // 3 and max(reached) < 100, reached
+    return pickle.loads((folder / "out").read_bytes())
+
+
+def test_three_kills(undisturbed, tmp_path):
+    same(kill_and_finish(3, tmp_path, "2 steps", seed=0, most_seconds=120), undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every", ["1 step", "5 steps"])
+def test_twenty_kills(undisturbed, tmp_path, every):
+    same(kill_and_finish(20, tmp_path, every, seed=1, most_seconds=600), undisturbed)
+
+
+@pytest.mark.parametrize("moment", ["step 7", "validation"])
+def test_sigterm_saves_and_goes(undisturbed, tmp_path, moment):
+    process = cluster.start(RUN, "one_device", tmp_path / "run", tmp_path / "out", "100 minutes")
+    while (line := process.stdout.readline().strip()) != moment:
+        assert line, process.stderr.read()[-2000:]
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    (step,) = saved_steps(tmp_path / "run")
+    assert 7 <= step <= 9 if moment == "step 7" else step == 20
+    cluster.finish([cluster.start(RUN, "one_device", tmp_path / "run", tmp_path / "out", "100 minutes")])
+    same(pickle.loads((tmp_path / "out").read_bytes()), undisturbed)
+
+
+def train(directory, epochs, every="5 steps", data=None, model=None, **options):
+    """Train on arrays, shuffled anew in each epoch: 12 steps an epoch."""
+    model = model or examples.model()
+    with model.distribute_strategy.scope():
+        optimizer = keras.optimizers.AdamW(0.01)
+    model.compile(optimizer, loss=examples.LOSS, jit_compile=False, **options)
+    callbacks = [mtl.callbacks.Checkpoint(directory, every=every)]
+    x, y, weight = examples.ragged_data(rows=45)
+    data = {"x": x, "y": y, "sample_weight": weight} if data is None else {"x": data}
+    return model, model.fit(**data, epochs=epochs, batch_size=4, verbose=0, callbacks=callbacks).history
+
+
+def weights(model):
+    return [v.numpy() for v in [*model.variables, *model.optimizer.variables]]
+
+
+def equal(one, other):
+    for a, b in zip(weights(one[0]), weights(other[0]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one[1] == other[1]
+
+
+def cut(directory, step):
+    """Leave the checkpoints up to a step."""
+    for path in directory.iterdir():
+        if int(path.name[5:15]) > step:
+            path.unlink()
+
+
+def test_goes_on_in_the_midst_of_an_epoch_of_shuffled_arrays(tmp_path):
+    whole = train(tmp_path / "a", 4)
+    train(tmp_path / "b", 2)
+    cut(tmp_path / "b", 20)
+    assert max(saved_steps(tmp_path / "b")) == 20
+    equal(train(tmp_path / "b", 4), whole)
+
+
+def test_goes_on_within_an_endless_mixture(tmp_path):
+    def mixture():
+        x, y, weight = examples.ragged_data(rows=45)
+        rows = [(x[i::2], {t: v[i::2] for t, v in y.items()}, {t: v[i::2] for t, v in weight.items()}) for i in (0, 1)]
+        sources = {str(i): tf.data.Dataset.from_tensor_slices(part).shuffle(9, seed=i) for i, part in enumerate(rows)}
+        return mtl.data.mix(sources, rates="uniform", seed=3).batch(4)
+
+    def run(directory, epochs, steps=7):
+        keras.utils.set_random_seed(5)
+        model = examples.model()
+        model.compile("adam", loss=examples.LOSS, jit_compile=False)
+        callbacks = [mtl.callbacks.Checkpoint(directory, every="4 steps")]
+        history = model.fit(mixture(), epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+        return model, history.history
+
+    whole = run(tmp_path / "a", 4)
+    run(tmp_path / "b", 2)
+    cut(tmp_path / "b", 12)
+    equal(run(tmp_path / "b", 4), whole)
+
+
+def test_a_run_that_has_ended_trains_no_more(tmp_path):
+    whole = train(tmp_path, 2)
+    equal(train(tmp_path, 2), whole)
+    assert len(train(tmp_path, 3)[1]["loss"]) == 3
+
+
+def test_a_run_that_early_stopping_has_ended_trains_no_more(tmp_path):
+    def run():
+        model = examples.model()
+        model.compile(keras.optimizers.SGD(0.0), loss=examples.LOSS, jit_compile=False)
+        stop = keras.callbacks.EarlyStopping("loss", patience=1)
+        callbacks = [stop, mtl.callbacks.Checkpoint(tmp_path)]
+        return len(model.fit(*examples.full_data(), epochs=9, verbose=0, callbacks=callbacks).epoch)
+
+    assert run() == run() < 9
+
+
+def test_steps_per_execution(tmp_path):
+    whole = train(tmp_path / "a", 3, steps_per_execution=5)
+    train(tmp_path / "b", 2, steps_per_execution=5)
+    cut(tmp_path / "b", 17)
+    assert max(saved_steps(tmp_path / "b")) == 17
+    equal(train(tmp_path / "b", 3, steps_per_execution=5), whole)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+def test_a_damaged_checkpoint_is_skipped(tmp_path, damage):
+    whole = train(tmp_path / "a", 3)
+    train(tmp_path / "b", 2)
+    newest = max((tmp_path / "b").iterdir())
+    content = newest.read_bytes()
+    half = len(content) // 2
+    changed = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+    newest.write_bytes({"cut": content[:half], "changed": changed, "empty": b""}[damage])
+    with pytest.warns(UserWarning, match="not a whole checkpoint.*before it is used"):
+        found = train(tmp_path / "b", 3)
+    equal(found, whole)
+
+
+def test_an_unfinished_file_is_no_checkpoint(tmp_path):
+    train(tmp_path, 1)
+    newest = max(tmp_path.iterdir())
+    (tmp_path / ".step-0000000099.worker-0.npz").write_bytes(newest.read_bytes())
+    assert len(train(tmp_path, 2)[1]["loss"]) == 2
+
+
+def test_keeps_the_last(tmp_path):
+    train(tmp_path, 3)
+    assert saved_steps(tmp_path) == [30, 35, 36]
+
+
+def test_one_device_goes_on_where_two_were(tmp_path):
+    """Weights to rounding, and metrics, whose sums are put together."""
+    whole = train(tmp_path / "a", 3)
+    with mtl.distribute.strategy("mirrored").scope():
+        two = examples.model()
+    train(tmp_path / "b", 2, model=two)
+    cut(tmp_path / "b", 20)
+    model, history = train(tmp_path / "b", 3)
+    assert examples.largest_difference(whole[0].get_weights(), model.get_weights()) < 1e-5
+    for name, values in whole[1].items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-5)
+
+
+def test_another_model_is_refused(tmp_path):
+    train(tmp_path, 1)
+    with pytest.raises(ValueError, match="another model, optimizer or balancing method.*another directory"):
+        train(tmp_path, 2, balancing="famo")
+
+
+def test_a_generator_is_refused():
+    model = examples.model()
+    model.compile("adam", loss=examples.LOSS)
+    with pytest.raises(ValueError, match="`Checkpoint` needs `x` to be arrays"):
+        model.fit(iter([examples.full_data()]), callbacks=[mtl.callbacks.Checkpoint("nowhere")], verbose=0)
+
+
+def test_a_shuffle_without_seed_is_told(tmp_path):
+    script = """
+import keras, numpy as np, tensorflow as tf, examples, tf_mtl as mtl
+keras.utils.set_random_seed = lambda seed: None
+model = examples.model()
+model.compile("adam", loss=examples.LOSS, run_eagerly=True)
+data = tf.data.Dataset.from_tensor_slices(examples.full_data(8))
+import sys, warnings
+for seed in (None, 1):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        rows = data.shuffle(8, seed=seed).batch(4)
+        model.fit(rows, verbose=0, callbacks=[mtl.callbacks.Checkpoint(sys.argv[1] + str(seed))])
+    print(sum("without a seed" in str(warning.message) for warning in told))
+"""
+    (tmp_path / "script.py").write_text(script)
+    (output,) = cluster.finish([cluster.start(tmp_path / "script.py", tmp_path / "run")])
+    assert output.split() == ["1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"every": "5"}, "`every` must be like '100 steps'"), ({"every": 5}, "`every`"), ({"keep": 1}, "at least 2")],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        mtl.callbacks.Checkpoint("somewhere", **arguments)
