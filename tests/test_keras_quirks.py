@@ -1,5 +1,6 @@
 """What Keras does that the project works around; a test that fails here says that a work-around can go."""
 
+import cluster
 import examples
 import keras
 import numpy as np
@@ -79,3 +80,61 @@ def test_layers_within_a_frozen_layer_thaw_when_loaded():
     model = mtl.MultiTaskModel(x, heads)
     assert len(model.trainable_variables) == 4
     assert len(mtl.MultiTaskModel.from_config(model.get_config()).trainable_variables) == 4
+
+
+def two_replicas(**options):
+    """A plain Keras model under two replicas, and data of which the halves differ."""
+    with mtl.distribute.strategy("mirrored").scope():
+        model = examples.model(keras.Model)
+        model.compile(options.pop("optimizer", "sgd"), loss=examples.LOSS, **options)
+    return model, examples.batches(examples.full_data(), 20)
+
+
+def test_gradients_are_clipped_on_each_replica():
+    """workarounds/global_gradients.py"""
+    found = []
+    for strategy in (tf.distribute.get_strategy(), mtl.distribute.strategy("mirrored")):
+        with strategy.scope():
+            model = examples.model(keras.Model)
+            model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.01), loss=examples.LOSS)
+        model.fit(examples.batches(examples.full_data(), 40), verbose=0)
+        found.append(model.get_weights())
+    assert examples.largest_difference(*found) > 1e-3
+
+
+def test_several_steps_per_execution_fail_with_replicas():
+    """workarounds/step_functions.py"""
+    model, data = two_replicas(steps_per_execution=2)
+    with pytest.raises(Exception, match="."):
+        model.fit(data, verbose=0)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_the_end_of_data_of_unknown_size_counts_as_an_iteration():
+    """workarounds/step_functions.py"""
+    rows = tf.data.Dataset.from_tensor_slices(examples.full_data(24)).filter(lambda x, y: True).batch(8)
+    counts = []
+    for kind in (keras.Model, mtl.MultiTaskModel):
+        model = examples.model(kind)
+        model.compile("adam", loss=examples.LOSS, jit_compile=False)
+        model.fit(rows, epochs=2, verbose=0)
+        counts.append(int(model.optimizer.iterations))
+    assert counts == [8, 6]
+
+
+@pytest.mark.slow
+def test_logs_fail_on_several_workers(tmp_path):
+    """workarounds/step_functions.py"""
+    script = """
+import keras, examples, tensorflow as tf, tf_mtl as mtl
+with mtl.distribute.strategy("multi_worker").scope():
+    model = examples.model(keras.Model)
+    model.compile("sgd", loss=examples.LOSS)
+model._maybe_symbolic_build = lambda *args, **kwargs: None
+model.fit(examples.batches(examples.full_data()), verbose=0)
+"""
+    (tmp_path / "script.py").write_text(script)
+    workers = cluster.start_workers(2, tmp_path / "script.py")
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert all(worker.returncode for worker in workers)
+    assert "axis" in errors[0]

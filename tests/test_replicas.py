@@ -88,3 +88,76 @@ def test_a_batch_without_labels_leaves_own_variables_on_every_replica():
     assert len(before) == 12
     for value, expected in zip(own(), before, strict=True):
         np.testing.assert_array_equal(value, expected)
+
+
+def test_infinite_gradients_on_the_second_replica_skip_the_step_of_float16():
+    strategy = mtl.distribute.strategy("mirrored")
+    x, y = examples.full_data()
+    x[-1] = 6e4  # in the second replica's rows
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with strategy.scope():
+            model = examples.model()
+            model.compile(keras.optimizers.SGD(0.1), loss=examples.LOSS)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    before = model.get_weights()
+    y["price"][-1] = 6e4
+    model.fit(examples.batches((x, y), 40), verbose=0)
+    for value, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    x, y = examples.full_data()
+    logs = model.fit(examples.batches((x, y), 40).repeat(8), verbose=0).history
+    assert np.isfinite(logs["loss"]).all()
+    assert examples.largest_difference(model.get_weights(), before) > 1e-3
+
+
+def test_evaluation_counts_each_row_once_where_replicas_have_none():
+    x, y = examples.full_data(rows=9)
+    one = examples.model()
+    one.compile("sgd", loss=examples.LOSS, metrics={"topic": [Count()], "price": []})
+    with mtl.distribute.strategy("mirrored").scope():
+        two = examples.model()
+        two.compile("sgd", loss=examples.LOSS, metrics={"topic": [Count()], "price": []})
+    for size in (1, 4, 9):  # one row for two replicas; three batches, of which the last has one row; uneven halves
+        data = examples.batches((x, y), size)
+        expected, found = (model.evaluate(data, verbose=0, return_dict=True) for model in (one, two))
+        assert found["topic_count"] == expected["topic_count"] == 9
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, rel=1e-5)
+        predictions = [model.predict(data, verbose=0)["topic"] for model in (one, two)]
+        np.testing.assert_allclose(*predictions, rtol=1e-5, atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Count(keras.metrics.Sum):
+    """The number of rows that it was shown."""
+
+    def __init__(self, name="count", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        rows = tf.ones(tf.shape(y_true)[0])
+        return super().update_state(rows if sample_weight is None else rows * tf.reshape(sample_weight, [-1]))
+
+
+@pytest.mark.parametrize(
+    ("balancing", "gradients", "large"),
+    [("equal", "parameters", [92]), ("upgrad", "parameters", [2 * 56 + 36]), ("upgrad", "features", [92, 4])],
+)
+def test_a_step_sums_few_large_tensors_over_the_replicas(monkeypatch, balancing, gradients, large):
+    """P = 92 gradients, of which 56 of shared variables; two small sums of [T], and the metrics at the end."""
+    real, sizes = tf.distribute.ReplicaContext.all_reduce, []
+
+    def counted(context, operation, value):
+        sizes.append(value.shape.num_elements())
+        return real(context, operation, value)
+
+    monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", counted)
+    with mtl.distribute.strategy("mirrored").scope():
+        model = examples.model()
+        model.compile("sgd", loss=examples.LOSS, balancing=balancing, gradients=gradients)
+    assert sum(v.numpy().size for v in mtl.partition(model).shared) == 56
+    model.train_on_batch(*examples.full_data(8))
+    metrics = sum(v.numpy().size for metric in model.metrics for v in metric.variables)
+    assert sorted(sizes) == sorted(2 * [2, 2, *large, metrics])  # each of two replicas calls once

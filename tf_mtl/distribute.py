@@ -1,9 +1,11 @@
 """Pick a distribution strategy, say which, and refuse options that Keras cannot do under it."""
 
+import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -129,15 +131,10 @@ def check_options(
         )
     if not isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)):
         return
-    several = strategy.num_replicas_in_sync > 1
     refused = {
         "ema_overwrite_frequency": (
             bool(inner.ema_overwrite_frequency),
             "Keras overwrites inside a condition, which fails here. Use keras.callbacks.SwapEMAWeights",
-        ),
-        "mixed_float16": (
-            several and (scales_loss or wrapped),
-            "Keras' loss scaling looks for infinities on the first replica only. Use the policy 'mixed_bfloat16'",
         ),
         "jit_compile": (jit_compile is True, "XLA fails here. Use jit_compile='auto' or False"),
     }
@@ -147,6 +144,21 @@ def check_options(
                 f"`{option}` cannot be used under {type(strategy).__name__} with "
                 f"{strategy.num_replicas_in_sync} replicas: {remedy}, or train on one device."
             )
+
+
+@contextlib.contextmanager
+def lost_worker_errors() -> Iterator[None]:
+    """Say what to do where a collective operation failed because another worker is gone."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
+        if "ollective" not in str(error):
+            raise
+        gone = sorted(set(re.findall(r"/job:\w+(?:/replica:\d+)?/task:\d+", str(error))))
+        raise RuntimeError(
+            f"A worker of the cluster is gone, of {gone or 'those named in TF_CONFIG'}, and the others cannot go on "
+            "without it. Start all workers again: with tf_mtl.callbacks.Checkpoint they go on from the last checkpoint."
+        ) from None
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from tf_mtl import lookahead, unlabelled
 from tf_mtl._names import check_names
 from tf_mtl.batch_losses import BatchLosses
 from tf_mtl.checks import checked, readable_errors
-from tf_mtl.distribute import check_options
+from tf_mtl.distribute import check_options, lost_worker_errors
 from tf_mtl.division import divide
 from tf_mtl.metrics import Balance, TaskLosses
 from tf_mtl.objectives import Objectives
@@ -48,10 +48,12 @@ class Fitting:
 
     Attributes:
         stream: The batches of training.
+        validation: Those of validation; None without.
         callbacks: The callbacks given.
     """
 
     stream: Stream
+    validation: Stream | None
     callbacks: list[keras.callbacks.Callback]
 
 
@@ -291,9 +293,9 @@ class MultiTaskModel(keras.Model):
             validation_data = stream(*self._checked(*_triple(validation_data)), size)
         if self._needs_validation:
             x = self._with_validation(x)
-        self._fitting = Fitting(stream(x, y, sample_weight, batch_size, shuffle), _listed(callbacks))
+        self._fitting = Fitting(stream(x, y, sample_weight, batch_size, shuffle), validation_data, _listed(callbacks))
         try:
-            with readable_errors():
+            with readable_errors(), lost_worker_errors():
                 return super().fit(
                     self._fitting.stream,
                     epochs=epochs,
@@ -315,12 +317,13 @@ class MultiTaskModel(keras.Model):
         self._assert_compile_called("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):
             x = stream(*self._checked(x, y, sample_weight), batch_size)
-        with readable_errors(), self._evaluation():
+        with readable_errors(), lost_worker_errors(), self._evaluation():
             return super().evaluate(x, verbose=verbose, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
         """Return the outputs for all rows, in order; see `keras.Model.predict`."""
-        return super().predict(stream(x, batch_size=batch_size), **kwargs)
+        with lost_worker_errors():
+            return super().predict(stream(x, batch_size=batch_size), **kwargs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Run one training step on arrays; see `keras.Model.train_on_batch`."""

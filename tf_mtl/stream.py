@@ -115,13 +115,18 @@ class Stream(DataAdapter):
         return self._adapter is None
 
     @property
+    def begun(self) -> int:
+        """How many passes were begun."""
+        return self.place.passes + (self.place.batches > 0)
+
+    @property
     def shuffles_without_seed(self) -> bool:
         """Whether a shuffle draws its order anew in every process."""
         return self.resumable and _unseeded(self.dataset)
 
-    def resume(self, place: Place, steps: int, replays: int, logs: dict[str, float]) -> None:
+    def resume(self, place: Place, steps: int = 0, replays: int = 0, logs: dict[str, float] | None = None) -> None:
         """Go on from a place, after so many steps, and calls in an epoch, of which the last one's logs are given."""
-        self.place, self.steps, self.replays, self._logs, self._resumed = place, steps, replays, logs, True
+        self.place, self.steps, self.replays, self._logs, self._resumed = place, steps, replays, logs or {}, True
         self._epoch_was_read = replays > 0 and place.batches == 0
 
     def replay(self) -> dict[str, float]:

@@ -1,10 +1,6 @@
 """Every balancing method trains with missing labels, the same on any number of replicas, and keeps its state."""
 
 import functools
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import examples
 import keras
@@ -61,17 +57,6 @@ def test_two_replicas_equal_one(method):
     same(one, two)
     for name, values in logs.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
-
-
-@pytest.mark.slow
-def test_four_replicas_equal_one():
-    """In a process of its own, which splits the CPU into four."""
-    script = Path(__file__).with_name("four_replicas.py")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    differences = json.loads(done.stdout.splitlines()[-1])
-    assert differences.keys() == {method.__name__ for method in BUILT_IN}
-    assert max(differences.values()) < 1e-4, differences
 
 
 @every_method

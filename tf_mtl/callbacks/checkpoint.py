@@ -101,11 +101,10 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Restore what Keras and callbacks have reset; save where an epoch has ended, once all callbacks know of it."""
-        self._epoch, self._calls, self._metrics = epoch, 0, None
+        self._begin_epoch(epoch)
         if self._resumed is not None:
             self._restore()
             return
-        self._companions.begin()
         gone = self._workers == 1 and self._preemption.noticed
         if gone or (self._unit == "epoch" and self._steps and epoch % self._number == 0):
             self._save({})
@@ -144,7 +143,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self._resumed is not None:  # training had ended before
             self._restore()
         else:
-            self._epoch, self._calls, self._metrics = self._epoch + 1, 0, None
+            self._begin_epoch(self._epoch + 1)
             self._save({})
         self._preemption.unwatch()
 
@@ -156,9 +155,14 @@ class Checkpoint(keras.callbacks.Callback):
     def _stream(self):
         return self.model.fitting.stream
 
+    def _begin_epoch(self, epoch):
+        validation = self.model.fitting.validation
+        self._validations = 0 if validation is None else validation.begun
+        self._epoch, self._calls, self._metrics = epoch, 0, None
+
     def _save(self, logs):
         stream, history = self._stream, self.model.history
-        companions, of_companions = self._companions.changed()
+        companions, of_companions = self._companions.state()
         metrics = self._state.metrics() if self._metrics is None else self._metrics
         about = {
             "workers": self._workers,
@@ -166,6 +170,7 @@ class Checkpoint(keras.callbacks.Callback):
             "calls": self._calls,
             "steps": stream.steps,
             "place": stream.place,
+            "validations": self._validations,
             "stopped": bool(self.model.stop_training),
             "logs": _floats(logs),
             "history": [history.epoch, {name: [float(v) for v in row] for name, row in history.history.items()}],
@@ -204,6 +209,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._resumed = about, [arrays[:metrics], *others], arrays[metrics : metrics + companions]
         self._steps, self._to_pass = about["steps"], about["calls"]
         self._stream.resume(Place(*about["place"]), about["steps"], about["calls"], about["logs"])
+        if self.model.fitting.validation is not None:
+            self.model.fitting.validation.resume(Place(about["validations"], 0))
         self.model._initial_epoch = self.params["epochs"] if about["stopped"] else about["epoch"]
         if self.params["verbose"]:
             print(f"Going on after step {about['steps']}, in epoch {about['epoch'] + 1}, from {self.directory}.")

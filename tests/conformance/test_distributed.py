@@ -1,0 +1,98 @@
+"""Training, evaluation and prediction with two and four devices, and with two and three workers, as on one device.
+
+Rows are divided unevenly, and one replica gets none in the last batch.
+"""
+
+import pickle
+
+import cluster
+import examples
+import numpy as np
+import pytest
+from balancing_methods import BUILT_IN
+
+SCRIPT = "conformance/train_methods.py"
+CASES = [
+    "Equal",
+    "FAMO:accumulate=2",
+    "Equal:steps_per_execution=2",
+    "UPGrad:clip=0.1,accumulate=3",
+    "UPGrad:gradients=features",
+    "PCGrad:steps_per_execution=7",
+    "RLW",
+]
+ALL = [
+    *(method.__name__ for method in BUILT_IN),
+    "PCGrad:gradients=features",
+    "Equal:clip=0.1",
+    "Equal:accumulate=2",
+    "RLW:accumulate=2",
+    "DBMTL:accumulate=2",
+    "MoDo:accumulate=2",
+    "SDMGrad:accumulate=4",
+]
+ONE, FOUR, TWO_WORKERS, THREE_WORKERS = (
+    ("one_device", 0, 0),
+    ("mirrored", 4, 0),
+    ("multi_worker", 0, 2),
+    ("multi_worker", 0, 3),
+)
+
+
+def outcome(folder, strategy, devices, workers, cases):
+    out = folder / f"{strategy}{devices}{workers}"
+    arguments = (SCRIPT, strategy, devices, out, *cases)
+    cluster.finish(cluster.start_workers(workers, *arguments) if workers else [cluster.start(*arguments)], 1800)
+    found = pickle.loads(out.read_bytes())
+    assert found.pop("replicas") == (workers or devices or 1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return outcome(tmp_path_factory.mktemp("alone"), *ONE, CASES)
+
+
+def check(found, expected):
+    differences = {}
+    for case, other in found.items():
+        one = expected[case]
+        differences[case] = examples.largest_difference(one["weights"], other["weights"])
+        for name, values in one["history"].items():
+            np.testing.assert_allclose(other["history"][name], values, rtol=1e-4, atol=1e-5, err_msg=f"{case} {name}")
+        for name, value in one["evaluation"].items():
+            np.testing.assert_allclose(other["evaluation"][name], value, rtol=1e-4, atol=1e-6, err_msg=f"{case} {name}")
+        for task, values in one["predictions"].items():
+            np.testing.assert_allclose(other["predictions"][task], values, rtol=1e-3, atol=1e-5)
+    assert max(differences.values()) < 1e-4, differences
+
+
+def test_four_devices(alone, tmp_path):
+    cases = CASES[:3]
+    check(outcome(tmp_path, *FOUR, cases), {case: alone[case] for case in cases})
+
+
+def test_two_workers(alone, tmp_path):
+    check(outcome(tmp_path, *TWO_WORKERS, CASES), alone)
+
+
+def test_three_workers(alone, tmp_path):
+    cases = CASES[2:4]
+    check(outcome(tmp_path, *THREE_WORKERS, cases), {case: alone[case] for case in cases})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "where", [FOUR, TWO_WORKERS, THREE_WORKERS], ids=["four devices", "two workers", "three workers"]
+)
+def test_every_method(where, tmp_path_factory, tmp_path):
+    check(outcome(tmp_path, *where, ALL), outcome(tmp_path, *ONE, ALL))
+
+
+@pytest.mark.parametrize(
+    ("case", "plain"),
+    [("UPGrad:accumulate=3", "UPGrad"), ("FAMO:accumulate=2", "FAMO"), ("SDMGrad:accumulate=4", "SDMGrad")],
+)
+def test_micro_batches_equal_the_whole_batch(case, plain, tmp_path):
+    found = outcome(tmp_path, *ONE, [case, plain])
+    check({plain: found[case]}, {plain: found[plain]})
