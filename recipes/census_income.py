@@ -27,6 +27,7 @@ import census_data
 import keras
 import numpy as np
 import tensorflow as tf
+import where
 from census_trunks import NAMES, SINGLE, fitting_width, models
 
 import tf_mtl as mtl
@@ -47,9 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
     tf.get_logger().setLevel("ERROR")  # it would warn that every model traces a step of its own
     args.output.mkdir(parents=True, exist_ok=True)
     names = census_data.TASKS[: args.tasks]
+    strategy = where.choose(args, args.output / "checkpoints")
     train, test, space = data(args, names)
-    found = runs(args, train, test, space, names)
+    found = runs(args, strategy, train, test, space, names)
     rows = summary(found, names)
+    if not where.is_chief(strategy):
+        return
     text = mtl.report.table(header(names), [cells(name, row, names) for name, row in rows.items()], digits=4)
     print(f"\n{text}\n{NOTES}")
     (args.output / "results.md").write_text(f"{text}\n{NOTES}")
@@ -67,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def settings(args: argparse.Namespace) -> dict:
     """Return what a run depends on, apart from trunk and seed."""
-    apart = ("trunk", "seeds", "output", "export", "data")
+    apart = ("trunk", "seeds", "output", "export", "data", *where.OPTIONS)
     return {name: value for name, value in vars(args).items() if name not in apart}
 
 
@@ -127,7 +131,7 @@ def batches(data: tuple, size: int, shuffle: bool) -> tf.data.Dataset:
     return taken.map(lambda i: tf.nest.map_structure(lambda x: tf.gather(x, i), (columns, labels))).prefetch(2)
 
 
-def runs(args, train, test, space, names) -> list[dict]:
+def runs(args, strategy, train, test, space, names) -> list[dict]:
     """Return the result of every trunk and seed; train those that results.json lacks, and keep each at once."""
     path, found = args.output / "results.json", []
     known = json.loads(path.read_text()) if path.exists() else []
@@ -140,13 +144,14 @@ def runs(args, train, test, space, names) -> list[dict]:
                 if trunk not in widths:
                     widths[trunk] = fitting_width(trunk, budget(args, space, names), encoder(space), heads(names))
                 width, parameters = widths[trunk]
-                made, run = trained(trunk, width, seed, train, test, space, names, args)
+                made, run = trained(trunk, width, seed, train, test, space, names, args, strategy)
                 run = wanted | run | {"units": width, "parameters": parameters}
-                if trunk != SINGLE:
-                    model_path(args, run).parent.mkdir(exist_ok=True)
-                    made[0].save(model_path(args, run))
                 known.append(run)
-                path.write_text(json.dumps(known, indent=2) + "\n")
+                if where.is_chief(strategy):
+                    if trunk != SINGLE:
+                        model_path(args, run).parent.mkdir(exist_ok=True)
+                        made[0].save(model_path(args, run))
+                    path.write_text(json.dumps(known, indent=2) + "\n")
                 aucs = ", ".join(f"{task} {run[task]:.4f}" for task in names)
                 speed = (
                     f"{run['epoch_s']:.1f} s per epoch, {run['input_s'] / run['epoch_s']:.0%} of it for the input alone"
@@ -176,16 +181,20 @@ def model_path(args, run) -> Path:
     return args.output / "models" / f"{run['trunk']}-{run['seed']}.keras"
 
 
-def trained(trunk, width, seed, train, test, space, names, args) -> tuple[list, dict]:
+def trained(trunk, width, seed, train, test, space, names, args, strategy) -> tuple[list, dict]:
     """Train a trunk's model (or models); return it with AUCs, and seconds per epoch and for the input of one."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    made, result = models(trunk, width, encoder(space), heads(names)), {"epoch_s": 0.0, "input_s": 0.0}
+    with strategy.scope():
+        made, result = models(trunk, width, encoder(space), heads(names)), {"epoch_s": 0.0, "input_s": 0.0}
     for model in made:
         own = model.task_names
         parts = [(columns, {task: labels[task] for task in own}) for columns, labels in (train, test)]
         rows = batches(parts[0], args.batch_size, shuffle=True)
-        result["epoch_s"] += fit(model, rows, args)
+        folder = args.output / "checkpoints" / f"{trunk}-{seed}-{'-'.join(own)}"
+        with strategy.scope():
+            compile_model(model, len(rows), args)
+        result["epoch_s"] += fit(model, rows, args, folder)
         started = time.perf_counter()
         rows.reduce(0, lambda count, _: count + 1).numpy()
         result["input_s"] += time.perf_counter() - started
@@ -195,22 +204,26 @@ def trained(trunk, width, seed, train, test, space, names, args) -> tuple[list, 
     return made, result
 
 
-def fit(model: mtl.MultiTaskModel, rows: tf.data.Dataset, args: argparse.Namespace) -> float:
-    """Train a model, with weight decay of kernels and embeddings alone, and return the median seconds per epoch."""
-    ticks = []
-    rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.epochs * len(rows))
+def compile_model(model: mtl.MultiTaskModel, steps: int, args: argparse.Namespace) -> None:
+    """Compile a model for epochs of so many steps, with weight decay of kernels and embeddings alone."""
+    rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.epochs * steps)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=args.weight_decay)
     decayed = ("kernel", "embeddings")
     optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if v.name not in decayed])
     model.compile(optimizer, balancing=args.balancing, metrics={task: [] for task in model.task_names})
 
+
+def fit(model: mtl.MultiTaskModel, rows: tf.data.Dataset, args: argparse.Namespace, folder: Path) -> float:
+    """Train a model, with checkpoints in a folder, and return the median seconds per epoch."""
+    ticks = []
+
     def tick(*_):
         ticks.append(time.perf_counter())
 
     clock = keras.callbacks.LambdaCallback(on_train_begin=tick, on_epoch_end=tick)
-    model.fit(rows, epochs=args.epochs, verbose=0, callbacks=[clock])
+    model.fit(rows, epochs=args.epochs, verbose=0, callbacks=[where.checkpoint(folder), clock])
     seconds = np.diff(ticks).tolist()
-    return median(seconds[1:] or seconds)
+    return median(seconds[1:] or seconds or [0.0])
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -287,6 +300,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="take the data files from here")
     parser.add_argument("--output", type=Path, default=Path("runs/census_income"))
     parser.add_argument("--export", type=Path, default=Path("saved_models/census_income"))
+    where.add_options(parser)
     return parser.parse_args(arguments)
 
 

@@ -21,6 +21,7 @@ import fashion_data
 import keras
 import numpy as np
 import tensorflow as tf
+import where
 
 import tf_mtl as mtl
 
@@ -43,7 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     tf.get_logger().setLevel("ERROR")  # it would warn that every model traces a step of its own
     args.output.mkdir(parents=True, exist_ok=True)
-    rows = summary(runs(args))
+    strategy = where.choose(args, args.output / "checkpoints")
+    rows = summary(runs(args, strategy))
+    if not where.is_chief(strategy):
+        return
     text = mtl.report.table(HEADER, [cells(name, row) for name, row in rows.items()], digits=2) + "\n" + NOTES
     print(f"\n{text}")
     (args.output / "results.md").write_text(text)
@@ -55,10 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def settings(args: argparse.Namespace) -> dict:
     """Return what a run depends on, apart from method and seed."""
-    return {name: value for name, value in vars(args).items() if name not in ("methods", "seeds", "output")}
+    apart = ("methods", "seeds", "output", *where.OPTIONS)
+    return {name: value for name, value in vars(args).items() if name not in apart}
 
 
-def runs(args: argparse.Namespace) -> list[dict]:
+def runs(args: argparse.Namespace, strategy: tf.distribute.Strategy) -> list[dict]:
     """Return the result of every method and seed; train those that results.json lacks, and keep each at once."""
     train = fashion_data.load("train", args.pairs, args.data, seed=0)
     test = fashion_data.load("test", args.test_pairs, args.data, seed=1)
@@ -70,32 +75,34 @@ def runs(args: argparse.Namespace) -> list[dict]:
             run = next((run for run in known if wanted.items() <= run.items()), None)
             if run is None:
                 started = time.perf_counter()
-                run = wanted | trained(method, seed, train, test, args)
+                run = wanted | trained(method, seed, train, test, args, strategy)
                 known.append(run)
-                path.write_text(json.dumps(known, indent=2) + "\n")
+                if where.is_chief(strategy):
+                    path.write_text(json.dumps(known, indent=2) + "\n")
                 accuracies = ", ".join(f"{task} {run[task]:.2%}" for task in TASKS)
                 print(f"{method}, seed {seed}: {accuracies}, {time.perf_counter() - started:.0f} s", flush=True)
             found.append(run)
     return found
 
 
-def trained(method: str, seed: int, train: tuple, test: tuple, args: argparse.Namespace) -> dict:
+def trained(method: str, seed: int, train: tuple, test: tuple, args: argparse.Namespace, strategy) -> dict:
     """Train a model of both tasks, or one for each, and return accuracies, share of conflicts and time per step."""
     if method != SINGLE:
-        return fit(TASKS, method, seed, train, test, args)
-    left, right = (fit([task], "equal", seed, train, test, args) for task in TASKS)
+        return fit(TASKS, method, seed, train, test, args, strategy)
+    left, right = (fit([task], "equal", seed, train, test, args, strategy) for task in TASKS)
     return left | right | {"step_ms": left["step_ms"] + right["step_ms"]}
 
 
-def fit(tasks, method, seed, train, test, args) -> dict:
+def fit(tasks, method, seed, train, test, args, strategy) -> dict:
     """Train one model and return what came out."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     heads = [mtl.tasks.Classification(task, labels=fashion_data.CLASSES, hidden_units=50) for task in tasks]
-    model = mtl.build_model(keras.Input(train[0].shape[1:]), mtl.trunks.HardSharing(encoder()), heads)
     steps, ticks = -(-args.pairs // args.batch_size), []
-    rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.epochs * steps)
-    model.compile(keras.optimizers.Adam(rate), balancing=method, gradients=args.gradients)
+    with strategy.scope():
+        model = mtl.build_model(keras.Input(train[0].shape[1:]), mtl.trunks.HardSharing(encoder()), heads)
+        rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.epochs * steps)
+        model.compile(keras.optimizers.Adam(rate), balancing=method, gradients=args.gradients)
 
     def data(part):
         return part[0], {task: part[1][task] for task in tasks}
@@ -104,12 +111,14 @@ def fit(tasks, method, seed, train, test, args) -> dict:
         ticks.append(time.perf_counter())
 
     clock = keras.callbacks.LambdaCallback(on_train_begin=tick, on_epoch_end=tick)
-    history = model.fit(*data(train), args.batch_size, args.epochs, verbose=0, callbacks=[clock]).history
+    checkpoint = where.checkpoint(args.output / "checkpoints" / f"{method}-{seed}-{'-'.join(tasks)}")
+    callbacks = [checkpoint, clock]
+    history = model.fit(*data(train), args.batch_size, args.epochs, verbose=0, callbacks=callbacks).history
     results = model.evaluate(*data(test), batch_size=1000, verbose=0, return_dict=True)
     seconds = np.diff(ticks).tolist()
     return {task: results[f"{task}_accuracy"] for task in tasks} | {
         "conflict": fmean(history["conflict"]) if "conflict" in history else None,
-        "step_ms": 1000 * median(seconds[1:] or seconds) / steps,
+        "step_ms": 1000 * median(seconds[1:] or seconds or [0.0]) / steps,
     }
 
 
@@ -191,6 +200,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gradients", choices=["parameters", "features"], default="parameters")
     parser.add_argument("--data", metavar="FOLDER", default=installed, help="take the data files from here")
     parser.add_argument("--output", type=Path, default=Path("runs/fashion_pairs"))
+    where.add_options(parser)
     args = parser.parse_args(arguments)
     try:
         for name in args.methods:

@@ -23,6 +23,7 @@ import numpy as np
 import sentiment_data
 import sentiment_encoders
 import tensorflow as tf
+import where
 
 import tf_mtl as mtl
 
@@ -52,8 +53,8 @@ REFERENCES = {
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
-    strategy = mtl.distribute.strategy(args.strategy, virtual_devices=args.virtual_devices)
-    print(f"Training on {mtl.distribute.describe(strategy)}.")
+    checkpoints = args.workdir / "checkpoints"
+    strategy = where.choose(args, checkpoints)
     keras.utils.set_random_seed(args.seed)
     train, validation, test = sentiment_data.load(args.data)
     if args.smoke:
@@ -70,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
         "validation": dataset(validation, text, args.batch_size),
         "test": dataset(test, text, args.batch_size),
     }
+    writers = [keras.callbacks.TensorBoard(args.workdir / "tensorboard")] if where.is_chief(strategy) else []
     started = time.time()
     history = model.fit(
         batches["train"],
@@ -78,13 +80,16 @@ def main(arguments: list[str] | None = None) -> None:
         shuffle=False,
         callbacks=[
             mtl.callbacks.GradientConflict(next(iter(batches["validation"]))),
-            keras.callbacks.TensorBoard(args.workdir / "tensorboard"),
+            *writers,
+            where.checkpoint(checkpoints),
         ],
     )
     seconds = time.time() - started
 
     results = {name: float(value) for name, value in model.evaluate(batches["test"], return_dict=True).items()}
     results |= correlations(model, batches["test"], test)
+    if not where.is_chief(strategy):
+        return
     report(args, results, history.history, seconds)
     path = mtl.export.saved_model(model, args.export, preprocessor=text.preprocessor)
     print(f"\nExported to {path}; its answers, from a new process:\n", flush=True)
@@ -176,8 +181,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--encoder", choices=["transformer", "minilm"], default="transformer")
     parser.add_argument("--frozen", action="store_true", help="with minilm: compute its features once, before training")
     parser.add_argument("--balancing", default="equal", help="name of a method of tf_mtl.balancing")
-    parser.add_argument("--strategy", default="auto", help="auto, one_device, mirrored or multi_worker")
-    parser.add_argument("--virtual-devices", type=int, metavar="N", help="split the CPU into N logical devices")
+    where.add_options(parser)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)

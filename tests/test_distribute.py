@@ -18,7 +18,7 @@ print(mtl.distribute.describe(strategy))
 def test_auto_takes_all_devices():
     strategy = mtl.distribute.strategy("auto")
     assert isinstance(strategy, tf.distribute.MirroredStrategy)
-    assert mtl.distribute.describe(strategy) == "one machine: MirroredStrategy, 2 replicas"
+    assert mtl.distribute.describe(strategy) == "one machine: MirroredStrategy, 2 replicas, of CPU:0, CPU:1"
     assert mtl.distribute.strategy("mirrored") is strategy
 
 
@@ -34,10 +34,10 @@ def run(name, **environment):
 
 
 def test_virtual_devices_in_a_new_process():
-    assert run("auto")[0] == "one machine: MirroredStrategy, 3 replicas"
+    assert run("auto")[0] == "one machine: MirroredStrategy, 3 replicas, of CPU:0, CPU:1, CPU:2"
 
 
 def test_many_machines_by_tf_config():
     cluster = {"cluster": {"worker": ["localhost:0"]}, "task": {"type": "worker", "index": 0}}
     found, errors = run("auto", TF_CONFIG=json.dumps(cluster))
-    assert found.startswith("many machines: CollectiveAllReduceStrategy"), errors
+    assert found == "many machines: CollectiveAllReduceStrategy, 1 replica, as TF_CONFIG names workers: 1", errors

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+_WHY = {}  # by id: strategies live as long as their process
 _NAMES = ("auto", "one_device", "mirrored", "multi_worker")
 
 
@@ -44,20 +45,23 @@ def strategy(name: str = "auto", virtual_devices: int | None = None) -> tf.distr
             f"received TF_CONFIG={os.environ.get('TF_CONFIG')!r}. For one machine use 'mirrored'."
         )
     if name == "multi_worker" or (name == "auto" and workers):
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _because(tf.distribute.MultiWorkerMirroredStrategy(), f"TF_CONFIG names workers: {len(workers)}")
     devices = _devices(virtual_devices)
     if name == "mirrored" or (name == "auto" and len(devices) > 1):
-        return _mirrored(tuple(devices))
-    return tf.distribute.OneDeviceStrategy(devices[0]) if virtual_devices else tf.distribute.get_strategy()
+        return _because(_mirrored(tuple(devices)), f"of {', '.join(devices)}")
+    why = "it was asked for" if name == "one_device" else f"there is no other than {devices[0]}"
+    if virtual_devices:
+        return _because(tf.distribute.OneDeviceStrategy(devices[0]), why)
+    return _because(tf.distribute.get_strategy(), why)
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """Return one line that says what a strategy trains on.
+    """Return one line that says what a strategy trains on, and why, where `strategy` has chosen it.
 
     Example:
 
     >>> mtl.distribute.describe(mtl.distribute.strategy("one_device"))
-    'one device: the default strategy, 1 replica'
+    'one device: the default strategy, 1 replica, as it was asked for'
     """
     replicas = strategy.num_replicas_in_sync
     name = type(strategy).__name__
@@ -67,7 +71,8 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         kind = "one machine"
     else:
         kind, name = "one device", "the default strategy" if name == "_DefaultDistributionStrategy" else name
-    return f"{kind}: {name}, {replicas} replica{'s' if replicas > 1 else ''}"
+    why = _WHY.get(id(strategy), "")
+    return f"{kind}: {name}, {replicas} replica{'s' if replicas > 1 else ''}{why}"
 
 
 def place_among_workers(strategy: tf.distribute.Strategy) -> tuple[int, int]:
@@ -159,6 +164,11 @@ def lost_worker_errors() -> Iterator[None]:
             f"A worker of the cluster is gone, of {gone or 'those named in TF_CONFIG'}, and the others cannot go on "
             "without it. Start all workers again: with tf_mtl.callbacks.Checkpoint they go on from the last checkpoint."
         ) from None
+
+
+def _because(strategy, why):
+    _WHY[id(strategy)] = f", {why}" if why.startswith("of ") else f", as {why}"
+    return strategy
 
 
 @functools.cache

@@ -82,7 +82,7 @@ def test_runs_resumes_and_exports(folder, tmp_path, capsys):
     assert "income_probability" in served.structured_outputs or "income_score" in served.structured_outputs
 
     _, again = run(folder, tmp_path, "--trunk", "mmoe", "hard")
-    assert "mmoe, seed 0" not in capsys.readouterr().out
+    assert "mmoe, seed 0:" not in capsys.readouterr().out
     assert again[: len(runs)] == runs
     assert [run_["trunk"] for run_ in again[len(runs) :]] == ["hard"]
 
