@@ -320,10 +320,10 @@ class MultiTaskModel(keras.Model):
         with readable_errors(), lost_worker_errors(), self._evaluation():
             return super().evaluate(x, verbose=verbose, **kwargs)
 
-    def predict(self, x, batch_size=None, **kwargs):
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Return the outputs for all rows, in order; see `keras.Model.predict`."""
         with lost_worker_errors():
-            return super().predict(stream(x, batch_size=batch_size), **kwargs)
+            return super().predict(stream(x, batch_size=batch_size), None, verbose, steps, callbacks)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Run one training step on arrays; see `keras.Model.train_on_batch`."""

@@ -14,6 +14,8 @@ import numpy as np
 class Snapshots:
     """What one worker of a training run writes after some of its steps, beside the other workers.
 
+    What an earlier process of this worker has left unfinished is deleted.
+
     Args:
         directory: A folder that all workers share.
         keep: How many snapshots to keep.
@@ -24,6 +26,8 @@ class Snapshots:
         self.directory = Path(directory)
         self.keep = keep
         self.worker = worker
+        for unfinished in self.directory.glob(f".step-*.worker-{worker}.npz"):
+            unfinished.unlink()
 
     def write(self, step: int, about: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
         """Write a snapshot, and delete this worker's oldest.
