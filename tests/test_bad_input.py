@@ -321,17 +321,6 @@ def test_an_optimizer_made_outside_the_strategys_scope():
         model.compile(keras.optimizers.Adam(), loss=examples.LOSS)
 
 
-def test_loss_scaling_is_refused_under_replicas():
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        with mtl.distribute.strategy("mirrored").scope():
-            model = examples.model()
-            with raises("`mixed_float16`", "mixed_bfloat16"):
-                model.compile("adam", loss=examples.LOSS)
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
 def test_virtual_devices_come_first():
     with raises("`virtual_devices=3`", "before TensorFlow", "started with 2", error=RuntimeError):
         mtl.distribute.strategy("mirrored", virtual_devices=3)

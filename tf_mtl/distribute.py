@@ -105,7 +105,6 @@ def gather_over_workers(strategy: tf.distribute.Strategy) -> Callable[[Sequence[
 def check_options(
     strategy: tf.distribute.Strategy,
     optimizer: keras.optimizers.Optimizer,
-    scales_loss: bool,
     jit_compile: bool | str,
 ) -> None:
     """Raise for options that would give wrong results, or fail, for several tasks or under a strategy.
@@ -113,7 +112,6 @@ def check_options(
     Args:
         strategy: The strategy.
         optimizer: The optimizer given to `compile`.
-        scales_loss: Whether Keras will wrap it to scale the loss, for float16.
         jit_compile: As given to `compile`.
 
     Raises:

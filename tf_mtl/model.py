@@ -217,7 +217,7 @@ class MultiTaskModel(keras.Model):
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
             scales_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
-            check_options(strategy, optimizer, scales_loss, jit_compile)
+            check_options(strategy, optimizer, jit_compile)
             objectives = Objectives.of(self.output, self._tasks, loss, loss_weights)
             metrics_by_task = objectives.metrics(self._tasks, metrics, weighted_metrics)
             method, parts = methods.get(balancing), partition(self)
