@@ -5,13 +5,14 @@ import functools
 import json
 import os
 import re
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-_WHY = {}  # by id: strategies live as long as their process
+_WHY = weakref.WeakKeyDictionary()
 _NAMES = ("auto", "one_device", "mirrored", "multi_worker")
 
 
@@ -71,7 +72,7 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         kind = "one machine"
     else:
         kind, name = "one device", "the default strategy" if name == "_DefaultDistributionStrategy" else name
-    why = _WHY.get(id(strategy), "")
+    why = _WHY.get(strategy, "")
     return f"{kind}: {name}, {replicas} replica{'s' if replicas > 1 else ''}{why}"
 
 
@@ -165,7 +166,7 @@ def lost_worker_errors() -> Iterator[None]:
 
 
 def _because(strategy, why):
-    _WHY[id(strategy)] = f", {why}" if why.startswith("of ") else f", as {why}"
+    _WHY[strategy] = f", {why}" if why.startswith("of ") else f", as {why}"
     return strategy
 
 
