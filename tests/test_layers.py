@@ -29,7 +29,8 @@ LAYERS = [
     {"lookahead"},
     {"gradients"},
     {"model"},
-    {"builder", "callbacks", "report", "export"},
+    {"builder", "callbacks", "report"},
+    {"export"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

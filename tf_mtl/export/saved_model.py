@@ -1,14 +1,20 @@
 """A SavedModel with one signature for all tasks and one for each task alone."""
 
-import contextlib
-import shutil
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tf_mtl.export import _model_card, _requests
+from tf_mtl.export._batching import FILE as BATCHING
+from tf_mtl.export._batching import batching_text
+from tf_mtl.export._endpoints import Raw, endpoints, model_specs, pack
+from tf_mtl.export._requests import Request
+from tf_mtl.export._versions import new_version
+from tf_mtl.export.check import check as check_folder
+from tf_mtl.export.check import right_answer
 from tf_mtl.model import MultiTaskModel
 
 
@@ -16,7 +22,14 @@ def saved_model(
     model: MultiTaskModel,
     directory: str | Path,
     version: int | None = None,
-    preprocessor: Callable[[tf.Tensor], object] | None = None,
+    preprocessor: Callable[[Any], Any] | None = None,
+    signatures: str | Mapping[str, Sequence[str]] = "per_task",
+    warmup: Any = None,
+    batching: Mapping[str, Any] | None = None,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    data: str | None = None,
+    check: bool = True,
 ) -> Path:
     """Write a SavedModel for TensorFlow Serving to `directory`/`version`.
 
@@ -26,23 +39,39 @@ def saved_model(
       `intensity_value`, `intensity_raw`; see the tasks' `decode`;
     - `<task>`: that task's decoded outputs alone; other tasks' heads are not part of its graph.
 
-    Without a preprocessor they take the model's inputs, by the names of its Input layers. With one they take raw
-    strings, `text` [B], and the same signatures from the model's inputs are there too, as
-    `tensors` and `tensors_<task>`. Weights are stored once. Loading needs TensorFlow alone (and TF-Text, where the
-    preprocessor uses its ops).
+    Without a preprocessor they take the model's inputs, by the names of its Input layers. With one they take what the
+    preprocessor takes, and the same signatures from the model's inputs are there too, as `tensors` and
+    `tensors_<task>`. What a preprocessor gives is cut, or padded with zeros, to the model's lengths. Weights are stored
+    once. Loading needs TensorFlow alone (and TF-Text, where the preprocessor uses its ops).
+
+    Beside the model lie a warm-up file with a request to every signature and its right answer, `model_card.json`,
+    `README.md` with examples of requests, and what was asked for of `batching_params.pbtxt`.
 
     Args:
         model: A model built with task objects.
-        directory: The model's folder; it gets a sub-folder per version.
+        directory: The model's folder; it gets a sub-folder per version, and its name is the model's.
         version: Number of the version; by default one more than the highest there is.
-        preprocessor: A Keras layer or function of TensorFlow ops from strings [B] to the model's inputs,
-            such as an adapted `keras.layers.TextVectorization`.
+        preprocessor: From raw inputs to the model's, in TensorFlow ops. What it takes is read off a functional
+            `keras.Model` (its Input layers), a `keras.utils.FeatureSpace` (columns [B] by name) or a `tf.function`
+            with an `input_signature` of one argument whose specs are named (encoded images, say). Any other layer or
+            function, such as an adapted `keras.layers.TextVectorization`, takes strings [B], named `text`. Lookup
+            tables must be in a layer, for a function's are not saved.
+        signatures: "per_task", or `{name: tasks}` for signatures of your own; {} leaves `serving_default`.
+        warmup: Examples of raw inputs, or of the model's where there is no preprocessor: `{input: values}`, or the
+            values where there is one input. By default two made-up rows.
+        batching: For `batching_params.pbtxt`, which a server reads with `--enable_batching` and
+            `--enable_per_model_batching_parameters`: `max_batch_size`, and as you like `batch_timeout_micros`,
+            `max_enqueued_batches`, `num_batch_threads`, and `allowed_batch_sizes`, rising to `max_batch_size`.
+        metrics: Results for the card, as `evaluate(return_dict=True)` gives them.
+        data: What the model was trained and tested on, for the card.
+        check: Whether to run `tf_mtl.export.check` before the version appears.
 
     Returns:
-        The version's folder. It appears only when it is complete.
+        The version's folder. It appears only when it is complete and has passed the check.
 
     Raises:
-        ValueError: if the model has no task objects, or a task bears the name of another signature.
+        ValueError: if the model has no task objects, a signature's name is taken, decoded outputs cannot be served,
+            examples or batching parameters do not fit, or the check fails.
         FileExistsError: if the version is there already.
 
     Example:
@@ -52,7 +81,7 @@ def saved_model(
     ...     keras.Input((4,), name="x"), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8])),
     ...     [mtl.tasks.Regression("stars", low=1, high=5)],
     ... )
-    >>> path = mtl.export.saved_model(model, tempfile.mkdtemp())
+    >>> path = mtl.export.saved_model(model, tempfile.mkdtemp(), check=False)
     >>> answer = tf.saved_model.load(str(path)).signatures["serving_default"]
     >>> sorted(answer(x=tf.ones((1, 4))))
     ['stars_raw', 'stars_value']
@@ -62,67 +91,50 @@ def saved_model(
             "The exported outputs are decoded by task objects, but the model has none: build it with "
             "tf_mtl.build_model, or pass `tasks` to MultiTaskModel."
         )
-    reserved = {"serving_default", "tensors", *(f"tensors_{task}" for task in model.task_names)}
-    taken = sorted(reserved.intersection(model.task_names))
-    if taken:
-        raise ValueError(f"'{taken[0]}' names another signature of the export; rename the task.")
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    version = _next_version(directory) if version is None else version
-    target = directory / str(version)
-    if target.exists():
-        raise FileExistsError(f"Version {version} is in {directory} already; leave `version` out for the next one.")
+    directory = Path(directory).absolute()
+    groups = batching_text(batching) if batching is not None else None
+    raw = None if preprocessor is None else Raw.of(preprocessor, model_specs(model))
+    found = endpoints(model, raw, signatures)
+    requests = _right(model, raw, found, warmup)
+    with new_version(directory, version) as (folder, number):
+        _archive(found, raw).write_out(str(folder), verbose=False)
+        _requests.write(folder / _requests.FILE, requests, directory.name)
+        _model_card.write(folder, directory.name, number, model, found, requests[0].inputs, metrics, data)
+        if groups is not None:
+            (folder / BATCHING).write_text(groups)
+        if check:
+            check_folder(folder)
+    return directory / str(number)
+
+
+def _archive(found, raw):
     archive = keras.export.ExportArchive()
-    if isinstance(preprocessor, keras.layers.Layer):
-        preprocessor(tf.constant([""]))  # only a layer that has been called can be tracked
-        archive.track(preprocessor)
-    whole, prefix = ("serving_default", "") if preprocessor is None else ("tensors", "tensors_")
-    parts = {whole: model.task_names, **{f"{prefix}{task}": (task,) for task in model.task_names}}
-    for name, tasks in parts.items():
-        answer = _answer(model, tasks)
-        archive.add_endpoint(name, answer, [_signature(model)])
-        if preprocessor is not None:
-            text = tf.TensorSpec([None], tf.string, name="text")
-            from_text = "serving_default" if name == "tensors" else name.removeprefix("tensors_")
-            archive.add_endpoint(from_text, _from_text(answer, preprocessor), [text])
-    with _temporary(directory) as folder:
-        archive.write_out(str(folder), verbose=False)
-        folder.rename(target)
-    return target
+    for layer in raw.layers if raw is not None else ():
+        archive.track(layer)
+    for endpoint in found:
+        archive.add_endpoint(endpoint.name, endpoint.answer)
+    return archive
 
 
-def _answer(model, tasks):
-    """Return a function from the model's inputs to the decoded outputs of some of its tasks."""
-    part = keras.Model(model.input, {task: model.output[task] for task in tasks})
-    decoders = {task.name: task.decode for task in model.tasks}
-
-    def answer(inputs):
-        outputs = part(inputs, training=False)
-        return {f"{task}_{key}": value for task in tasks for key, value in decoders[task](outputs[task]).items()}
-
-    return answer
-
-
-def _from_text(answer, preprocessor):
-    def from_text(text):
-        return answer(preprocessor(text))
-
-    return from_text
-
-
-def _signature(model):
-    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, name=x.name), model.input)
-
-
-def _next_version(directory):
-    return max((int(path.name) for path in directory.iterdir() if path.name.isdecimal()), default=0) + 1
-
-
-@contextlib.contextmanager
-def _temporary(directory):
-    """A folder beside the versions, on the same disk, under a name that no server takes for a version."""
-    folder = directory / f".writing-{uuid.uuid4().hex}"
+def _right(model, raw, found, examples):
+    """Requests to all signatures with the model's answers, the one to `serving_default` first."""
+    specs = model_specs(model)
+    (default,) = [endpoint for endpoint in found if endpoint.name == "serving_default"]
+    given = _requests.named(examples, default.inputs)
     try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        inputs = pack(specs, given) if raw is None else raw.prepare(pack(raw.specs, given))
+        answer = right_answer(model, inputs)
+    except tf.errors.InvalidArgumentError as error:
+        if examples is not None:
+            raise
+        raise ValueError(f"The model cannot answer made-up examples; pass real ones as `warmup`. {error}") from error
+    prepared = dict(zip([spec.name for spec in keras.tree.flatten(specs)], keras.tree.flatten(inputs), strict=True))
+    requests = [
+        Request(
+            endpoint.name,
+            given if endpoint.specs is default.specs else {name: value.numpy() for name, value in prepared.items()},
+            {name: answer[name] for name in endpoint.outputs},
+        )
+        for endpoint in found
+    ]
+    return sorted(requests, key=lambda request: request.signature != "serving_default")

@@ -1,0 +1,181 @@
+"""What an export says about itself: a card for programs, a page for people, and an example request."""
+
+import base64
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl._version import __version__
+from tf_mtl.export._endpoints import Endpoint
+from tf_mtl.model import MultiTaskModel
+from tf_mtl.report import table
+
+FILE = "model_card.json"
+REQUEST = "example_request.json"
+
+_PAGE = """# {name}, version {version}
+
+A multi-task model for TensorFlow Serving. `{file}` says the same for programs.
+
+## Tasks
+{tasks}
+
+## Results
+{metrics}
+
+## Data
+{data}
+
+## Signatures
+The first axis of every tensor is the batch.
+
+{signatures}
+
+## How to ask
+With a server for this folder's parent on its usual ports; `{request}` holds one row.
+
+    curl -s http://localhost:8501/v1/models/{name}/versions/{version}:predict -d @{request}
+
+```python
+{grpc}
+```
+"""
+_GRPC = """import json
+
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+rows = json.load(open("{request}"))["instances"]
+request = predict_pb2.PredictRequest()
+request.model_spec.name = "{name}"
+request.model_spec.version.value = {version}
+request.model_spec.signature_name = "serving_default"
+for name, dtype in {dtypes}.items():
+    values = [row[name] for row in rows]{decoding}
+    request.inputs[name].CopyFrom(tf.make_tensor_proto(values, dtype))
+service = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel("localhost:8500"))
+for name, value in service.Predict(request, timeout=10).outputs.items():
+    print(name, tf.make_ndarray(value).tolist())"""
+_DECODING = """
+    if isinstance(values[0], dict):  # bytes that are no text
+        values = [base64.b64decode(value["b64"]) for value in values]"""
+
+
+def write(
+    folder: Path,
+    name: str,
+    version: int,
+    model: MultiTaskModel,
+    endpoints: Sequence[Endpoint],
+    example: Mapping[str, np.ndarray],
+    metrics: Mapping[str, float] | None,
+    data: str | None,
+) -> None:
+    """Write card, page and example request into an export's folder.
+
+    Args:
+        folder: The version's folder.
+        name: The model's name, under which it is served.
+        version: The version's number.
+        model: What was exported.
+        endpoints: The signatures.
+        example: Inputs of `serving_default` by name, of which the first row is shown.
+        metrics: Results, as `evaluate` returns them.
+        data: What it was trained and tested on.
+    """
+    card = _card(name, version, model, endpoints, metrics, data)
+    (folder / FILE).write_text(json.dumps(card, indent=2, default=_plain) + "\n")
+    row = {key: _json_value(values[0]) for key, values in example.items()}
+    sent = json.dumps({"signature_name": "serving_default", "instances": [row]})
+    (folder / REQUEST).write_text(sent + "\n")
+    (folder / "README.md").write_text(_page(card, row))
+
+
+def _card(name, version, model, endpoints, metrics, data):
+    return {
+        "name": name,
+        "version": version,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "software": {"tf_mtl": __version__, "tensorflow": tf.__version__, "keras": keras.__version__},
+        "parameters": model.count_params(),
+        "tolerance": _tolerance(model),
+        "tasks": [{"kind": type(task).__name__, **task.get_config()} for task in model.tasks],
+        "metrics": dict(metrics or {}),
+        "data": data or "",
+        "signatures": {
+            endpoint.name: {
+                "tasks": list(endpoint.tasks),
+                "inputs": {key: _spec(spec) for key, spec in endpoint.inputs.items()},
+                "outputs": {key: _spec(spec) for key, spec in endpoint.outputs.items()},
+                "variables": len(endpoint.weights),
+                "parameters": sum(weight.shape.num_elements() for weight in endpoint.weights),
+            }
+            for endpoint in endpoints
+        },
+    }
+
+
+def _page(card, row):
+    tasks = [[task["name"], task["kind"], ", ".join(task.get("labels", []))] for task in card["tasks"]]
+    metrics = [[key, float(value)] for key, value in card["metrics"].items()]
+    signatures = [
+        [name, ", ".join(sig["tasks"]), _contract(sig["inputs"]), _contract(sig["outputs"])]
+        for name, sig in card["signatures"].items()
+    ]
+    dtypes = {key: spec["dtype"] for key, spec in card["signatures"]["serving_default"]["inputs"].items()}
+    binary = any(isinstance(value, dict) for value in row.values())
+    grpc = _GRPC.format(
+        name=card["name"],
+        version=card["version"],
+        request=REQUEST,
+        dtypes=json.dumps(dtypes),
+        decoding=_DECODING if binary else "",
+    )
+    return _PAGE.format(
+        name=card["name"],
+        version=card["version"],
+        file=FILE,
+        request=REQUEST,
+        tasks=table(["task", "kind", "labels"], tasks),
+        metrics=table(["metric", "value"], metrics, digits=4) if metrics else "None were given.",
+        data=card["data"] or "Nothing was said.",
+        signatures=table(["signature", "tasks", "inputs", "outputs"], signatures),
+        grpc=f"import base64\n{grpc}" if binary else grpc,
+    )
+
+
+def _contract(specs):
+    return ", ".join(
+        f"{name}: {spec['dtype']} {spec['shape']}".replace("None", "batch", 1) for name, spec in specs.items()
+    )
+
+
+def _spec(spec):
+    return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+
+
+def _tolerance(model):
+    """What the same numbers may differ by: kernels sum in other orders, and coarse numbers round up or down."""
+    layers = model._flatten_layers()
+    coarse = any("16" in str(x.compute_dtype) or getattr(x, "quantization_mode", None) for x in layers)
+    return 2e-2 if coarse else 1e-5
+
+
+def _json_value(value):
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(value).decode()}
+    return [_json_value(item) for item in value] if isinstance(value, np.ndarray) and value.ndim else _plain(value)
+
+
+def _plain(value):
+    """A number of NumPy as one of Python; anything else as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
