@@ -29,8 +29,8 @@ LAYERS = [
     {"lookahead"},
     {"gradients"},
     {"model"},
-    {"builder", "callbacks", "report"},
-    {"export"},
+    {"builder", "report"},
+    {"callbacks", "distill", "export"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -13,6 +13,7 @@ from tf_mtl import tasks as tasks
 from tf_mtl import trunks as trunks
 from tf_mtl._version import __version__ as __version__
 from tf_mtl.builder import build_model as build_model
+from tf_mtl.distill import distill as distill
 from tf_mtl.model import MultiTaskModel as MultiTaskModel
 from tf_mtl.partition import Partition as Partition
 from tf_mtl.partition import partition as partition

@@ -443,6 +443,10 @@ class MultiTaskModel(keras.Model):
         self._track(batch.labels, outputs, *self._compiled.objectives.sums(batch.labels, outputs), self._penalty())
         return self._results()
 
+    def training_objectives(self, x: Any) -> Objectives:
+        """Return what a training step minimises on rows with these inputs; subclasses may add to it."""
+        return self._compiled.objectives
+
     def make_train_function(self, force=False):
         """Make the optimizer's variables, then the training function."""
         self._build_optimizer()
@@ -552,7 +556,8 @@ class MultiTaskModel(keras.Model):
         objectives, found = self._compiled.objectives, []
         for first, part in divide(data, pieces):
             x, y, weight = keras.utils.unpack_x_y_sample_weight(part)
-            found.append(BatchLosses(objectives, x, objectives.labels(y, weight), self._penalty, first, pieces))
+            labels = objectives.labels(y, weight)
+            found.append(BatchLosses(self.training_objectives(x), x, labels, self._penalty, first, pieces))
         return found
 
     def _checked(self, x, y, sample_weight):

@@ -42,13 +42,13 @@ def judge(card: Mapping[str, Any], requests: Sequence[Request], found: Mapping[s
 
 def _answer(request, together, alone, tolerance):
     name, faults = request.signature, []
-    difference = _difference(together, request.answer) if request.answer else None
-    apart = _difference(alone, {key: value[: len(alone[key])] for key, value in together.items()})
-    if difference is not None and not difference <= tolerance:
-        faults.append(f"'{name}' differs from the model by {difference:.1e}, more than {tolerance}")
+    wrong = difference(together, request.answer) if request.answer else None
+    apart = difference(alone, {key: value[: len(alone[key])] for key, value in together.items()})
+    if wrong is not None and not wrong <= tolerance:
+        faults.append(f"'{name}' differs from the model by {wrong:.1e}, more than {tolerance}")
     if not apart <= tolerance:
         faults.append(f"'{name}' answers a row otherwise alone than in its batch, by {apart:.1e}")
-    shown = [None if value is None else f"{value:.1e}" for value in (difference, apart)]
+    shown = [None if value is None else f"{value:.1e}" for value in (wrong, apart)]
     return [name, len(next(iter(request.inputs.values()))), *shown], faults
 
 
@@ -63,8 +63,8 @@ def _contract(name, promised, held):
     return faults
 
 
-def _difference(found, right):
-    """The largest relative difference of two answers; infinite where they cannot be compared."""
+def difference(found: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> float:
+    """Return the largest |found - right| / (1 + |right|); infinity where they cannot be compared."""
     if set(found) != set(right):
         return np.inf
     return max(_distance(found[name], right[name]) for name in right)

@@ -51,6 +51,13 @@ class Task(ABC):
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the answer in the output [B, ...]: tensors whose first axis is the batch; runs in the graph."""
 
+    def imitation(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+        """Return how far an output is from that of another model of the task, one value per row.
+
+        By default the task's loss with the other output as the label.
+        """
+        return self.loss.call(target, output)
+
     def head(self, features: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:
         """Return the task's symbolic output, float32 under any precision policy, from an encoder's features.
 

@@ -67,6 +67,10 @@ class BinaryClassification(Task):
             "score": score,
         }
 
+    def imitation(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+        """Return the cross-entropy of two models' logits, in the shape of the task's loss."""
+        return self.loss.call(tf.sigmoid(target), output)
+
     def get_config(self) -> dict:
         """Return the constructor's arguments."""
         return {**super().get_config(), "labels": self.labels, "threshold": self.threshold}

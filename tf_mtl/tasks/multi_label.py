@@ -64,6 +64,10 @@ class MultiLabel(Task):
         scores = tf.sigmoid(tf.cast(output, tf.float32))
         return {"labels": tf.where(scores >= self.threshold, tf.constant(self.labels), ""), "scores": scores}
 
+    def imitation(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+        """Return the cross-entropy of two models' logits, in the shape of the task's loss."""
+        return self.loss.call(tf.sigmoid(target), output)
+
     def get_config(self) -> dict:
         """Return the constructor's arguments."""
         return {
