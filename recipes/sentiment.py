@@ -91,7 +91,14 @@ def main(arguments: list[str] | None = None) -> None:
     if not where.is_chief(strategy):
         return
     report(args, results, history.history, seconds)
-    path = mtl.export.saved_model(model, args.export, preprocessor=text.preprocessor)
+    path = mtl.export.saved_model(
+        model,
+        args.export,
+        preprocessor=text.preprocessor,
+        warmup=list(SENTENCES),
+        metrics=results,
+        data="VADER's rated sentences: tweets, film reviews, product reviews and editorials.",
+    )
     print(f"\nExported to {path}; its answers, from a new process:\n", flush=True)
     subprocess.run([sys.executable, Path(__file__).with_name("ask.py"), path, *SENTENCES], check=True)
 

@@ -79,7 +79,11 @@ def test_runs_resumes_and_exports(folder, tmp_path, capsys):
     assert metrics["trunks"]["mmoe"]["never_married"]["mean"] > 0.8
     assert (tmp_path / "auc.png").stat().st_size > 1000
     served = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["income"]
-    assert "income_probability" in served.structured_outputs or "income_score" in served.structured_outputs
+    columns, _ = census_data.load(folder)[1]
+    answer = served(**{name: tf.constant(values[:5].tolist()) for name, values in columns.items()})
+    assert answer["income_label"].shape == (5,)
+    card = json.loads((tmp_path / "export" / "1" / "model_card.json").read_text())
+    assert card["metrics"].keys() == {"income_auc", "never_married_auc"}
 
     _, again = run(folder, tmp_path, "--trunk", "mmoe", "hard")
     assert "mmoe, seed 0:" not in capsys.readouterr().out
@@ -95,6 +99,6 @@ def test_every_trunk_and_three_tasks(folder, tmp_path):
 
 
 def test_a_budget_that_cannot_be_met(folder):
-    _, _, space = census_income.data(census_income.parse(["--data", str(folder), *SETTINGS]), ["income"])
+    _, _, space, _ = census_income.data(census_income.parse(["--data", str(folder), *SETTINGS]), ["income"])
     with pytest.raises(ValueError, match="'cgc' has .* parameters at the nearest; the budget is 10"):
         census_trunks.fitting_width("cgc", 10, census_income.encoder(space), census_income.heads(["income"]))

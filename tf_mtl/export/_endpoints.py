@@ -67,9 +67,9 @@ class Raw:
         raw = _raw_specs(preprocessor)
 
         def prepare(inputs):
-            found = preprocessor(inputs)
-            _check_structure(found, specs)
-            return keras.tree.map_structure(_fit, found, specs)
+            found = _listed(preprocessor(inputs), specs)
+            flat = keras.tree.flatten(specs)
+            return keras.tree.pack_sequence_as(specs, [_fit(*pair) for pair in zip(found, flat, strict=True)])
 
         return cls(raw, prepare, layers)
 
@@ -175,15 +175,22 @@ def _check_outputs(signature, outputs):
         )
 
 
-def _check_structure(found, specs):
-    try:
-        keras.tree.assert_same_structure(found, specs)
-    except ValueError as error:
-        names = sorted(spec.name for spec in keras.tree.flatten(specs))
-        raise ValueError(
-            f"`preprocessor` must give the model's inputs, {names}, in the structure in which the model takes them, "
-            f"but gives {keras.tree.map_structure(lambda x: x.shape, found)}."
-        ) from error
+def _listed(found, specs):
+    """What a preprocessor gives, in the order of the model's inputs: by name from a dict, otherwise by place."""
+    if not isinstance(found, Mapping):
+        values = keras.tree.flatten(found)
+        if len(values) != len(keras.tree.flatten(specs)):
+            raise ValueError(f"`preprocessor` gives {len(values)} tensors, but the model takes {_names(specs)}.")
+        return values
+    names = sorted(specs) if isinstance(specs, Mapping) else _names(specs)  # as dicts are flattened
+    if set(names) != set(found):
+        differing = {"missing": sorted(set(names) - set(found)), "unknown": sorted(set(found) - set(names))}
+        raise ValueError(f"`preprocessor` must give the model's inputs by name; {differing}.")
+    return [found[name] for name in names]
+
+
+def _names(specs):
+    return [spec.name for spec in keras.tree.flatten(specs)]
 
 
 def _raw_specs(preprocessor):
