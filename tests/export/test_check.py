@@ -1,0 +1,160 @@
+"""`export.check` finds what is wrong with an export."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+from tf_mtl.export import _requests
+
+
+def build(units=8):
+    tasks = [mtl.tasks.Regression("stars", hidden_units=5), mtl.tasks.Classification("kind", 3)]
+    return mtl.build_model(keras.Input((4,), name="x"), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([units])), tasks)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    keras.utils.set_random_seed(7)
+    model = build()
+    return model, mtl.export.saved_model(model, tmp_path_factory.mktemp("check"), check=False)
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+    return shutil.copytree(exported[1], tmp_path / "1")
+
+
+def replaced_by(folder, answers, variables=()):
+    """Put another graph of the same signatures into an export's folder."""
+    archive = keras.export.ExportArchive()
+    for name, answer in answers.items():
+        archive.add_endpoint(name, answer, [tf.TensorSpec((None, 4), tf.float32, name="x")])
+    if variables:
+        archive.add_variable_collection("spare", list(variables))
+    shutil.rmtree(folder / "variables")
+    kept = {name: (folder / name).read_bytes() for name in ("model_card.json", str(_requests.FILE))}
+    archive.write_out(str(folder), verbose=False)
+    for name, content in kept.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def answers(model, change=lambda outputs: outputs, whole=()):
+    def of(tasks):
+        part = keras.Model(model.input, {task: model.output[task] for task in tasks})
+        objects = {task.name: task for task in model.tasks}
+
+        def answer(x):
+            outputs = change(part(x, training=False))
+            return {f"{t}_{k}": v for t in tasks for k, v in objects[t].decode(outputs[t]).items()}
+
+        return answer
+
+    def filtered(task):
+        everything = of(model.task_names)
+        return lambda x: {k: v for k, v in everything(x).items() if k.startswith(task)}
+
+    single = {task: filtered(task) if task in whole else of([task]) for task in model.task_names}
+    return {"serving_default": of(model.task_names), **single}
+
+
+def test_a_right_export_passes_and_prints_its_table(exported, capsys):
+    model, path = exported
+    mtl.export.check(path)
+    mtl.export.check(path, model, np.random.default_rng(1).normal(size=(20, 4)))
+    printed = capsys.readouterr().out
+    assert printed.count("| serving_default |") == 2
+    assert f"Weights: {4 * model.count_params():,} bytes." in printed
+
+
+def test_the_same_graph_written_otherwise_passes(exported, copy):
+    replaced_by(copy, answers(exported[0]))
+    mtl.export.check(copy)
+
+
+def test_other_answers(exported, copy):
+    model, path = exported
+    replaced_by(copy, answers(model, lambda outputs: {k: v * 1.001 for k, v in outputs.items()}))
+    with pytest.raises(ValueError, match="'serving_default' differs from the model by"):
+        mtl.export.check(copy)
+    keras.utils.set_random_seed(8)
+    other = build()
+    with pytest.raises(ValueError, match="'stars' differs from the model by"):
+        mtl.export.check(path, other)
+
+
+def test_answers_that_depend_on_the_batch(exported, copy):
+    replaced_by(copy, answers(exported[0], lambda o: {k: v - tf.reduce_mean(v, 0) for k, v in o.items()}))
+    with pytest.raises(ValueError, match="'stars' answers a row otherwise alone than in its batch"):
+        mtl.export.check(copy)
+
+
+def test_a_signature_with_another_tasks_head(exported, copy):
+    replaced_by(copy, answers(exported[0], whole=["kind"]))
+    with pytest.raises(ValueError, match="'kind' reaches 8 variables, but its tasks have 4"):
+        mtl.export.check(copy)
+
+
+def test_weights_stored_twice(exported, copy):
+    twice = [tf.Variable(v.numpy()) for v in exported[0].weights]
+    replaced_by(copy, answers(exported[0]), twice)
+    with pytest.raises(ValueError, match="bytes of weights are stored"):
+        mtl.export.check(copy)
+
+
+def test_xla_is_refused(exported, copy):
+    compiled = tf.function(lambda x: x * 1, jit_compile=True)
+    replaced_by(copy, answers(exported[0], lambda outputs: {k: compiled(v) for k, v in outputs.items()}))
+    with pytest.raises(ValueError, match="XLA"):
+        mtl.export.check(copy)
+
+
+def test_a_missing_signature(exported, copy):
+    card = json.loads((copy / "model_card.json").read_text())
+    card["signatures"]["price"] = card["signatures"]["stars"]
+    (copy / "model_card.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="'price' is missing"):
+        mtl.export.check(copy)
+
+
+def test_a_folder_that_cannot_be_loaded(copy, tmp_path):
+    with pytest.raises(ValueError, match="has no model_card.json"):
+        mtl.export.check(tmp_path)
+    (copy / "saved_model.pb").write_bytes((copy / "saved_model.pb").read_bytes()[:100])
+    with pytest.raises(RuntimeError, match="could not load and ask"):
+        mtl.export.check(copy)
+
+
+def test_examples_that_fit_no_signature(exported):
+    with pytest.raises(ValueError, match="fit none of the export's signatures"):
+        mtl.export.check(exported[1], exported[0], {"y": np.ones((2, 4))})
+
+
+def test_raw_examples_are_compared_through_the_preprocessor(tmp_path):
+    words = keras.layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=4)
+    model = mtl.build_model(
+        keras.Input((4,), dtype="int32", name="ids"),
+        mtl.trunks.HardSharing(mtl.encoders.TransformerEncoder(5, 4, dim=8, layers=1, heads=2)),
+        [mtl.tasks.Regression("stars")],
+    )
+    path = mtl.export.saved_model(model, tmp_path, preprocessor=words, check=False)
+    mtl.export.check(path, model, ["good bad", "bad"], words)
+    with pytest.raises(ValueError, match="Pass `preprocessor`"):
+        mtl.export.check(path, model, ["good bad", "bad"])
+    other = keras.layers.TextVectorization(vocabulary=["bad", "good"], output_sequence_length=4)
+    with pytest.raises(ValueError, match="'serving_default' differs"):
+        mtl.export.check(path, model, ["good bad", "bad"], other)
+
+
+def test_an_export_that_fails_its_check_does_not_appear(tmp_path):
+    x = keras.Input((4,), name="x")
+    centred = keras.layers.Lambda(lambda h: h - tf.reduce_mean(h, 0, keepdims=True))
+    model = mtl.build_model(x, mtl.trunks.HardSharing(centred), [mtl.tasks.Regression("stars")])
+    with pytest.raises(ValueError, match="answers a row otherwise alone than in its batch"):
+        mtl.export.saved_model(model, tmp_path)
+    assert not list(tmp_path.iterdir())

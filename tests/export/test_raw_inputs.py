@@ -1,0 +1,167 @@
+"""Exports that take what users have: columns by name, encoded images, texts of any length."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+TASKS = (mtl.tasks.Classification("kind", 3, top_k=2), mtl.tasks.Regression("price"))
+
+
+def signatures(model, folder, preprocessor, **kwargs):
+    path = mtl.export.saved_model(model, folder, preprocessor=preprocessor, **kwargs)
+    loaded = tf.saved_model.load(str(path))
+    return loaded, loaded.signatures
+
+
+def assert_answers(answer, model, inputs):
+    for task, parts in model.decode(model(inputs)).items():
+        for key, value in parts.items():
+            found = answer[f"{task}_{key}"].numpy()
+            if value.dtype.kind == "U":
+                assert found.astype("U").tolist() == value.tolist()
+            else:
+                np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def columns():
+    rng = np.random.default_rng(0)
+    return {"age": rng.uniform(18, 80, 40).tolist(), "job": rng.choice(["cook", "smith", "clerk"], 40).tolist()}
+
+
+@pytest.fixture(scope="module")
+def space(columns):
+    kinds = {
+        "age": "float_normalized",
+        "job": keras.utils.FeatureSpace.string_categorical(output_mode="int"),
+    }
+    found = keras.utils.FeatureSpace(kinds, output_mode="dict")
+    found.adapt(columns)
+    return found
+
+
+def tabular(space):
+    encoder = mtl.encoders.TabularEncoder.from_features(space, dim=4)
+    return mtl.build_model(encoder.inputs(), mtl.trunks.HardSharing(encoder), TASKS)
+
+
+def test_columns_by_name_of_a_feature_space(space, columns, tmp_path):
+    model = tabular(space)
+    some = {name: values[:5] for name, values in columns.items()}
+    _, found = signatures(model, tmp_path, space, warmup=some)
+    assert {name: spec.shape for name, spec in found["kind"].structured_input_signature[1].items()} == {
+        "age": [None],
+        "job": [None],
+    }
+    answer = found["serving_default"](age=tf.constant(some["age"]), job=tf.constant(some["job"]))
+    assert_answers(answer, model, space({name: tf.constant(values) for name, values in some.items()}))
+    unknown = found["kind"](age=tf.constant([30.0]), job=tf.constant(["astronaut"]))
+    assert np.isfinite(unknown["kind_score"]).all()
+
+
+def test_columns_by_name_of_a_functional_model(space, columns, tmp_path):
+    inputs = {"job": keras.Input((), dtype="string", name="job"), "years": keras.Input((), name="years")}
+    encode = keras.Model(dict(space.get_inputs()), space.get_encoded_features())
+    named = {"job": inputs["job"], "age": inputs["years"]}
+    preprocessor = keras.Model(inputs, encode({k: keras.ops.expand_dims(v, -1) for k, v in named.items()}))
+    model = tabular(space)
+    some = {"years": columns["age"][:3], "job": columns["job"][:3]}
+    _, found = signatures(model, tmp_path, preprocessor, warmup=some, check=False)
+    answer = found["serving_default"](years=tf.constant(some["years"]), job=tf.constant(some["job"]))
+    assert_answers(answer, model, space({"age": tf.constant(some["years"]), "job": tf.constant(some["job"])}))
+
+
+def test_encoded_images(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")])
+    def decode(image):
+        def one(encoded):
+            pixels = tf.io.decode_image(encoded, 1, expand_animations=False)
+            return tf.image.resize(tf.cast(pixels, tf.float32) / 255, (8, 8))
+
+        return tf.map_fn(one, image, fn_output_signature=tf.TensorSpec((8, 8, 1), tf.float32))
+
+    encoder = mtl.encoders.ConvEncoder([4])
+    model = mtl.build_model(keras.Input((8, 8, 1), name="pixels"), mtl.trunks.HardSharing(encoder), TASKS)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1)).astype("uint8")
+    files = [tf.io.encode_png(image).numpy() for image in pixels[:2]] + [tf.io.encode_jpeg(pixels[2]).numpy()]
+    with pytest.raises(ValueError, match="pass real ones as `warmup`"):
+        mtl.export.saved_model(model, tmp_path, preprocessor=decode)
+    _, found = signatures(model, tmp_path, decode, warmup=files)
+    assert_answers(found["serving_default"](image=tf.constant(files)), model, decode(tf.constant(files)))
+
+
+def tokens(length):
+    encoder = mtl.encoders.TransformerEncoder(9, 6, dim=8, layers=1, heads=2)
+    return mtl.build_model(keras.Input((length,), dtype="int32", name="ids"), mtl.trunks.HardSharing(encoder), TASKS)
+
+
+@pytest.mark.parametrize("kind", ["dense", "ragged"])
+def test_texts_of_any_length_are_cut_and_padded(kind, tmp_path):
+    words = keras.layers.TextVectorization(vocabulary=["good", "bad"], ragged=kind == "ragged")
+    model = tokens(6)
+    _, found = signatures(model, tmp_path, words, warmup=["good", "bad good"])
+    for text in ("", "good bad", "good bad " * 40):
+        ids = [words(tf.constant([text]))[0].numpy().tolist()]
+        ids = np.array([(ids[0] + [0] * 6)[:6]], "int32")
+        assert_answers(found["serving_default"](text=tf.constant([text])), model, ids)
+
+
+def test_a_dict_of_other_names_is_refused(tmp_path):
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    encoder = mtl.encoders.TransformerEncoder(9, 6, dim=8, layers=1, heads=2)
+    model = mtl.build_model({"ids": ids}, mtl.trunks.HardSharing(lambda x: encoder(x["ids"])), TASKS)
+    with pytest.raises(ValueError, match="'missing': \\['ids'\\], 'unknown': \\['tokens'\\]"):
+        mtl.export.saved_model(model, tmp_path, preprocessor=lambda text: {"tokens": tf.zeros((3, 6), "int32")})
+
+
+def test_a_preprocessor_of_another_rank_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`preprocessor` gives the shape .* for the input 'ids'"):
+        mtl.export.saved_model(tokens(6), tmp_path, preprocessor=lambda text: tf.strings.length(text))
+
+
+def test_signatures_of_ones_own(tmp_path):
+    encoder = mtl.encoders.MLPEncoder([4])
+    tasks = [mtl.tasks.Regression(name) for name in ("a", "b", "c")]
+    model = mtl.build_model(keras.Input((3,), name="x"), mtl.trunks.HardSharing(encoder), tasks)
+    _, found = signatures(model, tmp_path, None, signatures={"pair": ["a", "c"]}, check=False)
+    assert set(found) == {"serving_default", "pair"}
+    assert set(found["pair"].structured_outputs) == {"a_value", "a_raw", "c_value", "c_raw"}
+    for wrong, message in [
+        ({"pair": ["a", "d"]}, "unknown key 'd'"),
+        ({"pair": "a"}, "must be a list of tasks"),
+        ({"pair": []}, "must be a list of tasks"),
+        ({"serving_default": ["a"]}, "names another signature"),
+        ("all", 'must be "per_task" or a dict'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            mtl.export.saved_model(model, tmp_path, signatures=wrong)
+
+
+class Odd(mtl.tasks.Regression):
+    """A regression that decodes what it is told to."""
+
+    def __init__(self, name, decoded):
+        super().__init__(name)
+        self.decoded = decoded
+
+    def decode(self, output):
+        return self.decoded(output)
+
+
+@pytest.mark.parametrize(
+    ("decoded", "message"),
+    [
+        (lambda x: {"only": x[:, 0]}, "has only the output \\['a_only'\\]"),
+        (lambda x: {"value": x[:, 0], "labels": tf.constant(["low", "high"])}, "its first axis must be the batch"),
+        (lambda x: {"value": x[:, 0], "png_bytes": x[:, 0]}, "would arrive base64-encoded"),
+    ],
+)
+def test_outputs_that_a_server_would_change(decoded, message, tmp_path):
+    encoder = mtl.encoders.MLPEncoder([4])
+    model = mtl.build_model(keras.Input((3,)), mtl.trunks.HardSharing(encoder), [Odd("a", decoded)])
+    with pytest.raises(ValueError, match=message):
+        mtl.export.saved_model(model, tmp_path)
+    assert not list(tmp_path.iterdir())
