@@ -82,7 +82,7 @@ class MagnitudePruning(keras.callbacks.Callback):
             self._before = self._evaluate()
 
     def on_train_batch_end(self, batch, logs=None):
-        step = int(self.model.optimizer.iterations)
+        step = int(_array(self.model.optimizer.iterations))
         due = self._round(step)
         if due > self.rounds:
             self.rounds = due
@@ -116,7 +116,7 @@ class MagnitudePruning(keras.callbacks.Callback):
         return [variable for variable in self.model.trainable_variables if len(variable.shape) > 1]
 
     def _prune(self, sparsity):
-        self.masks = [_mask(np.asarray(variable), sparsity) for variable in self._pruned()]
+        self.masks = [_mask(_array(variable), sparsity) for variable in self._pruned()]
 
     def _mask(self):
         if self._in_force is None or self._in_force[0] is not self.masks:  # new ones, or restored ones
@@ -126,13 +126,17 @@ class MagnitudePruning(keras.callbacks.Callback):
                 variable.assign(tf.where(mask, variable.value, 0))
 
     def _zeros(self):
-        values = [np.asarray(variable) for variable in self._pruned()]
+        values = [_array(variable) for variable in self._pruned()]
         return float(sum((value == 0).sum() for value in values) / sum(value.size for value in values))
 
     def _evaluate(self):
         data = self.data
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, tuple) else (data, None, None)
         return self.model.evaluate(x, y, sample_weight=weight, return_dict=True, verbose=0)
+
+
+def _array(variable):
+    return tf.convert_to_tensor(variable.value).numpy()  # mirrored ones cannot be read as arrays
 
 
 def _mask(values, sparsity):

@@ -1,0 +1,172 @@
+"""Distillation against its formula, computed by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+import tf_mtl as mtl
+from tf_mtl.distribute import strategy
+
+TASKS = {
+    "kind": lambda: mtl.tasks.Classification("kind", 3),
+    "sold": lambda: mtl.tasks.BinaryClassification("sold"),
+    "tags": lambda: mtl.tasks.MultiLabel("tags", ["a", "b"]),
+    "price": lambda: mtl.tasks.Regression("price"),
+}
+
+
+def build(*names):
+    x = keras.Input((5,), name="x")
+    return mtl.build_model(x, mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([6])), [TASKS[name]() for name in names])
+
+
+def data(rows=8):
+    rng = np.random.default_rng(0)
+    y = {
+        "kind": rng.integers(0, 3, rows),
+        "sold": rng.integers(0, 2, rows).astype("float32"),
+        "tags": rng.integers(0, 2, (rows, 2)).astype("float32"),
+        "price": rng.normal(size=rows).astype("float32"),
+    }
+    weight = {name: np.ones(rows, "float32") for name in y}
+    for place, name in enumerate(y):
+        weight[name][place : place + 2] = 0
+    return rng.normal(size=(rows, 5)).astype("float32"), y, weight
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def log_softmax(x):
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def binary(target, logit):
+    return -(target * np.log(sigmoid(logit)) + (1 - target) * np.log(1 - sigmoid(logit)))
+
+
+HARD = {
+    "kind": lambda y, s: -log_softmax(s)[np.arange(len(y)), y],
+    "sold": lambda y, s: binary(y, s[:, 0]),
+    "tags": binary,
+    "price": lambda y, s: (y - s[:, 0]) ** 2,
+}
+SOFT = {
+    "kind": lambda t, s: -(np.exp(log_softmax(t)) * log_softmax(s)).sum(-1),
+    "sold": lambda t, s: binary(sigmoid(t[:, 0]), s[:, 0]),
+    "tags": lambda t, s: binary(sigmoid(t), s),
+    "price": lambda t, s: (t[:, 0] - s[:, 0]) ** 2,
+}
+
+
+def expected(name, share, y, teacher, student, weight):
+    values = share * HARD[name](y, student) + (1 - share) * SOFT[name](teacher, student)
+    weight = weight.reshape(-1, *[1] * (values.ndim - 1)) * np.ones_like(values)
+    return (weight * values).sum() / weight.sum()
+
+
+def test_losses_follow_the_formula_and_end_on_the_labels():
+    student = build(*TASKS)
+    teachers = {name: build(name) for name in ("kind", "sold", "tags", "price")}
+    trainer = mtl.distill(student, teachers, annealing_steps=4)
+    trainer.compile(keras.optimizers.SGD(0.05))
+    x, y, weight = data()
+    for step in range(6):
+        outputs = {name: output.numpy() for name, output in student(x).items()}
+        taught = {name: teacher(x)[name].numpy() for name, teacher in teachers.items()}
+        logs = trainer.train_on_batch(x, y, sample_weight=weight, return_dict=True)
+        for name in TASKS:
+            loss = expected(name, min(1, step / 4), y[name], taught[name], outputs[name], weight[name])
+            np.testing.assert_allclose(logs[f"{name}_loss"], loss, rtol=1e-4, err_msg=f"{name} {step}")
+    for name, teacher in teachers.items():
+        np.testing.assert_array_equal(teacher(x)[name], taught[name])
+
+
+def test_labels_of_weight_0_may_be_anything():
+    x, y, weight = data()
+    spoilt = {name: np.where(weight[name].reshape(-1, *[1] * (v.ndim - 1)) > 0, v, -7) for name, v in y.items()}
+    found = []
+    for labels in (y, spoilt):
+        keras.utils.set_random_seed(1)
+        student, teacher = build(*TASKS), build("price")
+        trainer = mtl.distill(student, {"price": lambda_model(teacher)}, annealing_steps=3)
+        trainer.compile("adam", balancing="upgrad")
+        trainer.fit(x, labels, sample_weight=weight, epochs=4, verbose=0)
+        found.append(student.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def lambda_model(model):
+    """The same model with a single output instead of a dict."""
+    return keras.Model(model.input, model.output["price"])
+
+
+def test_evaluation_is_by_labels_alone():
+    student = build("price", "sold")
+    trainer = mtl.distill(student, {"price": build("price")}, annealing_steps=100)
+    for model in (trainer, student):
+        model.compile("adam")
+    x, y, weight = data()
+    y, weight = ({name: part[name] for name in ("price", "sold")} for part in (y, weight))
+    results = [m.evaluate(x, y, sample_weight=weight, return_dict=True, verbose=0) for m in (trainer, student)]
+    assert results[0] == pytest.approx(results[1])
+
+
+def test_a_teacher_that_knows_more_helps_while_labels_are_noise():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(512, 5)).astype("float32")
+    truth = x[:, 0] - 2 * x[:, 1]
+    teacher = build("price")
+    teacher.compile(keras.optimizers.Adam(0.02))
+    teacher.fit(x, {"price": truth}, epochs=30, verbose=0)
+    noisy = {"price": truth + rng.normal(size=512).astype("float32") * 20, "sold": (x[:, 2] > 0).astype("float32")}
+    errors = []
+    for steps in (1, 100_000):
+        keras.utils.set_random_seed(0)
+        student = build("price", "sold")
+        trainer = mtl.distill(student, {"price": teacher}, annealing_steps=steps)
+        trainer.compile(keras.optimizers.Adam(0.02))
+        trainer.fit(x[:64], {k: v[:64] for k, v in noisy.items()}, epochs=60, verbose=0)
+        errors.append(np.square(student.predict(x, verbose=0)["price"][:, 0] - truth).mean())
+    assert errors[1] < 0.1 * errors[0]
+
+
+def test_two_replicas_equal_one():
+    x, y, weight = data()
+    found = []
+    for place in (strategy("one_device"), strategy("mirrored")):
+        keras.utils.set_random_seed(1)
+        with place.scope():
+            student, teacher = build(*TASKS), build("kind")
+        trainer = mtl.distill(student, {"kind": teacher}, annealing_steps=4)
+        with place.scope():
+            trainer.compile(keras.optimizers.SGD(0.05))
+        trainer.fit(x, y, 4, epochs=3, shuffle=False, sample_weight=weight, verbose=0)
+        found.append(student.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_refused(tmp_path):
+    student = build("price", "sold")
+    with pytest.raises(ValueError, match="unknown key 'prices'"):
+        mtl.distill(student, {"prices": build("price")}, 10)
+    with pytest.raises(ValueError, match="at least one model"):
+        mtl.distill(student, {}, 10)
+    with pytest.raises(ValueError, match="positive whole number"):
+        mtl.distill(student, {"price": build("price")}, 0)
+    with pytest.raises(ValueError, match="must give 'price', but gives \\['sold'\\]"):
+        mtl.distill(student, {"price": build("sold")}, 10)
+    wide = keras.Model((x := keras.Input((5,))), keras.layers.Dense(2)(x))
+    with pytest.raises(ValueError, match="must give outputs of shape"):
+        mtl.distill(student, {"price": wide}, 10)
+    narrow = keras.Model((x := keras.Input((4,))), keras.layers.Dense(1)(x))
+    with pytest.raises(ValueError, match="cannot take the student's inputs"):
+        mtl.distill(student, {"price": narrow}, 10)
+    plain = mtl.MultiTaskModel((x := keras.Input((5,))), {"price": keras.layers.Dense(1)(x)})
+    with pytest.raises(ValueError, match="needs task objects"):
+        mtl.distill(plain, {"price": build("price")}, 10)
+    with pytest.raises(NotImplementedError, match="save the student"):
+        mtl.distill(student, {"price": build("price")}, 10).save(tmp_path / "trainer.keras")
