@@ -1,5 +1,6 @@
 """The pages under docs/ say what the code does."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -17,3 +18,13 @@ def test_the_table_of_methods_is_up_to_date():
 def test_every_trunk_has_a_row():
     rows = [line.split("`")[1] for line in (DOCS / "trunks.md").read_text().splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted(name for name in vars(mtl.trunks) if name[0].isupper() and name != "Trunk")
+
+
+def test_the_examples_of_serving_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", (DOCS / "serving.md").read_text(), re.DOTALL):
+        exec(compile(code, "serving.md", "exec"), names)
+    assert sorted(path.name for path in (tmp_path / "saved_models").iterdir()) == [
+        *("reviews", "reviews.onnx", "reviews.tflite", "reviews.tflite.json", "reviews_int8", "topic"),
+    ]

@@ -48,8 +48,14 @@ def _answer(request, together, alone, tolerance):
         faults.append(f"'{name}' differs from the model by {wrong:.1e}, more than {tolerance}")
     if not apart <= tolerance:
         faults.append(f"'{name}' answers a row otherwise alone than in its batch, by {apart:.1e}")
-    shown = [None if value is None else f"{value:.1e}" for value in (wrong, apart)]
+    shown = [_shown(value, tolerance) for value in (wrong, apart)]
     return [name, len(next(iter(request.inputs.values()))), *shown], faults
+
+
+def _shown(value, tolerance):
+    if value is None:
+        return ""
+    return f"<= {tolerance:.0e}" if value <= tolerance else f"{value:.1e}"
 
 
 def _contract(name, promised, held):

@@ -91,15 +91,16 @@ def saved_model(
             "The exported outputs are decoded by task objects, but the model has none: build it with "
             "tf_mtl.build_model, or pass `tasks` to MultiTaskModel."
         )
-    directory = Path(directory).absolute()
+    directory = Path(directory)
+    name = directory.resolve().name
     groups = batching_text(batching) if batching is not None else None
     raw = None if preprocessor is None else Raw.of(preprocessor, model_specs(model))
     found = endpoints(model, raw, signatures)
     requests = _right(model, raw, found, warmup)
     with new_version(directory, version) as (folder, number):
         _archive(found, raw).write_out(str(folder), verbose=False)
-        _requests.write(folder / _requests.FILE, requests, directory.name)
-        _model_card.write(folder, directory.name, number, model, found, requests[0].inputs, metrics, data)
+        _requests.write(folder / _requests.FILE, requests, name)
+        _model_card.write(folder, name, number, model, found, requests[0].inputs, metrics, data)
         if groups is not None:
             (folder / BATCHING).write_text(groups)
         if check:
