@@ -1,0 +1,144 @@
+"""What lies beside an exported model: card, page, warm-up file, batching parameters."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+import tf_mtl as mtl
+from tf_mtl.export._versions import new_version
+
+
+def build(**inputs):
+    inputs = inputs or {"x": 4}
+    layers = {name: keras.Input((size,), name=name) for name, size in inputs.items()}
+    encoder = mtl.encoders.MLPEncoder([8])
+    tasks = [mtl.tasks.Classification("kind", ["a", "b"], top_k=1), mtl.tasks.Regression("price", high=9)]
+    if len(layers) == 1:
+        return mtl.build_model(*layers.values(), mtl.trunks.HardSharing(encoder), tasks)
+    joined = mtl.trunks.HardSharing(lambda x: encoder(keras.layers.Concatenate()(list(x.values()))))
+    return mtl.build_model(layers, joined, tasks)
+
+
+def test_the_card_says_what_was_exported(tmp_path):
+    model = build()
+    results = {"kind_accuracy": np.float32(0.75)}
+    path = mtl.export.saved_model(model, tmp_path / "shop", metrics=results, data="Sales of 2025.", check=False)
+    card = json.loads((path / "model_card.json").read_text())
+    assert (card["name"], card["version"], card["parameters"]) == ("shop", 1, model.count_params())
+    assert card["metrics"] == {"kind_accuracy": 0.75}
+    assert card["tasks"][0]["kind"] == "Classification"
+    assert card["tasks"][0]["labels"] == ["a", "b"]
+    assert card["tasks"][1]["high"] == 9
+    sold = tf.saved_model.load(str(path)).signatures
+    assert set(card["signatures"]) == set(sold)
+    for name, signature in card["signatures"].items():
+        found = sold[name].structured_outputs
+        assert {k: (v["dtype"], v["shape"]) for k, v in signature["outputs"].items()} == {
+            k: (v.dtype.name, v.shape.as_list()) for k, v in found.items()
+        }
+        assert signature["inputs"] == {"x": {"dtype": "float32", "shape": [None, 4]}}
+    page = (path / "README.md").read_text()
+    for part in ("# shop, version 1", "Sales of 2025.", "| kind_accuracy | 0.7500 |", "x: float32 [batch, 4]"):
+        assert part in page
+
+
+def test_the_warm_up_file_holds_a_request_to_every_signature_with_its_answer(tmp_path):
+    model = build()
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+    path = mtl.export.saved_model(model, tmp_path / "shop", warmup=x, check=False)
+    records = tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests")).as_numpy_iterator()
+    logs = [prediction_log_pb2.PredictionLog.FromString(record).predict_log for record in records]
+    assert [log.request.model_spec.signature_name for log in logs] == ["serving_default", "kind", "price"]
+    assert {log.request.model_spec.name for log in logs} == {"shop"}
+    right = model.decode(model(x))
+    for log in logs:
+        np.testing.assert_array_equal(tf.make_ndarray(log.request.inputs["x"]), x)
+        for name, value in log.response.outputs.items():
+            task, part = name.split("_", 1)
+            expected = right[task][part]
+            found = tf.make_ndarray(value)
+            if expected.dtype.kind == "U":
+                assert found.astype("U").tolist() == expected.tolist()
+            else:
+                np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert set(logs[1].response.outputs) == {"kind_label", "kind_score", "kind_top_labels", "kind_top_scores"}
+
+
+def test_batching_parameters(tmp_path):
+    given = {"max_batch_size": 32, "batch_timeout_micros": 0, "num_batch_threads": 2, "allowed_batch_sizes": [1, 32]}
+    path = mtl.export.saved_model(build(), tmp_path, batching=given, check=False)
+    lines = (path / "batching_params.pbtxt").read_text().splitlines()
+    assert lines == [
+        "max_batch_size { value: 32 }",
+        "batch_timeout_micros { value: 0 }",
+        "num_batch_threads { value: 2 }",
+        "allowed_batch_sizes: 1",
+        "allowed_batch_sizes: 32",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("batching", "message"),
+    [
+        ({"max_size": 4}, "received \\['max_size'\\]"),
+        ({"num_batch_threads": 4}, "needs 'max_batch_size'"),
+        ({"max_batch_size": 0}, "'max_batch_size'\\]` must be a whole number of at least 1"),
+        ({"max_batch_size": 4, "batch_timeout_micros": 0.5}, "must be a whole number of at least 0"),
+        ({"max_batch_size": 8, "allowed_batch_sizes": [1, 4]}, "end with max_batch_size=8"),
+        ({"max_batch_size": 8, "allowed_batch_sizes": [4, 1, 8]}, "must rise"),
+    ],
+)
+def test_batching_parameters_that_a_server_refuses(batching, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        mtl.export.saved_model(build(), tmp_path / "shop", batching=batching)
+    assert not (tmp_path / "shop").exists()
+
+
+@pytest.mark.parametrize(
+    ("warmup", "message"),
+    [
+        (np.zeros((2, 4)), "must be a dict"),
+        ({"x": np.zeros((2, 4))}, "must give the inputs \\['x', 'z'\\], received \\['x'\\]"),
+        ({"x": np.zeros((2, 4)), "z": np.zeros((3, 2))}, "one number of rows"),
+        ({"x": np.zeros((0, 4)), "z": np.zeros((0, 2))}, "at least one"),
+        ({"x": np.zeros((2, 5)), "z": np.zeros((2, 2))}, "'x' must have the shape \\(None, 4\\)"),
+        ({"x": [["a"] * 4], "z": np.zeros((1, 2))}, "'x' must be float32"),
+    ],
+)
+def test_examples_that_do_not_fit(warmup, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        mtl.export.saved_model(build(x=4, z=2), tmp_path / "shop", warmup=warmup)
+    assert not (tmp_path / "shop").exists()
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.5, True, "2"])
+def test_versions_that_a_server_cannot_compare(version, tmp_path):
+    with pytest.raises(ValueError, match="`version` must be a positive whole number"):
+        mtl.export.saved_model(build(), tmp_path, version=version)
+
+
+def test_a_version_that_another_process_writes_meanwhile(tmp_path):
+    def export():
+        with new_version(tmp_path, 1) as (own, _):
+            (own / "file").write_text("mine")
+            (tmp_path / "1").mkdir()
+            (tmp_path / "1" / "file").write_text("theirs")
+
+    with pytest.raises(FileExistsError, match="Another process has put version 1"):
+        export()
+    assert (tmp_path / "1" / "file").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_the_likeliest_classes():
+    task = mtl.tasks.Classification("kind", ["a", "b", "c"], top_k=2)
+    found = task.decode(np.log([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]]))
+    assert found["top_labels"].numpy().tolist() == [[b"b", b"c"], [b"a", b"c"]]
+    np.testing.assert_allclose(found["top_scores"], [[0.5, 0.3], [0.6, 0.3]], rtol=1e-6)
+    assert mtl.tasks.Classification.from_config(task.get_config()).top_k == 2
+    with pytest.raises(ValueError, match="`top_k` of task 'kind' must be from 1 to 3"):
+        mtl.tasks.Classification("kind", ["a", "b", "c"], top_k=4)
