@@ -121,6 +121,11 @@ def test_versions_that_a_server_cannot_compare(version, tmp_path):
         mtl.export.saved_model(build(), tmp_path, version=version)
 
 
+def test_a_folder_whose_name_no_request_can_bear(tmp_path):
+    with pytest.raises(ValueError, match="letters, digits and ._- alone will do: 'my model'"):
+        mtl.export.saved_model(build(), tmp_path / "my model")
+
+
 def test_a_version_that_another_process_writes_meanwhile(tmp_path):
     def export():
         with new_version(tmp_path, 1) as (own, _):

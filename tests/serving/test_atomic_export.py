@@ -29,7 +29,7 @@ FILES = (
     "assets.extra/tf_serving_warmup_requests",
 )
 KILLED_AT = ("README.md", "saved_model.pb", "variables", "")
-LEAST = 8
+LEAST = 5
 X = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
 
 

@@ -21,8 +21,16 @@ REFUSED = {
     "unknown input": (request("", {"texts": TEXTS}), "INVALID_ARGUMENT", "in the set {text}"),
     "numbers for texts": (request("", {"text": np.ones(2, "int32")}), "INVALID_ARGUMENT", "string"),
     "wide integers": (request("tensors", {"ids": np.ones((2, 8), "int64")}), "INVALID_ARGUMENT", "int32"),
-    "texts in two axes": (request("", {"text": [TEXTS, TEXTS]}), "INVALID_ARGUMENT", "vector"),
-    "short rows": (request("tensors", {"ids": np.ones((2, 3), "int32")}), "INVALID_ARGUMENT", "Incompatible shapes"),
+    "texts in two axes": (
+        request("", {"text": [TEXTS, TEXTS]}),
+        "INVALID_ARGUMENT",
+        "not compatible with expected shape",
+    ),
+    "short rows": (
+        request("tensors", {"ids": np.ones((2, 3), "int32")}),
+        "INVALID_ARGUMENT",
+        "not compatible with expected shape",
+    ),
     "unknown output": (request("", {"text": TEXTS}, only=["price"]), "INVALID_ARGUMENT", "topic_label"),
 }
 

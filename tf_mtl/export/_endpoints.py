@@ -1,14 +1,14 @@
 """What an export answers: its signatures, each from inputs by name to the decoded outputs of some tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_mtl._names import check_names
+from tf_mtl.export._inputs import Raw, model_specs
 from tf_mtl.model import MultiTaskModel
 
 
@@ -41,39 +41,6 @@ class Endpoint:
         return self.answer.get_concrete_function().structured_outputs
 
 
-@dataclass(frozen=True)
-class Raw:
-    """The way from raw inputs to those of the model.
-
-    Attributes:
-        specs: What it takes: named `tf.TensorSpec`s in the structure that `prepare` takes.
-        prepare: From raw inputs to the model's, each in the shape and type that the model takes.
-        layers: Layers that hold lookup tables.
-    """
-
-    specs: Any
-    prepare: Callable[[Any], Any]
-    layers: list[keras.layers.Layer]
-
-    @classmethod
-    def of(cls, preprocessor: Callable[[Any], Any], specs: Any) -> "Raw":
-        """Return the way that a preprocessor goes to inputs of these specs."""
-        if isinstance(preprocessor, keras.layers.TextVectorization):
-            preprocessor(tf.constant([""]))  # only a layer that has been called can be tracked
-        if isinstance(preprocessor, keras.layers.Layer):
-            layers = [layer for layer in preprocessor._flatten_layers() if layer.built and not layer.weights]
-        else:
-            layers = []
-        raw = _raw_specs(preprocessor)
-
-        def prepare(inputs):
-            found = _listed(preprocessor(inputs), specs)
-            flat = keras.tree.flatten(specs)
-            return keras.tree.pack_sequence_as(specs, [_fit(*pair) for pair in zip(found, flat, strict=True)])
-
-        return cls(raw, prepare, layers)
-
-
 def endpoints(model: MultiTaskModel, raw: Raw | None, signatures: str | Mapping[str, Sequence[str]]) -> list[Endpoint]:
     """Return the signatures of an export.
 
@@ -93,21 +60,6 @@ def endpoints(model: MultiTaskModel, raw: Raw | None, signatures: str | Mapping[
         if raw is not None:
             found.append(_from_raw(name or "serving_default", tasks, raw, answer, weights))
     return found
-
-
-def model_specs(model: keras.Model) -> Any:
-    """Return the specs of a functional model's inputs, in their structure."""
-    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, name=x.name), model.input)
-
-
-def pack(specs: Any, values: Mapping[str, Any]) -> Any:
-    """Return values by name in the structure of specs."""
-    return keras.tree.map_structure(lambda spec: tf.constant(values[spec.name], spec.dtype), specs)
-
-
-def numpy(tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
-    """Return tensors as arrays."""
-    return {name: np.asarray(value) for name, value in tensors.items()}
 
 
 def _groups(model, signatures):
@@ -152,7 +104,11 @@ def _from_raw(name, tasks, raw, answer, weights):
 
 
 def _endpoint(name, tasks, specs, answer, weights):
-    traced = tf.function(answer, input_signature=[specs], autograph=False)
+    def checked(inputs):
+        # sessions take any shape; a row too many would shift the answers of a server's other requests
+        return answer(keras.tree.map_structure(lambda x, spec: tf.ensure_shape(x, spec.shape), inputs, specs))
+
+    traced = tf.function(checked, input_signature=[specs], autograph=False)
     found = Endpoint(name, tuple(tasks), specs, traced, weights)
     _check_outputs(name, found.outputs)
     return found
@@ -173,50 +129,3 @@ def _check_outputs(signature, outputs):
             f"Signature '{signature}' has only the output {sorted(outputs)}, whose name REST would drop. Let the "
             "task's `decode` return two tensors at least."
         )
-
-
-def _listed(found, specs):
-    """What a preprocessor gives, in the order of the model's inputs: by name from a dict, otherwise by place."""
-    if not isinstance(found, Mapping):
-        values = keras.tree.flatten(found)
-        if len(values) != len(keras.tree.flatten(specs)):
-            raise ValueError(f"`preprocessor` gives {len(values)} tensors, but the model takes {_names(specs)}.")
-        return values
-    names = sorted(specs) if isinstance(specs, Mapping) else _names(specs)  # as dicts are flattened
-    if set(names) != set(found):
-        differing = {"missing": sorted(set(names) - set(found)), "unknown": sorted(set(found) - set(names))}
-        raise ValueError(f"`preprocessor` must give the model's inputs by name; {differing}.")
-    return [found[name] for name in names]
-
-
-def _names(specs):
-    return [spec.name for spec in keras.tree.flatten(specs)]
-
-
-def _raw_specs(preprocessor):
-    if isinstance(preprocessor, keras.utils.FeatureSpace):  # takes columns [B] as well as [B, 1]
-        return {name: tf.TensorSpec([None], x.dtype, name=name) for name, x in preprocessor.get_inputs().items()}
-    if isinstance(preprocessor, keras.Model):
-        return model_specs(preprocessor)
-    if getattr(preprocessor, "input_signature", None) is not None:
-        (specs,) = preprocessor.input_signature
-        return specs
-    return tf.TensorSpec([None], tf.string, name="text")
-
-
-def _fit(value, spec):
-    """Cut or pad with zeros to the model's length; what the preprocessor gives may be ragged, or of any length."""
-    if isinstance(value, tf.RaggedTensor):
-        return tf.cast(value.to_tensor(shape=spec.shape), spec.dtype)
-    value = tf.cast(value, spec.dtype)
-    if value.shape.rank != spec.shape.rank:
-        raise ValueError(
-            f"`preprocessor` gives the shape {value.shape} for the input '{spec.name}', which the model takes as "
-            f"{spec.shape}."
-        )
-    for axis, size in enumerate(spec.shape[1:], 1):
-        if size is not None and size != value.shape[axis]:
-            value = value[(slice(None),) * axis + (slice(size),)]
-            behind = [[0, size - tf.shape(value)[i] if i == axis else 0] for i in range(spec.shape.rank)]
-            value = tf.ensure_shape(tf.pad(value, behind), [*value.shape[:axis], size, *value.shape[axis + 1 :]])
-    return value

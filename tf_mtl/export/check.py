@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl.export import _requests
-from tf_mtl.export._endpoints import Raw, model_specs, numpy, pack
+from tf_mtl.export._inputs import Raw, model_specs, pack
 from tf_mtl.export._model_card import FILE as CARD
 from tf_mtl.export._requests import Request
 from tf_mtl.export._verdict import judge
@@ -82,13 +82,11 @@ def right_answer(model: MultiTaskModel, inputs: Any) -> dict[str, np.ndarray]:
     """Return the model's own decoded outputs, by the names that they have in an export."""
     with tf.device("CPU"):  # where the export is run
         outputs = model(inputs, training=False)
-        return numpy(
-            {
-                f"{task.name}_{key}": value
-                for task in model.tasks
-                for key, value in task.decode(outputs[task.name]).items()
-            }
-        )
+        return {
+            f"{task.name}_{key}": np.asarray(value)
+            for task in model.tasks
+            for key, value in task.decode(outputs[task.name]).items()
+        }
 
 
 def _with_examples(requests, examples):

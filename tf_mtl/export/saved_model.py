@@ -1,5 +1,6 @@
 """A SavedModel with one signature for all tasks and one for each task alone."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import tensorflow as tf
 from tf_mtl.export import _model_card, _requests
 from tf_mtl.export._batching import FILE as BATCHING
 from tf_mtl.export._batching import batching_text
-from tf_mtl.export._endpoints import Raw, endpoints, model_specs, pack
+from tf_mtl.export._endpoints import endpoints
+from tf_mtl.export._inputs import Raw, model_specs, pack
 from tf_mtl.export._requests import Request
 from tf_mtl.export._versions import new_version
 from tf_mtl.export.check import check as check_folder
@@ -70,8 +72,8 @@ def saved_model(
         The version's folder. It appears only when it is complete and has passed the check.
 
     Raises:
-        ValueError: if the model has no task objects, a signature's name is taken, decoded outputs cannot be served,
-            examples or batching parameters do not fit, or the check fails.
+        ValueError: if the model has no task objects, the folder's name has odd characters, a signature's name is taken,
+            decoded outputs cannot be served, examples or batching parameters do not fit, or the check fails.
         FileExistsError: if the version is there already.
 
     Example:
@@ -93,6 +95,8 @@ def saved_model(
         )
     directory = Path(directory)
     name = directory.resolve().name
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise ValueError(f"The folder names the model in requests, so letters, digits and ._- alone will do: {name!r}.")
     groups = batching_text(batching) if batching is not None else None
     raw = None if preprocessor is None else Raw.of(preprocessor, model_specs(model))
     found = endpoints(model, raw, signatures)
