@@ -3,10 +3,10 @@
     python benchmarks/serving.py            # a Transformer of 4 layers, width 256, 64 tokens
     python benchmarks/serving.py --rounds 50
 
-All versions answer the same requests in turn, round after round, so that what else the machine does falls on all of
-them. SavedModels are run by the session loader, as a server does, from token ids. Memory is what loading and a first
-request add to a process, each version in one of its own. The pass for all heads is asked to cost at most 1/T + 0.15
-of T models of one task. Needs the packages of `tf_mtl[litert,onnx]`.
+All versions answer the same requests in turn, in another order each round, so that what else the machine does falls
+on all of them. SavedModels are run by the session loader, as a server does, from token ids. Memory is what loading and
+a first request add to a process, each version in one of its own. The pass for all heads is asked to cost at most
+1/T + 0.15 of T models of one task. Needs the packages of `tf_mtl[litert,onnx]`.
 """
 
 import argparse
@@ -105,19 +105,22 @@ def load(kind: str, path: str | Path, signature: str):
 
         runner = Interpreter(model_path=str(path), num_threads=os.cpu_count()).get_signature_runner(signature)
         return lambda ids: runner(ids=ids)
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
-    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would slow down what comes next
+    session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda ids: session.run(None, {"ids": ids})
 
 
 def measure(versions, rounds):
     loaded = {name: [load(*part) for part in parts] for name, parts in versions.items()}
-    rows, budget = {}, {}
+    rows, budget, order = {}, {}, np.random.default_rng(0)
     for batch in BATCHES:
         ids, times = requests(batch), {name: [] for name in versions}
         for round_ in range(rounds + 3):  # the first three are for warming up
-            for name, models in loaded.items():
+            for name in order.permutation(list(loaded)):  # so that none always follows the same other
+                models = loaded[name]
                 started = time.perf_counter()
                 for model in models:
                     model(ids)
