@@ -9,7 +9,7 @@ import tf_mtl
 
 ROOT = Path(tf_mtl.__file__).parent
 LAYERS = [
-    {"_names", "_pooling", "_shapes", "_version"},
+    {"_names", "_optimizers", "_pooling", "_shapes", "_version"},
     {
         "trunks",
         "encoders",
@@ -27,7 +27,7 @@ LAYERS = [
     {"checks", "objectives", "sharing"},
     {"batch_losses"},
     {"lookahead"},
-    {"gradients"},
+    {"fitting", "gradients"},
     {"model"},
     {"builder", "report"},
     {"callbacks", "distill", "export"},

@@ -17,12 +17,13 @@ from tf_mtl.batch_losses import BatchLosses
 from tf_mtl.checks import checked, readable_errors
 from tf_mtl.distribute import check_options, lost_worker_errors
 from tf_mtl.division import divide
+from tf_mtl.fitting import Fitting, listed, paired, triple, with_epoch_end
 from tf_mtl.metrics import Balance, TaskLosses
 from tf_mtl.objectives import Objectives
 from tf_mtl.partition import Partition, partition
 from tf_mtl.replicas import replica_sum
 from tf_mtl.sharing import Sharing, sharing
-from tf_mtl.stream import Stream, split, stream
+from tf_mtl.stream import split, stream
 from tf_mtl.tasks import Task
 from tf_mtl.trunks import Trunk
 from tf_mtl.workarounds.global_gradients import take_global_gradients
@@ -40,21 +41,6 @@ class _Compiled:
     accumulate: int
     balance: Balance | None
     parts: Partition
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """What `fit` works with.
-
-    Attributes:
-        stream: The batches of training.
-        validation: Those of validation; None without.
-        callbacks: The callbacks given.
-    """
-
-    stream: Stream
-    validation: Stream | None
-    callbacks: list[keras.callbacks.Callback]
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -290,17 +276,17 @@ class MultiTaskModel(keras.Model):
             (x, y, sample_weight), validation_data = split((x, y, sample_weight), validation_split)
         if validation_data is not None:
             size = kwargs.get("validation_batch_size") or batch_size
-            validation_data = stream(*self._checked(*_triple(validation_data)), size)
+            validation_data = stream(*self._checked(*triple(validation_data)), size)
         if self._needs_validation:
-            x = self._with_validation(x)
-        self._fitting = Fitting(stream(x, y, sample_weight, batch_size, shuffle), validation_data, _listed(callbacks))
+            x = paired(x, self.balancing, lambda data: self._checked(data, None, None)[0])
+        self._fitting = Fitting(stream(x, y, sample_weight, batch_size, shuffle), validation_data, listed(callbacks))
         try:
             with readable_errors(), lost_worker_errors():
                 return super().fit(
                     self._fitting.stream,
                     epochs=epochs,
                     verbose=verbose,
-                    callbacks=self._with_epochs(callbacks),
+                    callbacks=with_epoch_end(callbacks, self, self._end_epoch),
                     validation_data=validation_data,
                     shuffle=False,
                     **kwargs,
@@ -516,28 +502,6 @@ class MultiTaskModel(keras.Model):
     def _needs_validation(self):
         return isinstance(self.balancing, methods.Scalarizer) and self.balancing.needs_validation
 
-    def _with_validation(self, x):
-        """Pair the batches of a data set with those that balancing learns from."""
-        name = type(self.balancing).__name__
-        if self.balancing.validation is None:
-            raise ValueError(
-                f"{name} learns from validation batches: pass {name}(validation=dataset), or set "
-                "model.balancing.validation on a loaded model."
-            )
-        if not isinstance(x, tf.data.Dataset):
-            raise ValueError(f"{name} needs `x` to be a tf.data.Dataset of batches, received {type(x).__name__}.")
-        validation, _, _ = self._checked(self.balancing.validation, None, None)
-        return tf.data.Dataset.zip(x, validation.repeat())
-
-    def _with_epochs(self, callbacks):
-        """Put the end of each epoch, of which balancing takes notice, before the callbacks that save the model."""
-        end = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: self._end_epoch())
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.callbacks.insert(0, end)
-            end.set_model(self)
-            return callbacks
-        return [end, *_listed(callbacks)]
-
     def _end_epoch(self):
         with self.distribute_strategy.scope():
             self.balancing.end_epoch()
@@ -611,19 +575,6 @@ def _float32(task, output):
     if keras.backend.standardize_dtype(output.dtype) in ("float16", "bfloat16"):
         return keras.layers.Activation("linear", dtype="float32", name=f"{task}_float32")(output)
     return output
-
-
-def _listed(callbacks):
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return list(callbacks.callbacks)
-    given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-    return [callback for callback in given if callback is not None]
-
-
-def _triple(data):
-    if isinstance(data, (tuple, list)):
-        return keras.utils.unpack_x_y_sample_weight(data)
-    return data, None, None
 
 
 def _numpy(value):

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tf_mtl._optimizers import with_inner
+
 
 def with_slots(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> list[keras.Variable]:
     """Return `variables` and what the optimizer, or one that it wraps, keeps for each of them (momenta, averages)."""
     found, wanted = list(variables), {id(v) for v in variables}
-    for part in _parts(optimizer):
+    for part in with_inner(optimizer):
         known = list(part._trainable_variables)
         indices = [i for i, v in enumerate(known) if id(v) in wanted]
         for name, slots in vars(part).items():
@@ -20,11 +22,6 @@ def with_slots(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.
             if per_variable and name not in ("_variables", "_trainable_variables"):
                 found += [slots[i] for i in indices if isinstance(slots[i], keras.Variable)]
     return found
-
-
-def _parts(optimizer):
-    wrapped = [getattr(optimizer, "inner_optimizer", None), *getattr(optimizer, "_inner_optimizers", ())]
-    return [optimizer, *(part for inner in wrapped if inner is not None for part in _parts(inner))]
 
 
 def read(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:

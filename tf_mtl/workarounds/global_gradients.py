@@ -6,11 +6,10 @@ an optimizer takes gradients that are summed already, and uses them as they are.
 
 import keras
 
+from tf_mtl._optimizers import with_inner
+
 
 def take_global_gradients(optimizer: keras.optimizers.Optimizer) -> None:
     """Let an optimizer, and those that it wraps, take gradients of the global batch, the same on every replica."""
-    optimizer._all_reduce_sum_gradients = list
-    wrapped = [getattr(optimizer, "inner_optimizer", None), *getattr(optimizer, "_inner_optimizers", ())]
-    for inner in wrapped:
-        if inner is not None:
-            take_global_gradients(inner)
+    for part in with_inner(optimizer):
+        part._all_reduce_sum_gradients = list
