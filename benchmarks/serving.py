@@ -52,6 +52,8 @@ def main() -> None:
     print("\nall heads in one pass, over three models:")
     for batch, ratio in budget.items():
         print(f"batch {batch}: {ratio:.2f} (asked: at most {most:.2f})")
+    if max(budget.values()) > most:
+        sys.exit("One pass costs more than it may.")
 
 
 def tasks() -> list[mtl.tasks.Task]:

@@ -133,6 +133,39 @@ def test_a_teacher_that_knows_more_helps_while_labels_are_noise():
     assert errors[1] < 0.1 * errors[0]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"accumulate": 4}, {"steps_per_execution": 2}, {"balancing": "upgrad", "gradients": "features"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_with_other_ways_of_stepping(options):
+    x, y, weight = data()
+    found = []
+    for given in (options, {k: v for k, v in options.items() if k == "balancing"}):
+        keras.utils.set_random_seed(1)
+        student, teachers = build(*TASKS), {"kind": build("kind"), "tags": build("tags")}
+        trainer = mtl.distill(student, teachers, annealing_steps=5)
+        trainer.compile(keras.optimizers.SGD(0.01), **given)
+        trainer.fit(x, y, 4, epochs=3, shuffle=False, sample_weight=weight, verbose=0)
+        found.append(student.get_weights())
+    tolerance = 2e-2 if "gradients" in options else 1e-5  # of features: another direction
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=tolerance)
+
+
+def test_another_loss_with_one_value_per_row():
+    x, y, _ = data(2)  # as many rows as labels, which would hide a wrong broadcast
+    student, teacher = build("tags"), build("tags")
+    trainer = mtl.distill(student, {"tags": teacher}, annealing_steps=2)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    trainer.compile(keras.optimizers.SGD(0.0), loss={"tags": loss})
+    s, t = student(x)["tags"].numpy(), teacher(x)["tags"].numpy()
+    for share in (0, 0.5, 1):
+        logs = trainer.train_on_batch(x, {"tags": y["tags"]}, return_dict=True)
+        right = (share * binary(y["tags"], s) + (1 - share) * binary(sigmoid(t), s)).mean()
+        assert logs["tags_loss"] == pytest.approx(right, rel=1e-4)
+
+
 def test_two_replicas_equal_one():
     x, y, weight = data()
     found = []

@@ -25,6 +25,8 @@ def distill(student: MultiTaskModel, teachers: Mapping[str, keras.Model], anneal
     annealing). Rows without a label for a task count neither way. Evaluation is by the labels alone.
 
     Compile and fit what is returned, with any balancing; evaluate, save and export the student.
+    `tf_mtl.callbacks.Checkpoint` and `ModelCheckpoint(save_weights_only=True)` work in training; whole models that
+    hold teachers are not saved.
 
     Args:
         student: A model built with task objects.
@@ -102,7 +104,9 @@ class _Taught(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         by_labels = self.loss.call(y_true, y_pred)
-        return self.share * by_labels + (1 - self.share) * self.imitation(self.target, y_pred)
+        by_teacher = self.imitation(self.target, y_pred)
+        further = list(range(by_labels.shape.rank, by_teacher.shape.rank))  # cells of a loss that has one value per row
+        return self.share * by_labels + (1 - self.share) * tf.reduce_mean(by_teacher, further)
 
 
 def _check_teacher(task, teacher, student):

@@ -115,6 +115,35 @@ def test_a_resumed_run_keeps_its_zeros(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("optimizer", ["scaled", "averaged"])
+def test_with_other_optimizers_and_steps_per_execution(optimizer):
+    model = build()
+    adam = keras.optimizers.Adam(0.01, use_ema=optimizer == "averaged")
+    model.compile(keras.optimizers.LossScaleOptimizer(adam) if optimizer == "scaled" else adam, steps_per_execution=2)
+    pruning = mtl.callbacks.MagnitudePruning(0.75, begin=2, end=6, every=2)
+    model.fit(*data(), 8, epochs=1, callbacks=[pruning], verbose=0)
+    for kernel in kernels(model):
+        assert (kernel == 0).sum() == round(0.75 * kernel.size)
+
+
+def test_mixing_matrices_are_left_alone():
+    tasks = [mtl.tasks.Regression("a"), mtl.tasks.Regression("b")]
+    trunk = mtl.trunks.CrossStitch(mtl.encoders.MLPEncoder([8, 8]))
+    model = mtl.build_model(keras.Input((6,)), trunk, tasks)
+    model.compile("adam")
+    x, _ = data()
+    pruning = mtl.callbacks.MagnitudePruning(0.75, begin=0, end=1)
+    model.fit(x, {"a": x[:, 0], "b": x[:, 1]}, 32, callbacks=[pruning], verbose=0)
+    pruned = {v.name for v in model.trainable_variables if (v.numpy() == 0).mean() > 0.5 and len(v.shape) > 1}
+    assert pruned == {"kernel"}
+
+
+def test_nothing_to_prune():
+    model = build()
+    with pytest.raises(ValueError, match="There is nothing to prune"):
+        model.fit(*data(), callbacks=[mtl.callbacks.MagnitudePruning(0.5, 0, 1, variables=[])], verbose=0)
+
+
 def test_bad_arguments():
     for sparsity in (0, 1, 1.5):
         with pytest.raises(ValueError, match="`sparsity` must be between 0 and 1"):

@@ -1,6 +1,8 @@
 """What lies beside an exported model: card, page, warm-up file, batching parameters."""
 
 import json
+import os
+import subprocess
 
 import keras
 import numpy as np
@@ -88,6 +90,8 @@ def test_batching_parameters(tmp_path):
         ({"num_batch_threads": 4}, "needs 'max_batch_size'"),
         ({"max_batch_size": 0}, "'max_batch_size'\\]` must be a whole number of at least 1"),
         ({"max_batch_size": 4, "batch_timeout_micros": 0.5}, "must be a whole number of at least 0"),
+        ({"max_batch_size": True}, "must be a whole number"),
+        ({"max_batch_size": 8, "allowed_batch_sizes": [1.5, 8]}, "must rise"),
         ({"max_batch_size": 8, "allowed_batch_sizes": [1, 4]}, "end with max_batch_size=8"),
         ({"max_batch_size": 8, "allowed_batch_sizes": [4, 1, 8]}, "must rise"),
     ],
@@ -124,6 +128,29 @@ def test_versions_that_a_server_cannot_compare(version, tmp_path):
 def test_a_folder_whose_name_no_request_can_bear(tmp_path):
     with pytest.raises(ValueError, match="letters, digits and ._- alone will do: 'my model'"):
         mtl.export.saved_model(build(), tmp_path / "my model")
+    with pytest.raises(ValueError, match="must be a local folder"):
+        mtl.export.saved_model(build(), "gs://bucket/shop")
+
+
+def test_a_link_keeps_its_name_and_what_json_cannot_say_is_null(tmp_path):
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "shop").symlink_to(tmp_path / "volume")
+    path = mtl.export.saved_model(build(), tmp_path / "shop", metrics={"price_pearson": np.nan}, check=False)
+    card = json.loads((path / "model_card.json").read_text())
+    assert card["name"] == "shop"
+    assert card["metrics"] == {"price_pearson": None}
+
+
+def test_leftovers_of_other_machines_and_of_the_living_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "trainer")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    names = [f".writing-trainer-{dead.pid}-a", f".writing-trainer-1-{dead.pid}-b", f".writing-trainer-{os.getpid()}-c"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    with new_version(tmp_path, None):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {*names[1:], "1"}
 
 
 def test_a_version_that_another_process_writes_meanwhile(tmp_path):

@@ -136,6 +136,8 @@ def test_quantised_copies(mode, share, tolerance, tmp_path, capsys):
 def test_quantised_refuses(model):
     with pytest.raises(ValueError, match='must be "int8" or "int4"'):
         mtl.export.quantized(model, "float8")
+    with pytest.raises(ValueError, match="call model.compile first"):
+        mtl.export.quantized(model, "int8", (np.zeros((1, 4)), {}))
     x = keras.Input((4,), name="x")
     bare = mtl.MultiTaskModel(x, {"a": keras.layers.LayerNormalization()(x)})
     with pytest.raises(ValueError, match="quantises no layer"):

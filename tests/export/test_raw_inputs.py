@@ -1,6 +1,7 @@
 """Exports that take what users have: columns by name, encoded images, texts of any length."""
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -122,6 +123,122 @@ def test_a_preprocessor_of_another_rank_is_refused(tmp_path):
         mtl.export.saved_model(tokens(6), tmp_path, preprocessor=lambda text: tf.strings.length(text))
 
 
+class Lookup(keras.layers.Layer):
+    """Holds a table of TensorFlow's and a weight, as a layer of one's own may."""
+
+    def __init__(self):
+        super().__init__()
+        keys = tf.lookup.KeyValueTensorInitializer(["good", "bad"], tf.constant([2, 3], tf.int64))
+        self.table = tf.lookup.StaticHashTable(keys, 1)
+        self.shift = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False)
+
+    def call(self, text):
+        return self.table.lookup(tf.strings.split(text)).to_tensor() + tf.cast(self.shift, tf.int64)
+
+
+def byte_pairs():
+    letters = {"<s>": 0, "<pad>": 1, "</s>": 2, "<mask>": 3, "g": 4, "o": 5, "d": 6, "go": 7}
+    tokenizer = keras_hub.models.RobertaTokenizer(vocabulary=letters, merges=["g o"])
+    packer = keras_hub.models.RobertaTextClassifierPreprocessor(tokenizer, sequence_length=6)
+    return packer
+
+
+@pytest.mark.parametrize("layer", [Lookup, lambda: keras.layers.StringLookup(vocabulary=["good", "bad"])])
+def test_layers_that_hold_tables_need_no_call_before(layer, tmp_path):
+    layer = layer()
+    wide = isinstance(layer, Lookup)
+    preprocessor = layer if wide else keras.Sequential([keras.Input((6,), dtype="string", name="text"), layer])
+    some = ["good bad", "bad"] if wide else [["good"] * 6, ["bad"] * 6]
+    mtl.export.saved_model(tokens(6), tmp_path, preprocessor=preprocessor, warmup=some)
+
+
+def test_byte_pair_tokens(tmp_path):
+    packer = byte_pairs()
+    encoder = mtl.encoders.TransformerEncoder(8, 6, dim=8, layers=1, heads=2)
+    inputs = {name: keras.Input((6,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
+    model = mtl.build_model(inputs, mtl.trunks.HardSharing(lambda x: encoder(x["token_ids"])), TASKS)
+    _, found = signatures(model, tmp_path, packer, warmup=["good", "go"])
+    assert_answers(found["serving_default"](text=tf.constant(["good god"])), model, packer(tf.constant(["good god"])))
+
+
+def test_tables_in_the_model_itself(tmp_path):
+    words = keras.layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=6)
+    text = keras.Input((), dtype="string", name="review")
+    encoder = mtl.encoders.TransformerEncoder(9, 6, dim=8, layers=1, heads=2)
+    model = mtl.build_model(text, mtl.trunks.HardSharing(lambda x: encoder(words(x))), TASKS)
+    _, found = signatures(model, tmp_path, None, warmup=["good bad", ""])
+    some = tf.constant(["bad", "good good"])
+    assert_answers(found["kind"](review=some) | found["price"](review=some), model, some)
+
+
+def test_a_function_that_holds_a_table_is_refused(tmp_path):
+    words = keras.layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=6)
+    with pytest.raises(ValueError, match="let a Keras layer hold it"):
+        mtl.export.saved_model(tokens(6), tmp_path, preprocessor=lambda text: words(text))
+    assert not list(tmp_path.iterdir())
+
+
+def test_lengths_that_depend_on_the_batch_are_refused(tmp_path):
+    words = keras.layers.TextVectorization(vocabulary=["good", "bad"])
+    encoder = mtl.encoders.TransformerEncoder(9, 16, dim=8, layers=1, heads=2)
+    model = mtl.build_model(
+        keras.Input((None,), dtype="int32", name="ids"), mtl.trunks.HardSharing(encoder), [mtl.tasks.Regression("a")]
+    )
+    with pytest.raises(ValueError, match="as long as the batch's longest row"):
+        mtl.export.saved_model(model, tmp_path / "short", preprocessor=words)
+    path = mtl.export.saved_model(model, tmp_path / "plain", check=False)
+    mtl.export.check(path, model, {"ids": np.ones((2, 12), "int32")})
+
+
+def test_raw_inputs_that_bear_the_names_of_the_models(tmp_path):
+    scale = keras.layers.Rescaling(0.5)
+    x = keras.Input((3,), name="x")
+    preprocessor = keras.Model(x, scale(x))
+    model = mtl.build_model(
+        keras.Input((3,), name="x"), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4])), [mtl.tasks.Regression("a")]
+    )
+    path = mtl.export.saved_model(model, tmp_path, preprocessor=preprocessor, check=False)
+    mtl.export.check(path, model, {"x": np.ones((2, 3))}, preprocessor)
+    mtl.export.check(path, model)
+    with pytest.raises(ValueError, match="'x' must have the shape"):
+        mtl.export.check(path, model, {"x": np.ones((2, 4))}, preprocessor)
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "message"),
+    [
+        (lambda text: tf.zeros((tf.size(text), 2)), "gives the shape \\(None, 2\\) for the input 'x'"),
+        (
+            tf.function(lambda a, b: a, input_signature=[tf.TensorSpec([None], name=n) for n in "ab"]),
+            "take one argument",
+        ),
+        (tf.function(lambda a: a, input_signature=[tf.TensorSpec([None, 3])]), "with named specs"),
+        (keras.Sequential([keras.layers.Dense(3)]), "must be functional"),
+        (lambda text: (tf.zeros((2, 3)),) * 2, "gives 2 tensors"),
+    ],
+)
+def test_preprocessors_that_do_not_fit(preprocessor, message, tmp_path):
+    encoder = mtl.encoders.MLPEncoder([4])
+    model = mtl.build_model(keras.Input((3,), name="x"), mtl.trunks.HardSharing(encoder), [mtl.tasks.Regression("a")])
+    with pytest.raises(ValueError, match=message):
+        mtl.export.saved_model(model, tmp_path, preprocessor=preprocessor)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (lambda: keras.Input((3,)), 'keras.Input\\(..., name="x"\\)'),
+        (lambda: keras.Input((3,), name="my x"), "not 'my x'"),
+        (lambda: keras.Input(batch_shape=(8, 3), name="x"), "any number of rows"),
+    ],
+)
+def test_inputs_that_requests_cannot_give(x, message, tmp_path):
+    model = mtl.build_model(x(), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4])), [mtl.tasks.Regression("a")])
+    for write in (mtl.export.saved_model, mtl.export.onnx, mtl.export.litert):
+        with pytest.raises(ValueError, match=message):
+            write(model, tmp_path / {"saved_model": "m", "onnx": "m.onnx", "litert": "m.tflite"}[write.__name__])
+
+
 def test_signatures_of_ones_own(tmp_path):
     encoder = mtl.encoders.MLPEncoder([4])
     tasks = [mtl.tasks.Regression(name) for name in ("a", "b", "c")]
@@ -133,6 +250,7 @@ def test_signatures_of_ones_own(tmp_path):
         ({"pair": ["a", "d"]}, "unknown key 'd'"),
         ({"pair": "a"}, "must be a list of tasks"),
         ({"pair": []}, "must be a list of tasks"),
+        ({"": ["a"]}, "must be an identifier"),
         ({"serving_default": ["a"]}, "names another signature"),
         ("all", 'must be "per_task" or a dict'),
     ]:
@@ -161,7 +279,7 @@ class Odd(mtl.tasks.Regression):
 )
 def test_outputs_that_a_server_would_change(decoded, message, tmp_path):
     encoder = mtl.encoders.MLPEncoder([4])
-    model = mtl.build_model(keras.Input((3,)), mtl.trunks.HardSharing(encoder), [Odd("a", decoded)])
+    model = mtl.build_model(keras.Input((3,), name="x"), mtl.trunks.HardSharing(encoder), [Odd("a", decoded)])
     with pytest.raises(ValueError, match=message):
         mtl.export.saved_model(model, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
+from tf_mtl.export import _model_card
 
 WORDS = ["good", "bad", "ship", "late", "not", "very"]
 TEXTS = ["good ship", "very very bad, late", "", "not good not bad"]
@@ -132,16 +133,6 @@ def test_a_tasks_signature_does_not_hold_the_other_heads(exported):
     assert count["stars"] == count["serving_default"] - 4 - 2 - 2
 
 
-def test_answers_do_not_depend_on_the_rest_of_the_batch(exported):
-    _, _, path = exported
-    answer = tf.saved_model.load(str(path)).signatures["serving_default"]
-    together = answer(text=tf.constant(TEXTS))
-    for i, text in enumerate(TEXTS):
-        alone = answer(text=tf.constant([text]))
-        np.testing.assert_allclose(alone["stars_raw"][0], together["stars_raw"][i], rtol=1e-5, atol=1e-6)
-    assert np.isfinite(together["stars_raw"]).all()
-
-
 def test_versions_count_up_and_are_never_overwritten(tmp_path):
     model = mtl.build_model(
         {name: keras.Input((2,), name=name) for name in ("left", "right")},
@@ -160,12 +151,15 @@ def test_versions_count_up_and_are_never_overwritten(tmp_path):
     np.testing.assert_allclose(signature(**x)["a_raw"], model(x)["a"][:, 0], rtol=1e-6)
 
 
-def test_a_failed_export_leaves_nothing(tmp_path):
-    def broken(text):
+def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
+    def broken(*args):
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
         mtl.export.saved_model(text_model(), tmp_path, preprocessor=broken)
+    monkeypatch.setattr(_model_card, "write", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        mtl.export.saved_model(text_model(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -174,7 +168,7 @@ def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(ValueError, match="task objects"):
         mtl.export.saved_model(mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(x)}), tmp_path)
     trunk = mtl.trunks.HardSharing(keras.layers.Dense(2))
-    model = mtl.build_model(keras.Input((2,)), trunk, [mtl.tasks.Regression("tensors")])
+    model = mtl.build_model(keras.Input((2,), name="x"), trunk, [mtl.tasks.Regression("tensors")])
     with pytest.raises(ValueError, match="'tensors' names another signature"):
         mtl.export.saved_model(model, tmp_path)
 

@@ -28,14 +28,14 @@ class MagnitudePruning(keras.callbacks.Callback):
         begin: The optimizer step after which pruning starts.
         end: The optimizer step from which the sparsity stays; leave some training after it.
         every: Steps between two prunings.
-        variables: What to prune; by default the trainable variables of two axes or more: kernels and embeddings.
+        variables: What to prune; by default all trainable kernels and embeddings.
         data: Labelled data for the table, as `evaluate` takes them: a data set, or a tuple of arrays.
 
     Place it before `tf_mtl.callbacks.Checkpoint`, which saves its masks with the run. Steps are seen at the end of an
     execution, so `every` should be a multiple of `steps_per_execution`.
 
     Raises:
-        ValueError: for a sparsity outside (0, 1), or steps that do not rise.
+        ValueError: for a sparsity outside (0, 1), steps that do not rise, or, in `fit`, nothing to prune.
 
     Example:
 
@@ -78,6 +78,8 @@ class MagnitudePruning(keras.callbacks.Callback):
         self._before = None
 
     def on_train_begin(self, logs=None):
+        if not self._pruned():
+            raise ValueError("There is nothing to prune: the model has no trainable kernels, or `variables` is empty.")
         if self.data is not None:
             self._before = self._evaluate()
 
@@ -95,6 +97,8 @@ class MagnitudePruning(keras.callbacks.Callback):
             logs["sparsity"] = self._zeros()
 
     def on_train_end(self, logs=None):
+        if self.masks:
+            self._mask()  # once more, for averaged weights have just taken the weights' place
         if self.data is not None:
             print(variants({"before": self._before, f"{self._zeros():.0%} zeros": self._evaluate()}))
 
@@ -113,7 +117,7 @@ class MagnitudePruning(keras.callbacks.Callback):
     def _pruned(self):
         if self.variables is not None:
             return list(self.variables)
-        return [variable for variable in self.model.trainable_variables if len(variable.shape) > 1]
+        return [v for v in self.model.trainable_variables if v.name.endswith(("kernel", "embeddings"))]
 
     def _prune(self, sparsity):
         self.masks = [_mask(_array(variable), sparsity) for variable in self._pruned()]

@@ -18,6 +18,7 @@ class Endpoint:
 
     Attributes:
         name: Its name.
+        raw: Whether it takes raw inputs.
         tasks: The tasks that it answers.
         specs: What it takes: named `tf.TensorSpec`s in the structure that `answer` takes.
         answer: From the inputs to the decoded outputs, a traced `tf.function`.
@@ -25,6 +26,7 @@ class Endpoint:
     """
 
     name: str
+    raw: bool
     tasks: tuple[str, ...]
     specs: Any
     answer: tf.types.experimental.PolymorphicFunction
@@ -56,7 +58,7 @@ def endpoints(model: MultiTaskModel, raw: Raw | None, signatures: str | Mapping[
         part = keras.Model(model.input, {task: model.output[task] for task in tasks})
         answer = _answer(model, part)
         weights = [weight.value for weight in part.weights]
-        found.append(_endpoint(plain, tasks, specs, answer, weights))
+        found.append(_endpoint(plain, False, tasks, specs, answer, weights))
         if raw is not None:
             found.append(_from_raw(name or "serving_default", tasks, raw, answer, weights))
     return found
@@ -71,6 +73,8 @@ def _groups(model, signatures):
         raise ValueError(f'`signatures` must be "per_task" or a dict {{name: tasks}}, received {signatures!r}.')
     reserved = {"serving_default", "tensors", *(f"tensors_{name}" for name in groups)}
     for name, tasks in groups.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"A signature's name must be an identifier, received {name!r}.")
         if name in reserved:
             raise ValueError(f"'{name}' names another signature of the export; rename the task or the signature.")
         if isinstance(tasks, str) or not tasks:
@@ -99,17 +103,17 @@ def _answer(model, part):
 
 
 def _from_raw(name, tasks, raw, answer, weights):
-    own = tf.function(raw.prepare).get_concrete_function(raw.specs).variables
-    return _endpoint(name, tasks, raw.specs, lambda inputs: answer(raw.prepare(inputs)), [*weights, *own])
+    own = raw.prepare.get_concrete_function().variables
+    return _endpoint(name, True, tasks, raw.specs, lambda inputs: answer(raw.prepare(inputs)), [*weights, *own])
 
 
-def _endpoint(name, tasks, specs, answer, weights):
+def _endpoint(name, raw, tasks, specs, answer, weights):
     def checked(inputs):
         # sessions take any shape; a row too many would shift the answers of a server's other requests
         return answer(keras.tree.map_structure(lambda x, spec: tf.ensure_shape(x, spec.shape), inputs, specs))
 
     traced = tf.function(checked, input_signature=[specs], autograph=False)
-    found = Endpoint(name, tuple(tasks), specs, traced, weights)
+    found = Endpoint(name, raw, tuple(tasks), specs, traced, weights)
     _check_outputs(name, found.outputs)
     return found
 

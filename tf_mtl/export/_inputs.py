@@ -1,5 +1,6 @@
 """What an export takes: the model's inputs by name, and the way to them from raw ones."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,23 +15,20 @@ class Raw:
 
     Attributes:
         specs: What it takes: named `tf.TensorSpec`s in the structure that `prepare` takes.
-        prepare: From raw inputs to the model's, each in the shape and type that the model takes.
-        layers: Layers that hold lookup tables.
+        prepare: From raw inputs to the model's, each in the shape and type that the model takes, a traced function.
     """
 
     specs: Any
-    prepare: Callable[[Any], Any]
-    layers: list[keras.layers.Layer]
+    prepare: tf.types.experimental.PolymorphicFunction
 
     @classmethod
     def of(cls, preprocessor: Callable[[Any], Any], specs: Any) -> "Raw":
-        """Return the way that a preprocessor goes to inputs of these specs."""
-        if isinstance(preprocessor, keras.layers.TextVectorization):
-            preprocessor(tf.constant([""]))  # only a layer that has been called can be tracked
-        if isinstance(preprocessor, keras.layers.Layer):
-            layers = [layer for layer in preprocessor._flatten_layers() if layer.built and not layer.weights]
-        else:
-            layers = []
+        """Return the way that a preprocessor goes to inputs of these specs.
+
+        Raises:
+            ValueError: if the preprocessor's inputs cannot be told, its outputs are not the model's inputs, or their
+                length would depend on the longest row of a batch.
+        """
         raw = _raw_specs(preprocessor)
 
         def prepare(inputs):
@@ -38,17 +36,41 @@ class Raw:
             flat = keras.tree.flatten(specs)
             return keras.tree.pack_sequence_as(specs, [_fit(*pair) for pair in zip(found, flat, strict=True)])
 
-        return cls(raw, prepare, layers)
+        traced = tf.function(prepare, input_signature=[raw])
+        for name, value in zip(
+            _names(specs), keras.tree.flatten(traced.get_concrete_function().structured_outputs), strict=True
+        ):
+            if None in value.shape[1:].as_list():
+                raise ValueError(
+                    f"The preprocessor gives '{name}' the shape {value.shape}, as long as the batch's longest row. "
+                    "Give the model an Input of a fixed length, to which rows are cut and padded."
+                )
+        return cls(raw, traced)
 
 
 def model_specs(model: keras.Model) -> Any:
-    """Return the specs of a functional model's inputs, in their structure."""
-    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, name=x.name), model.input)
+    """Return the specs of a functional model's inputs, in their structure.
+
+    Raises:
+        ValueError: for inputs that have no names of their own, or a fixed number of rows.
+    """
+    return keras.tree.map_structure(_spec, model.input)
 
 
 def pack(specs: Any, values: Mapping[str, Any]) -> Any:
     """Return values by name in the structure of specs."""
     return keras.tree.map_structure(lambda spec: tf.constant(values[spec.name], spec.dtype), specs)
+
+
+def _spec(x):
+    if not x.name.isidentifier() or re.fullmatch(r"keras_tensor(_\d+)?", x.name):
+        raise ValueError(
+            f"Requests name the model's inputs, so each needs a name that is an identifier and stays, not '{x.name}': "
+            'keras.Input(..., name="x").'
+        )
+    if x.shape[0] is not None:
+        raise ValueError(f"Input '{x.name}' must take any number of rows, but has the shape {x.shape}.")
+    return tf.TensorSpec(x.shape, x.dtype, name=x.name)
 
 
 def _listed(found, specs):
@@ -73,11 +95,22 @@ def _raw_specs(preprocessor):
     if isinstance(preprocessor, keras.utils.FeatureSpace):  # takes columns [B] as well as [B, 1]
         return {name: tf.TensorSpec([None], x.dtype, name=name) for name, x in preprocessor.get_inputs().items()}
     if isinstance(preprocessor, keras.Model):
-        return model_specs(preprocessor)
-    if getattr(preprocessor, "input_signature", None) is not None:
-        (specs,) = preprocessor.input_signature
-        return specs
-    return tf.TensorSpec([None], tf.string, name="text")
+        try:
+            sequential = isinstance(preprocessor, keras.Sequential)  # has inputs, but no input
+            return keras.tree.map_structure(_spec, preprocessor.inputs[0] if sequential else preprocessor.input)
+        except AttributeError as error:
+            raise ValueError(
+                "A keras.Model as `preprocessor` must be functional: its Input layers say what it takes."
+            ) from error
+    signature = getattr(preprocessor, "input_signature", None)
+    if signature is None:
+        return tf.TensorSpec([None], tf.string, name="text")
+    if len(signature) != 1 or not all(getattr(spec, "name", None) for spec in keras.tree.flatten(signature)):
+        raise ValueError(
+            "A tf.function as `preprocessor` must take one argument, a tensor or a dict of them, with named specs: "
+            f'tf.TensorSpec([None], tf.string, name="image"). Its signature is {signature}.'
+        )
+    return signature[0]
 
 
 def _fit(value, spec):
@@ -85,7 +118,10 @@ def _fit(value, spec):
     if isinstance(value, tf.RaggedTensor):
         return tf.cast(value.to_tensor(shape=spec.shape), spec.dtype)
     value = tf.cast(value, spec.dtype)
-    if value.shape.rank != spec.shape.rank:
+    fits = value.shape.rank == spec.shape.rank
+    if not spec.dtype.is_integer:  # tokens are cut and padded, features and pixels must be those of the model
+        fits = fits and value.shape[1:].is_compatible_with(spec.shape[1:])
+    if not fits:
         raise ValueError(
             f"`preprocessor` gives the shape {value.shape} for the input '{spec.name}', which the model takes as "
             f"{spec.shape}."

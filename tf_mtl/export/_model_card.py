@@ -106,11 +106,12 @@ def _card(name, version, model, endpoints, metrics, data):
         "parameters": model.count_params(),
         "tolerance": _tolerance(model),
         "tasks": [{"kind": type(task).__name__, **task.get_config()} for task in model.tasks],
-        "metrics": dict(metrics or {}),
+        "metrics": {key: _finite(value) for key, value in (metrics or {}).items()},
         "data": data or "",
         "signatures": {
             endpoint.name: {
                 "tasks": list(endpoint.tasks),
+                "raw": endpoint.raw,
                 "inputs": {key: _spec(spec) for key, spec in endpoint.inputs.items()},
                 "outputs": {key: _spec(spec) for key, spec in endpoint.outputs.items()},
                 "variables": len(endpoint.weights),
@@ -122,8 +123,10 @@ def _card(name, version, model, endpoints, metrics, data):
 
 
 def _page(card, row):
-    tasks = [[task["name"], task["kind"], ", ".join(task.get("labels", []))] for task in card["tasks"]]
-    metrics = [[key, float(value)] for key, value in card["metrics"].items()]
+    tasks = [
+        [task["name"], task["kind"], ", ".join(task.get("labels", [])).replace("|", "\\|")] for task in card["tasks"]
+    ]
+    metrics = [list(item) for item in card["metrics"].items()]
     signatures = [
         [name, ", ".join(sig["tasks"]), _contract(sig["inputs"]), _contract(sig["outputs"])]
         for name, sig in card["signatures"].items()
@@ -165,6 +168,11 @@ def _tolerance(model):
     layers = model._flatten_layers()
     coarse = any("16" in str(x.compute_dtype) or getattr(x, "quantization_mode", None) for x in layers)
     return 2e-2 if coarse else 1e-5
+
+
+def _finite(value):
+    """A float, or None for what JSON cannot say."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _json_value(value):

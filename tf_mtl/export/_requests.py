@@ -90,6 +90,8 @@ def _made_up(spec):
 def _array(name, values, spec):
     try:
         found = np.asarray(tf.constant(values if tf.is_tensor(values) else _listed(values), spec.dtype))
+        if spec.dtype.is_integer and not (found == np.asarray(values)).all():
+            raise ValueError(f"received {values!r}.")
     except (TypeError, ValueError) as error:
         raise ValueError(f"Example input '{name}' must be {spec.dtype.name}: {error}") from error
     if not spec.shape.is_compatible_with(found.shape):

@@ -76,12 +76,13 @@ def reachable_variables(graph, signature):
 
 
 def bytes_stored(path):
-    """Return the bytes of the numbers in a model's checkpoint."""
+    """Return the bytes of the variables in a model's checkpoint, without those of lookup tables."""
     reader = tf.train.load_checkpoint(str(Path(path) / "variables" / "variables"))
-    dtypes = reader.get_variable_to_dtype_map()
-    shapes = reader.get_variable_to_shape_map()
-    numbers = [name for name, dtype in dtypes.items() if dtype != tf.string and name != "save_counter"]
-    return sum(dtypes[name].size * int(np.prod(shapes[name])) for name in numbers)
+    dtypes, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
+    numbers = [name for name in dtypes if name.endswith("/.ATTRIBUTES/VARIABLE_VALUE") and dtypes[name] != tf.string]
+    return sum(
+        dtypes[name].size * int(np.prod(shapes[name])) for name in numbers if name.split("/")[0] != "save_counter"
+    )
 
 
 if __name__ == "__main__":

@@ -53,9 +53,12 @@ def _next(directory):
 
 
 def _remove_leftovers(directory):
-    for path in directory.glob(f".writing-{socket.gethostname()}-*-*"):
+    for path in directory.glob(".writing-*"):
+        host, process, _ = path.name.removeprefix(".writing-").rsplit("-", 2)
+        if host != socket.gethostname():
+            continue
         try:
-            os.kill(int(path.name.split("-")[-2]), 0)
+            os.kill(int(process), 0)
         except ProcessLookupError:
             shutil.rmtree(path, ignore_errors=True)
         except PermissionError:  # of a living process of another user

@@ -6,7 +6,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def check(
     card = json.loads((path / CARD).read_text())
     requests = list(_requests.read(path / _requests.FILE))
     if examples is not None:
-        requests = _with_examples(requests, examples)
+        requests = _with_examples(requests, examples, card)
     if model is not None:
         raw = None if preprocessor is None else Raw.of(preprocessor, model_specs(model))
         requests = [_answered_by(model, raw, request, card) for request in requests]
@@ -89,30 +89,26 @@ def right_answer(model: MultiTaskModel, inputs: Any) -> dict[str, np.ndarray]:
         }
 
 
-def _with_examples(requests, examples):
-    """Requests with other inputs, to the signatures that take inputs of these names."""
-    names = set(examples) if isinstance(examples, dict) else None
-    found = []
+def _with_examples(requests, examples, card):
+    """Requests with other inputs, to the signatures that take them."""
+    found, error = [], None
     for request in requests:
-        if names in (None, set(request.inputs)):
-            specs = {name: tf.TensorSpec([None, *v.shape[1:]], _dtype(v), name) for name, v in request.inputs.items()}
+        inputs = card["signatures"][request.signature]["inputs"]
+        if not isinstance(examples, Mapping) or set(examples) == set(inputs):
+            specs = {name: tf.TensorSpec(spec["shape"], spec["dtype"], name) for name, spec in inputs.items()}
             try:
                 found.append(Request(request.signature, _requests.named(examples, specs), {}))
-            except ValueError:
-                continue
+            except ValueError as wrong:
+                error = wrong
     if not found:
-        takes = {tuple(sorted(request.inputs)) for request in requests}
-        raise ValueError(f"`examples` fit none of the export's signatures, whose inputs are {sorted(takes)}.")
+        takes = sorted({tuple(sorted(signature["inputs"])) for signature in card["signatures"].values()})
+        raise ValueError(f"`examples` fit no signature; these take the inputs {takes}. {error or ''}") from error
     return found
 
 
-def _dtype(value):
-    return tf.string if value.dtype.kind in "OSU" else tf.as_dtype(value.dtype)
-
-
 def _answered_by(model, raw, request, card):
-    names = card["signatures"][request.signature]["outputs"]
-    if set(request.inputs) == {spec.name for spec in tf.nest.flatten(model_specs(model))}:
+    signature = card["signatures"][request.signature]
+    if not signature["raw"]:
         found = right_answer(model, pack(model_specs(model), request.inputs))
     elif raw is not None:
         found = right_answer(model, raw.prepare(pack(raw.specs, request.inputs)))
@@ -120,7 +116,7 @@ def _answered_by(model, raw, request, card):
         return request
     else:
         raise ValueError("Pass `preprocessor`, without which the model cannot answer raw examples.")
-    return Request(request.signature, request.inputs, {name: found[name] for name in names})
+    return Request(request.signature, request.inputs, {name: found[name] for name in signature["outputs"]})
 
 
 def _in_fresh_process(path, requests):

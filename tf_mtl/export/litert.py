@@ -91,7 +91,12 @@ def _converted(model, signatures, quantization):
         try:
             return converter.convert()
         except Exception as error:  # the converter's own class is not public
-            raise ValueError(f"LiteRT cannot express this model with its own ops: {error}") from error
+            hint = "; give inputs of any length a fixed one" if _any_length(model) else ""
+            raise ValueError(f"LiteRT cannot express this model with its own ops{hint}: {error}") from error
+
+
+def _any_length(model):
+    return any(None in x.shape[1:] for x in keras.tree.flatten(model.input))
 
 
 def _run(content, signature, inputs):

@@ -48,8 +48,10 @@ def onnx(model: MultiTaskModel, path: str | Path, tasks: Sequence[str] | None = 
     check_names("tasks", tasks, model.task_names, required=False)
     if path.suffix != ".onnx":
         raise ValueError(f"`path` must end in '.onnx', received {str(path)!r}.")
-    content = _converted(forward(model, tasks))
     inputs, right = right_outputs(model, examples)
+    if any(values.dtype.name == "bfloat16" for values in inputs.values()):
+        raise ValueError("onnxruntime takes no inputs of bfloat16: give the Input the dtype float32.")
+    content = _converted(forward(model, tasks))
     for rows in (1, None):
         sent = {name: values[:rows] for name, values in inputs.items()}
         check_outputs("ONNX", _run(content, sent), {task: right[task][:rows] for task in tasks}, _MOST)

@@ -18,13 +18,13 @@ def quantized(model: MultiTaskModel, mode: str, data: Any = None, batch_size: in
     load it from a `.keras` file: export it, or quantise again after loading.
 
     Args:
-        model: A compiled model, if there are `data`.
+        model: The model, compiled if there are `data`; its layers must be serialisable, as for saving.
         mode: "int8" or "int4".
         data: Labelled data, as `evaluate` takes them, for a table of every task's results before and after.
         batch_size: See `evaluate`.
 
     Raises:
-        ValueError: for another mode, or a model of which Keras quantises no layer.
+        ValueError: for another mode, `data` without `compile`, or a model of which Keras quantises no layer.
 
     Example:
 
@@ -39,6 +39,8 @@ def quantized(model: MultiTaskModel, mode: str, data: Any = None, batch_size: in
     """
     if mode not in ("int8", "int4"):
         raise ValueError(f'`mode` must be "int8" or "int4", received {mode!r}.')
+    if data is not None and model.balancing is None:
+        raise ValueError("`data` can be evaluated by a compiled model alone: call model.compile first.")
     found = MultiTaskModel.from_config(model.get_config())
     found.set_weights(model.get_weights())
     if data is not None:

@@ -93,16 +93,18 @@ def saved_model(
             "The exported outputs are decoded by task objects, but the model has none: build it with "
             "tf_mtl.build_model, or pass `tasks` to MultiTaskModel."
         )
+    if "://" in str(directory):
+        raise ValueError(f"`directory` must be a local folder, from which to copy whole versions, not {directory}.")
     directory = Path(directory)
-    name = directory.resolve().name
-    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+    name = directory.absolute().name
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
         raise ValueError(f"The folder names the model in requests, so letters, digits and ._- alone will do: {name!r}.")
     groups = batching_text(batching) if batching is not None else None
     raw = None if preprocessor is None else Raw.of(preprocessor, model_specs(model))
     found = endpoints(model, raw, signatures)
     requests = _right(model, raw, found, warmup)
     with new_version(directory, version) as (folder, number):
-        _archive(found, raw).write_out(str(folder), verbose=False)
+        _write(found, [x for x in (model, preprocessor) if isinstance(x, keras.layers.Layer)], folder)
         _requests.write(folder / _requests.FILE, requests, name)
         _model_card.write(folder, name, number, model, found, requests[0].inputs, metrics, data)
         if groups is not None:
@@ -112,13 +114,23 @@ def saved_model(
     return directory / str(number)
 
 
-def _archive(found, raw):
+def _write(found, holders, folder):
     archive = keras.export.ExportArchive()
-    for layer in raw.layers if raw is not None else ():
-        archive.track(layer)
+    for layer in [layer for holder in holders for layer in holder._flatten_layers()]:
+        for part in tf.train.TrackableView(layer).descendants():
+            if isinstance(part, tf.saved_model.experimental.TrackableResource):
+                archive.track(part)  # a lookup table; tracking its layer would store the layer's weights twice
     for endpoint in found:
         archive.add_endpoint(endpoint.name, endpoint.answer)
-    return archive
+    try:
+        archive.write_out(str(folder), verbose=False)
+    except AssertionError as error:
+        if "untracked" not in str(error):
+            raise
+        raise ValueError(
+            "A function holds a lookup table, which cannot be saved: let a Keras layer hold it, as an attribute, and "
+            f"pass that layer as `preprocessor`. {error}"
+        ) from error
 
 
 def _right(model, raw, found, examples):
@@ -137,7 +149,7 @@ def _right(model, raw, found, examples):
     requests = [
         Request(
             endpoint.name,
-            given if endpoint.specs is default.specs else {name: value.numpy() for name, value in prepared.items()},
+            given if endpoint.raw == default.raw else {name: value.numpy() for name, value in prepared.items()},
             {name: answer[name] for name in endpoint.outputs},
         )
         for endpoint in found
