@@ -108,11 +108,12 @@ def test_trains_saves_and_exports(case, tmp_path):
         np.testing.assert_array_equal(expected, predictions[task])
     assert again.decode(predictions).keys() == {"t", "other"}
 
-    path = mtl.export.saved_model(model, tmp_path / "export")
+    path = mtl.export.saved_model(model, tmp_path / "export", check=False)
     signature = tf.saved_model.load(str(path)).signatures["t"]
-    tensors = x if isinstance(x, dict) else {model.input.name: x}
-    dtypes = signature.structured_input_signature[1]
-    found = signature(**{name: tf.cast(value, dtypes[name].dtype) for name, value in tensors.items()})
+    tensors = x if isinstance(x, dict) else {"inputs": x}
+    specs = signature.structured_input_signature[1]
+    rows = {name: np.reshape(value, [4, *specs[name].shape[1:]]) for name, value in tensors.items()}
+    found = signature(**{name: tf.cast(value, specs[name].dtype) for name, value in rows.items()})
     for key, expected in model.decode(predictions)["t"].items():
         assert found[f"t_{key}"].shape[0] == 4
         if expected.dtype.kind == "f":

@@ -227,16 +227,30 @@ def test_preprocessors_that_do_not_fit(preprocessor, message, tmp_path):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (lambda: keras.Input((3,)), 'keras.Input\\(..., name="x"\\)'),
-        (lambda: keras.Input((3,), name="my x"), "not 'my x'"),
-        (lambda: keras.Input(batch_shape=(8, 3), name="x"), "any number of rows"),
+        (lambda: [keras.Input((3,)), keras.Input((3,), name="b")], 'keras.Input\\(..., name="x"\\)'),
+        (lambda: [keras.Input((3,), name="my x"), keras.Input((3,), name="b")], "not 'my x'"),
+        (lambda: [keras.Input(batch_shape=(8, 3), name="x")] * 2, "any number of rows"),
     ],
 )
 def test_inputs_that_requests_cannot_give(x, message, tmp_path):
-    model = mtl.build_model(x(), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4])), [mtl.tasks.Regression("a")])
+    encoder = mtl.encoders.MLPEncoder([4])
+    trunk = mtl.trunks.HardSharing(lambda x: encoder(x[0] + x[1]))
+    model = mtl.build_model(x(), trunk, [mtl.tasks.Regression("a")])
     for write in (mtl.export.saved_model, mtl.export.onnx, mtl.export.litert):
         with pytest.raises(ValueError, match=message):
             write(model, tmp_path / {"saved_model": "m", "onnx": "m.onnx", "litert": "m.tflite"}[write.__name__])
+
+
+def test_inputs_without_a_name_are_called_the_same_in_every_version(tmp_path):
+    encoder = mtl.encoders.MLPEncoder([4])
+    for version in (1, 2):
+        model = mtl.build_model(keras.Input((3,)), mtl.trunks.HardSharing(encoder), [mtl.tasks.Regression("a")])
+        _, found = signatures(model, tmp_path / "one", None, check=False)
+        assert list(found["a"].structured_input_signature[1]) == ["inputs"], version
+    both = {"left": keras.Input((3,)), "right": keras.Input((3,), name="given")}
+    trunk = mtl.trunks.HardSharing(lambda x: encoder(x["left"] - x["right"]))
+    _, found = signatures(mtl.build_model(both, trunk, [mtl.tasks.Regression("a")]), tmp_path / "two", None)
+    assert set(found["a"].structured_input_signature[1]) == {"left", "given"}
 
 
 def test_signatures_of_ones_own(tmp_path):

@@ -51,10 +51,13 @@ class Raw:
 def model_specs(model: keras.Model) -> Any:
     """Return the specs of a functional model's inputs, in their structure.
 
+    They bear the names of the Input layers. One that was given no name is called as its key in a dict of inputs, or
+    `inputs` where it is the only one.
+
     Raises:
-        ValueError: for inputs that have no names of their own, or a fixed number of rows.
+        ValueError: for an input without a name in a list, a name that is no identifier, or a fixed number of rows.
     """
-    return keras.tree.map_structure(_spec, model.input)
+    return _specs(model.input)
 
 
 def pack(specs: Any, values: Mapping[str, Any]) -> Any:
@@ -62,15 +65,24 @@ def pack(specs: Any, values: Mapping[str, Any]) -> Any:
     return keras.tree.map_structure(lambda spec: tf.constant(values[spec.name], spec.dtype), specs)
 
 
-def _spec(x):
-    if not x.name.isidentifier() or re.fullmatch(r"keras_tensor(_\d+)?", x.name):
+def _specs(inputs):
+    if isinstance(inputs, Mapping):
+        return {key: _spec(x, key) for key, x in inputs.items()}
+    if isinstance(inputs, keras.KerasTensor):
+        return _spec(inputs, "inputs")
+    return keras.tree.map_structure(lambda x: _spec(x, ""), inputs)
+
+
+def _spec(x, otherwise):
+    name = otherwise if re.fullmatch(r"keras_tensor(_\d+)?", x.name) else x.name
+    if not name.isidentifier():
         raise ValueError(
-            f"Requests name the model's inputs, so each needs a name that is an identifier and stays, not '{x.name}': "
+            f"Requests name the model's inputs, so each needs a name that is an identifier, not '{name}': "
             'keras.Input(..., name="x").'
         )
     if x.shape[0] is not None:
-        raise ValueError(f"Input '{x.name}' must take any number of rows, but has the shape {x.shape}.")
-    return tf.TensorSpec(x.shape, x.dtype, name=x.name)
+        raise ValueError(f"Input '{name}' must take any number of rows, but has the shape {x.shape}.")
+    return tf.TensorSpec(x.shape, x.dtype, name=name)
 
 
 def _listed(found, specs):
@@ -97,7 +109,7 @@ def _raw_specs(preprocessor):
     if isinstance(preprocessor, keras.Model):
         try:
             sequential = isinstance(preprocessor, keras.Sequential)  # has inputs, but no input
-            return keras.tree.map_structure(_spec, preprocessor.inputs[0] if sequential else preprocessor.input)
+            return _specs(preprocessor.inputs[0] if sequential else preprocessor.input)
         except AttributeError as error:
             raise ValueError(
                 "A keras.Model as `preprocessor` must be functional: its Input layers say what it takes."
