@@ -15,6 +15,7 @@ LAYERS = [
         "encoders",
         "balancing",
         "data",
+        "layers",
         "losses",
         "metrics",
         "distribute",

@@ -6,6 +6,7 @@ from tf_mtl import data as data
 from tf_mtl import distribute as distribute
 from tf_mtl import encoders as encoders
 from tf_mtl import export as export
+from tf_mtl import layers as layers
 from tf_mtl import losses as losses
 from tf_mtl import metrics as metrics
 from tf_mtl import report as report

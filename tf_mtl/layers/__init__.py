@@ -1,0 +1,3 @@
+"""Layers that Keras lacks."""
+
+from tf_mtl.layers.crf import CRF as CRF
