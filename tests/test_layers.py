@@ -9,7 +9,7 @@ import tf_mtl
 
 ROOT = Path(tf_mtl.__file__).parent
 LAYERS = [
-    {"_names", "_optimizers", "_pooling", "_shapes", "_version"},
+    {"_files", "_names", "_optimizers", "_pooling", "_shapes", "_version"},
     {
         "trunks",
         "encoders",

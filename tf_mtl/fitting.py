@@ -62,7 +62,7 @@ def paired(x: Any, balancing: Balancing, check: Callable[[Any], Any]) -> tf.data
 
 
 def triple(data: Any) -> tuple:
-    """Return validation data as inputs, labels and weights, what is not there being None."""
+    """Return labelled data as inputs, labels and weights, what is not there being None."""
     if isinstance(data, (tuple, list)):
         return keras.utils.unpack_x_y_sample_weight(data)
     return data, None, None

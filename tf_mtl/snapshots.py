@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_mtl._files import whole_file
+
 
 class Snapshots:
     """What one worker of a training run writes after some of its steps, beside the other workers.
@@ -36,15 +38,8 @@ class Snapshots:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self._path(step, self.worker)
-        unfinished = self.directory / f".{path.name}"
-        with open(unfinished, "wb") as file:
+        with whole_file(path) as file:
             np.savez(file, np.frombuffer(json.dumps(about).encode(), "uint8"), *arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-        folder = os.open(self.directory, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
         for old in self.steps(self.worker)[: -self.keep]:
             self._path(old, self.worker).unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl.fitting import triple
 from tf_mtl.report import variants
 
 
@@ -134,8 +135,7 @@ class MagnitudePruning(keras.callbacks.Callback):
         return float(sum((value == 0).sum() for value in values) / sum(value.size for value in values))
 
     def _evaluate(self):
-        data = self.data
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, tuple) else (data, None, None)
+        x, y, weight = triple(self.data)
         return self.model.evaluate(x, y, sample_weight=weight, return_dict=True, verbose=0)
 
 

@@ -1,8 +1,6 @@
 """What the formats without decoding share: the model's own outputs, from its inputs by name."""
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -49,17 +47,3 @@ def check_outputs(kind: str, found: Mapping[str, np.ndarray], right: Mapping[str
             "Nothing was written."
         )
     return apart
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that takes its name when all of it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from tf_mtl._files import sync
+
 
 @contextlib.contextmanager
 def new_version(directory: Path, version: int | None) -> Iterator[tuple[Path, int]]:
@@ -43,7 +45,7 @@ def new_version(directory: Path, version: int | None) -> Iterator[tuple[Path, in
             if not target.exists():
                 raise
             raise FileExistsError(f"Another process has put version {version} into {directory}.") from error
-        _sync(directory)
+        sync(directory)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -67,12 +69,4 @@ def _remove_leftovers(directory):
 
 def _flush(folder):
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.export._forward import check_outputs, forward, right_outputs, write_whole
+from tf_mtl._files import whole_file
+from tf_mtl.export._forward import check_outputs, forward, right_outputs
 from tf_mtl.model import MultiTaskModel
 from tf_mtl.report import table
 
@@ -72,8 +73,11 @@ def litert(
         rows.append([name, f"{max(apart):.1e}"])
     print(table(["signature", "difference"], rows))
     about = {"tasks": [{"kind": type(task).__name__, **task.get_config()} for task in model.tasks]}
-    write_whole(path.with_suffix(".tflite.json"), json.dumps(about, indent=2, default=str).encode())
-    write_whole(path, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path.with_suffix(".tflite.json")) as file:
+        file.write(json.dumps(about, indent=2, default=str).encode())
+    with whole_file(path) as file:
+        file.write(content)
     return path
 
 

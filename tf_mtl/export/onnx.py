@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tf_mtl._files import whole_file
 from tf_mtl._names import check_names
-from tf_mtl.export._forward import check_outputs, forward, right_outputs, write_whole
+from tf_mtl.export._forward import check_outputs, forward, right_outputs
 from tf_mtl.model import MultiTaskModel
 
 _OPSET = 18
@@ -55,7 +56,9 @@ def onnx(model: MultiTaskModel, path: str | Path, tasks: Sequence[str] | None = 
     for rows in (1, None):
         sent = {name: values[:rows] for name, values in inputs.items()}
         check_outputs("ONNX", _run(content, sent), {task: right[task][:rows] for task in tasks}, _MOST)
-    write_whole(path, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        file.write(content)
     return path
 
 

@@ -3,8 +3,7 @@
 import warnings
 from typing import Any
 
-import keras
-
+from tf_mtl.fitting import triple
 from tf_mtl.model import MultiTaskModel
 from tf_mtl.report import variants
 
@@ -51,7 +50,7 @@ def quantized(model: MultiTaskModel, mode: str, data: Any = None, batch_size: in
     if not any(getattr(layer, "quantization_mode", None) for layer in found._flatten_layers()):
         raise ValueError("Keras quantises no layer of this model: only dense, einsum-dense and embedding layers.")
     if data is not None:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, tuple) else (data, None, None)
+        x, y, weight = triple(data)
         results = {
             name: version.evaluate(x, y, batch_size, 0, weight, return_dict=True)
             for name, version in ((model.dtype_policy.name, model), (mode, found))
