@@ -9,13 +9,12 @@ import tf_mtl
 
 ROOT = Path(tf_mtl.__file__).parent
 LAYERS = [
-    {"_files", "_names", "_optimizers", "_pooling", "_shapes", "_version"},
+    {"_bio", "_files", "_names", "_optimizers", "_pooling", "_shapes", "_version", "layers"},
     {
         "trunks",
         "encoders",
         "balancing",
         "data",
-        "layers",
         "losses",
         "metrics",
         "distribute",

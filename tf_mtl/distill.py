@@ -101,6 +101,7 @@ class _Taught(keras.losses.Loss):
     def __init__(self, loss: keras.losses.Loss, imitation: Callable, target: tf.Tensor, share: tf.Tensor):
         super().__init__(name=loss.name)
         self.loss, self.imitation, self.target, self.share = loss, imitation, target, share
+        self.missing_label = getattr(loss, "missing_label", 0)
 
     def call(self, y_true, y_pred):
         by_labels = self.loss.call(y_true, y_pred)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_mtl._names import check_names
 from tf_mtl._shapes import match_rank
-from tf_mtl.losses import CellwiseBinaryCrossentropy
+from tf_mtl.losses import CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood
 
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
 _LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
@@ -38,6 +38,8 @@ class LabelSpec:
         """Read the demands off a task's loss and symbolic output."""
         if isinstance(loss, CellwiseBinaryCrossentropy):
             return cls(task, tuple(output.shape[1:]), 1.0)
+        if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
+            return cls(task, (None,), output.shape[-1] - 1, True)
         function = getattr(loss, "fn", None)
         kind = getattr(function, "__name__", None)
         if not getattr(function, "__module__", "").startswith("keras.") or kind in _LABELS_OF_OTHER_SHAPE:

@@ -166,6 +166,7 @@ class MultiTaskModel(keras.Model):
         metrics: Mapping[str, Any] | None = None,
         weighted_metrics: Mapping[str, Any] | None = None,
         *,
+        joint_metrics: Sequence[keras.metrics.Metric] | None = None,
         balancing: str | methods.Balancing = "equal",
         gradients: str = "parameters",
         accumulate: int = 1,
@@ -182,6 +183,7 @@ class MultiTaskModel(keras.Model):
             loss_weights: `{task: factor}` of each task's loss, before balancing; 1 by default.
             metrics: `{task: metrics}`. Tasks left out keep the metrics they declare; [] stands for none.
             weighted_metrics: `{task: metrics}` that count rows by their label weight.
+            joint_metrics: Metrics of several tasks at once, such as `tf_mtl.metrics.FrameAccuracy`.
             balancing: A method of `tf_mtl.balancing`, or the name of one.
             gradients: What gradient methods balance: "parameters", the gradients of shared variables (as the
                 methods' papers do), or "features", those of the tensors between the shared part and the tasks' own,
@@ -205,7 +207,7 @@ class MultiTaskModel(keras.Model):
             scales_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
             check_options(strategy, optimizer, jit_compile)
             objectives = Objectives.of(self.output, self._tasks, loss, loss_weights)
-            metrics_by_task = objectives.metrics(self._tasks, metrics, weighted_metrics)
+            metrics_by_task = objectives.metrics(self._tasks, metrics, weighted_metrics, joint_metrics)
             method, parts = methods.get(balancing), partition(self)
             update = ways.choose(method, gradients, parts, accumulate)
             method.bind(self.task_names, ways.input_shape(method, gradients, parts), self)
@@ -230,6 +232,7 @@ class MultiTaskModel(keras.Model):
                 "loss_weights": loss_weights,
                 "metrics": metrics,
                 "weighted_metrics": weighted_metrics,
+                "joint_metrics": joint_metrics,
                 "balancing": method,
                 "gradients": gradients,
                 "accumulate": accumulate,
@@ -324,14 +327,18 @@ class MultiTaskModel(keras.Model):
         with self._evaluation():
             return super().test_on_batch(x, y, sample_weight, return_dict)
 
-    def decode(self, outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def decode(
+        self, outputs: Mapping[str, Any], texts: Sequence[str] | None = None, preprocessor: Any = None
+    ) -> dict[str, dict[str, Any]]:
         """Return what the outputs say, by task: labels, scores, values.
 
         Args:
             outputs: What `predict` or a call of the model returned.
+            texts: The texts that the outputs are about, in which spans are to be found.
+            preprocessor: The `tf_mtl.text` object that the texts went through; given with them.
 
         Raises:
-            ValueError: if the model was built without task objects.
+            ValueError: if the model was built without task objects, or one of `texts` and `preprocessor` is missing.
 
         Example:
 
@@ -346,8 +353,14 @@ class MultiTaskModel(keras.Model):
                 "`decode` needs task objects, which say how to read an output: build the model with "
                 "tf_mtl.build_model, or pass `tasks` to MultiTaskModel."
             )
+        if (texts is None) != (preprocessor is None):
+            raise ValueError("`texts` and `preprocessor` go together: it tells where in them the words are.")
+        located = None
+        if texts is not None:
+            texts = tf.constant(list(texts), tf.string)
+            located = (texts, *preprocessor.locate(texts))
         return {
-            task.name: {key: _numpy(value) for key, value in task.decode(outputs[task.name]).items()}
+            task.name: {key: _numpy(value) for key, value in task.answer(outputs[task.name], located).items()}
             for task in self._tasks
         }
 
@@ -537,7 +550,7 @@ class MultiTaskModel(keras.Model):
 
     def _track(self, labels, outputs, totals, counts, penalty):
         self._loss_tracker.update_state(totals, counts, penalty)
-        self._compile_metrics.update_state(labels, outputs)
+        self._compile_metrics.update_state(self._compiled.objectives.counted(labels, outputs), outputs)
 
     def _results(self):
         """The metrics over all replicas, on each of them."""

@@ -1,6 +1,6 @@
 """What the tasks of a compiled model minimise and report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,13 @@ class Objectives:
         losses: The loss of each task, in the order of the model's outputs.
         loss_weights: The factor of each loss, in the same order.
         specs: What the labels of each task must look like.
+        present: For tasks on sequences, a function from the output to the positions that there are.
     """
 
     losses: dict[str, keras.losses.Loss]
     loss_weights: list[float]
     specs: list[LabelSpec]
+    present: dict[str, Callable[[tf.Tensor], tf.Tensor]]
 
     @classmethod
     def of(
@@ -49,7 +51,8 @@ class Objectives:
         check_names("loss", given, outputs)
         losses = {task: as_loss(task, given[task]) for task in outputs}
         specs = [LabelSpec.of(task, loss, outputs[task]) for task, loss in losses.items()]
-        return cls(losses, _factors(loss_weights, outputs), specs)
+        present = {task.name: task.present for task in tasks if type(task).present is not Task.present}
+        return cls(losses, _factors(loss_weights, outputs), specs, present)
 
     def labels(self, y: Any, weight: Any) -> Labels:
         """Return each task's labels, those of weight 0 replaced by 0, and their weights (None: all labelled)."""
@@ -58,8 +61,20 @@ class Objectives:
             spec.check_shape(tf.TensorShape(y[spec.task].shape))
         return {task: clean_labels(loss, y[task], weight_of(task, weight)) for task, loss in self.losses.items()}
 
+    def counted(self, labels: Labels, outputs: Mapping[str, tf.Tensor]) -> Labels:
+        """Return labels of which those behind the end of a sequence do not count, unless each has its own weight."""
+        found = dict(labels)
+        for task, present in self.present.items():
+            y, weight = labels[task]
+            if weight is None or weight.shape.rank == 1:
+                there = tf.cast(present(outputs[task]), tf.float32)
+                weight = there if weight is None else there * weight[:, None]
+                found[task] = clean_labels(self.losses[task], y, weight)
+        return found
+
     def sums(self, labels: Labels, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Return sum(w * l) and sum(w) of each task over the rows at hand, both [T]."""
+        labels = self.counted(labels, outputs)
         found = [
             weighted_sums(task, loss, labels[task][0], outputs[task], labels[task][1])
             for task, loss in self.losses.items()
@@ -67,7 +82,9 @@ class Objectives:
         totals, counts = zip(*found, strict=True)
         return tf.stack(totals), tf.stack(counts)
 
-    def metrics(self, tasks: Sequence[Task], metrics: Any, weighted_metrics: Any) -> TaskMetrics:
+    def metrics(
+        self, tasks: Sequence[Task], metrics: Any, weighted_metrics: Any, joint_metrics: Sequence | None
+    ) -> TaskMetrics:
         """Settle metrics from what the tasks declare and what `compile` was given.
 
         Raises:
@@ -78,7 +95,25 @@ class Objectives:
         check_names("metrics", given, self.losses, required=bool(metrics))
         weighted = self._by_task("weighted_metrics", weighted_metrics)
         check_names("weighted_metrics", weighted, self.losses, required=False)
-        return TaskMetrics(self._resolved(given), self._resolved(weighted))
+        for metric in joint_metrics or ():
+            self._check_joint(metric)
+        readers = {task.name: task.predictions for task in tasks if type(task).predictions is not Task.predictions}
+        return TaskMetrics(self._resolved(given), self._resolved(weighted), joint_metrics or (), readers)
+
+    def _check_joint(self, metric):
+        tasks = getattr(metric, "tasks", None)
+        if not isinstance(tasks, (list, tuple)) or not tasks:
+            raise ValueError(
+                "`joint_metrics` must hold metrics of several tasks, such as tf_mtl.metrics.FrameAccuracy(tasks), "
+                f"received {metric!r}. Metrics of one task belong into `metrics`."
+            )
+        check_names(f"tasks of '{metric.name}'", tasks, self.losses, required=False)
+        for spec in self.specs:
+            if spec.task in tasks and not spec.classes and spec.high != 1:
+                raise ValueError(
+                    f"'{metric.name}' of `joint_metrics` counts tasks as right or wrong, which '{spec.task}' cannot "
+                    "be: it needs classes, tags, or yes or no."
+                )
 
     @staticmethod
     def _by_task(argument, metrics):

@@ -43,6 +43,10 @@ TASKS = {  # a task and labels for four rows
         [[0, 1], [1, 1], [0, 0], [1, 0]],
     ),
     mtl.tasks.Regression: (lambda: mtl.tasks.Regression("t", scale=2.0, low=0.0), [0.5, 1.0, 2.0, 3.0]),
+    mtl.tasks.Tagging: (
+        lambda: mtl.tasks.Tagging("t", labels=["O", "B-a", "I-a"], crf=True),
+        np.arange(32).reshape(4, 8) % 3,
+    ),
 }
 ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     mtl.encoders.MLPEncoder: (lambda: mtl.encoders.MLPEncoder([6, 4], dropout=0.1), lambda: keras.Input((5,)), vectors),
@@ -54,7 +58,13 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
         ids,
     ),
     mtl.encoders.BackboneEncoder: (lambda: mtl.encoders.BackboneEncoder(backbone()), bert_inputs, bert_data),
+    mtl.encoders.RecurrentEncoder: (
+        lambda: mtl.encoders.RecurrentEncoder(20, dim=6, units=4, layers=2, cell="gru"),
+        lambda: keras.Input((8,), dtype="int32"),
+        ids,
+    ),
 }
+ENCODER_OF = {mtl.tasks.Tagging: mtl.encoders.RecurrentEncoder}  # tasks that read a sequence
 
 
 def public(module, base):
@@ -76,7 +86,7 @@ def test_every_public_class_has_an_example(module, base, examples):
 
 
 def model_of(task=None, encoder=None):
-    make_encoder, inputs, data = ENCODERS[encoder or mtl.encoders.MLPEncoder]
+    make_encoder, inputs, data = ENCODERS[encoder or ENCODER_OF.get(task, mtl.encoders.MLPEncoder)]
     make_task, labels = TASKS[task or mtl.tasks.Regression]
     trunk = mtl.trunks.HardSharing(make_encoder())
     model = mtl.build_model(inputs(), trunk, [make_task(), mtl.tasks.Classification("other", labels=2)])

@@ -137,3 +137,17 @@ def test_float32_under_mixed_precision_and_saving(tmp_path):
     again = keras.models.load_model(tmp_path / "model.keras")
     rows = np.random.default_rng(0).normal(size=(2, 4, 6))
     np.testing.assert_array_equal(model(rows), again(rows))
+
+
+def test_marginals(layer):
+    emissions, _, weight = rows()
+    found = tf.function(CRF.marginals)(layer(emissions), weight > 0).numpy()
+    for row, mask in enumerate(weight > 0):
+        places = np.flatnonzero(mask)
+        expected = np.zeros((4, TAGS))
+        if len(places):
+            scores = np.array([score(layer, emissions[row, places], path) for path in paths(len(places))])
+            chances = np.exp(scores) / np.exp(scores).sum()
+            for path, chance in zip(paths(len(places)), chances, strict=True):
+                expected[places, path] += chance
+        np.testing.assert_allclose(found[row], expected, atol=1e-5)

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from tf_mtl.encoders._tokens import word_map
+
 
 def backbone_inputs(backbone: keras.Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs of a text backbone; `segment_ids` are 0 where it expects them and they are left out."""
@@ -66,9 +68,9 @@ class FirstStage(_Part):
     """From a backbone's inputs to `sequence` [B, S, D] and `mask` [B, S]."""
 
     def call(self, inputs):
-        """Return `sequence` and `mask`."""
+        """Return `sequence` and `mask`, and `word_starts` if they are given."""
         mask = keras.ops.cast(inputs["padding_mask"], "bool")
-        return {"sequence": self.part(backbone_inputs(self.part, inputs)), "mask": mask}
+        return {"sequence": self.part(backbone_inputs(self.part, inputs)), "mask": mask, **word_map(inputs)}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")

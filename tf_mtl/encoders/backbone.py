@@ -8,6 +8,7 @@ import keras
 
 from tf_mtl._pooling import masked_mean
 from tf_mtl.encoders._backbone_stages import backbone_inputs, backbone_stages
+from tf_mtl.encoders._tokens import word_map
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -15,7 +16,8 @@ class BackboneEncoder(keras.layers.Layer):
     """Any keras-hub text or image backbone.
 
     A text backbone turns its inputs (`token_ids`, `padding_mask`, and `segment_ids`, which are 0 when left
-    out) into `sequence` [B, S, D], `pooled` [B, D] and `mask` [B, S]; an image backbone turns images [B, H, W, 3] into
+    out) into `sequence` [B, S, D], `pooled` [B, D] and `mask` [B, S]; `word_starts` among the inputs, which tell where
+    words begin, become a feature for `tf_mtl.tasks.Tagging`. An image backbone turns images [B, H, W, 3] into
     `map` [B, h, w, D] and `pooled` [B, D], its mean over positions.
 
     Args:
@@ -82,7 +84,7 @@ class BackboneEncoder(keras.layers.Layer):
         x = self.backbone(backbone_inputs(self.backbone, inputs), training=training)
         mask = keras.ops.cast(inputs["padding_mask"], "bool")
         pooled = x[:, 0] if self.pooling == "first" else masked_mean(x, mask)
-        return {"pooled": pooled, "sequence": x, "mask": mask}
+        return {"pooled": pooled, "sequence": x, "mask": mask, **word_map(inputs)}
 
     def get_config(self):
         return {

@@ -5,6 +5,7 @@ import keras_hub
 
 from tf_mtl._pooling import masked_mean
 from tf_mtl.encoders._staged import StagedEncoder
+from tf_mtl.encoders._tokens import token_ids, word_map
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -12,7 +13,8 @@ class TransformerEncoder(StagedEncoder):
     """Token and position embeddings and Transformer layers (Vaswani et al., "Attention Is All You Need", 2017).
 
     From token ids [B, S], where 0 is padding, to `sequence` [B, S, dim], `pooled` [B, dim], its mean over tokens, and
-    `mask` [B, S].
+    `mask` [B, S]. It also takes a dict of `token_ids` and, where tokens are sub-words, `word_starts`, which becomes a
+    feature for `tf_mtl.tasks.Tagging`.
 
     Args:
         vocabulary_size: Number of token ids, padding included.
@@ -68,16 +70,16 @@ class TransformerEncoder(StagedEncoder):
         self.stages = [first, *(BlockStage(block, dtype=policy, name=f"{block.name}_stage") for block in blocks)]
 
     def build(self, input_shape):
-        """Make the layers' variables for token ids of `input_shape` [B, S]."""
+        """Make the layers' variables for token ids of `input_shape` [B, S], or a dict of such shapes."""
         first, *blocks = self.stages
         if not first.built:
             first.build(input_shape)
         for block in blocks:
             if not block.built:
-                block.build({"sequence": (*input_shape, self.config["dim"])})
+                block.build({"sequence": (*token_ids(input_shape), self.config["dim"])})
 
     def call(self, inputs):
-        """Return the features of token ids [B, S]."""
+        """Return the features of token ids [B, S], or of a dict with them."""
         features = self.run(inputs)
         return {"pooled": masked_mean(features["sequence"], features["mask"]), **features}
 
@@ -87,7 +89,7 @@ class TransformerEncoder(StagedEncoder):
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class EmbeddingStage(keras.layers.Layer):
-    """From token ids [B, S], where 0 is padding, to `sequence` [B, S, dim] and `mask` [B, S]."""
+    """From token ids [B, S], where 0 is padding, or a dict with them, to `sequence` [B, S, dim] and `mask` [B, S]."""
 
     def __init__(self, vocabulary_size: int, max_length: int, dim: int, dropout: float, **kwargs):
         super().__init__(**kwargs)
@@ -100,11 +102,16 @@ class EmbeddingStage(keras.layers.Layer):
     def build(self, input_shape):
         """Make the embeddings."""
         if not self.embedding.built:
-            self.embedding.build(input_shape)
+            self.embedding.build(token_ids(input_shape))
 
     def call(self, inputs):
-        """Return `sequence` and `mask`."""
-        return {"sequence": self.drop(self.embedding(inputs)), "mask": keras.ops.not_equal(inputs, 0)}
+        """Return `sequence` and `mask`, and `word_starts` if they are given."""
+        ids = token_ids(inputs)
+        return {
+            "sequence": self.drop(self.embedding(ids)),
+            "mask": keras.ops.not_equal(ids, 0),
+            **word_map(inputs),
+        }
 
     def get_config(self):
         return {**super().get_config(), **self.config}

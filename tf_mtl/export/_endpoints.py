@@ -84,14 +84,14 @@ def _groups(model, signatures):
 
 
 def _answer(model, part):
-    decoders = {task.name: task.decode for task in model.tasks}
+    readers = {task.name: task.answer for task in model.tasks}
 
-    def answer(inputs):
+    def answer(inputs, located=None):
         outputs = part(inputs, training=False)
         decoded = [
             (f"{task}_{key}", value)
             for task, output in outputs.items()
-            for key, value in decoders[task](output).items()
+            for key, value in readers[task](output, located).items()
         ]
         if len(dict(decoded)) < len(decoded):
             raise ValueError(
@@ -104,7 +104,11 @@ def _answer(model, part):
 
 def _from_raw(name, tasks, raw, answer, weights):
     own = raw.prepare.get_concrete_function().variables
-    return _endpoint(name, True, tasks, raw.specs, lambda inputs: answer(raw.prepare(inputs)), [*weights, *own])
+
+    def from_raw(inputs):
+        return answer(raw.prepare(inputs), raw.located(inputs))
+
+    return _endpoint(name, True, tasks, raw.specs, from_raw, [*weights, *own])
 
 
 def _endpoint(name, raw, tasks, specs, answer, weights):

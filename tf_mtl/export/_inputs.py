@@ -16,10 +16,12 @@ class Raw:
     Attributes:
         specs: What it takes: named `tf.TensorSpec`s in the structure that `prepare` takes.
         prepare: From raw inputs to the model's, each in the shape and type that the model takes, a traced function.
+        locate: From texts to them and the byte offsets of their words; None where the preprocessor does not tell.
     """
 
     specs: Any
     prepare: tf.types.experimental.PolymorphicFunction
+    locate: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]] | None
 
     @classmethod
     def of(cls, preprocessor: Callable[[Any], Any], specs: Any) -> "Raw":
@@ -45,7 +47,12 @@ class Raw:
                     f"The preprocessor gives '{name}' the shape {value.shape}, as long as the batch's longest row. "
                     "Give the model an Input of a fixed length, to which rows are cut and padded."
                 )
-        return cls(raw, traced)
+        locate = getattr(preprocessor, "locate", None)
+        return cls(raw, traced, None if locate is None else lambda texts: (texts, *locate(texts)))
+
+    def located(self, inputs: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None:
+        """Return raw texts and where their words are, if the preprocessor tells."""
+        return None if self.locate is None else self.locate(inputs)
 
 
 def model_specs(model: keras.Model) -> Any:

@@ -78,14 +78,20 @@ def check(
     judge(card, requests, _in_fresh_process(path, requests))
 
 
-def right_answer(model: MultiTaskModel, inputs: Any) -> dict[str, np.ndarray]:
-    """Return the model's own decoded outputs, by the names that they have in an export."""
+def right_answer(model: MultiTaskModel, inputs: Any, located: tuple | None = None) -> dict[str, np.ndarray]:
+    """Return the model's own decoded outputs, by the names that they have in an export.
+
+    Args:
+        model: The model.
+        inputs: Its inputs.
+        located: Texts and byte offsets of their words, where raw texts are answered; see `Task.answer`.
+    """
     with tf.device("CPU"):  # where the export is run
         outputs = model(inputs, training=False)
         return {
             f"{task.name}_{key}": np.asarray(value)
             for task in model.tasks
-            for key, value in task.decode(outputs[task.name]).items()
+            for key, value in task.answer(outputs[task.name], located).items()
         }
 
 
@@ -111,7 +117,8 @@ def _answered_by(model, raw, request, card):
     if not signature["raw"]:
         found = right_answer(model, pack(model_specs(model), request.inputs))
     elif raw is not None:
-        found = right_answer(model, raw.prepare(pack(raw.specs, request.inputs)))
+        inputs = pack(raw.specs, request.inputs)
+        found = right_answer(model, raw.prepare(inputs), raw.located(inputs))
     elif request.answer:
         return request
     else:

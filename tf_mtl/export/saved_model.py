@@ -139,8 +139,9 @@ def _right(model, raw, found, examples):
     (default,) = [endpoint for endpoint in found if endpoint.name == "serving_default"]
     given = _requests.named(examples, default.inputs)
     try:
-        inputs = pack(specs, given) if raw is None else raw.prepare(pack(raw.specs, given))
-        answer = right_answer(model, inputs)
+        packed = pack(specs if raw is None else raw.specs, given)
+        inputs = packed if raw is None else raw.prepare(packed)
+        answer = right_answer(model, inputs, None if raw is None else raw.located(packed))
     except tf.errors.InvalidArgumentError as error:
         if examples is not None:
             raise

@@ -16,7 +16,7 @@ class CRF(keras.layers.Layer):
     and the probability $e^{s(y)} / \sum_{y'} e^{s(y')}$, with the emissions $e$ that the layer is given and its
     weights: transitions $T$ [C, C], start scores $a$ and end scores $b$. One tensor carries all of them, so that loss
     and decoding need nothing but the model's output: S rows of emissions, then C of $T$ (from each tag), then $a$ and
-    $b$. `negative_log_likelihood` and `viterbi` read it; both work in the graph.
+    $b$. `negative_log_likelihood`, `viterbi` and `marginals` read it, in the graph.
 
     Args:
         **kwargs: See `keras.layers.Layer`; the layer computes in float32 whatever its policy.
@@ -125,6 +125,37 @@ class CRF(keras.layers.Layer):
         found = tf.transpose(tf.concat([earlier, last[None]], 0))
         back = tf.argsort(order, 1)
         return tf.gather(tf.where(mask, found, 0), back, batch_dims=1)
+
+    @staticmethod
+    def marginals(output: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Return the probability of each tag at each position, over all paths, [B, S, C]; 0 where `mask` is False.
+
+        Args:
+            output: What the layer returned, [B, S + C + 2, C].
+            mask: Which positions are there, [B, S]; the others are left out.
+        """
+        emissions, transitions, start, end = _parts(output)
+        order = _order(mask)
+        emissions, there = tf.gather(emissions, order, batch_dims=1), tf.gather(mask, order, batch_dims=1)
+
+        def forward(alpha, now):
+            emission, there = now
+            further = tf.reduce_logsumexp(alpha[:, :, None] + transitions, 1) + emission
+            return tf.where(there[:, None], further, alpha)
+
+        def backward(beta, now):
+            emission, there = now
+            further = tf.reduce_logsumexp(transitions + (emission + beta)[:, None], 2)
+            return tf.where(there[:, None], further, beta)
+
+        first = start + emissions[:, 0]
+        final = tf.zeros_like(first) + end
+        over_time = _over_time(emissions, there)
+        alphas = tf.concat([first[None], tf.scan(forward, over_time, first)], 0)
+        betas = tf.concat([tf.scan(backward, over_time, final, reverse=True), final[None]], 0)
+        found = tf.transpose(tf.nn.softmax(alphas + betas), [1, 0, 2])
+        back = tf.argsort(order, 1)
+        return tf.gather(tf.where(there[..., None], found, 0.0), back, batch_dims=1)
 
 
 def _parts(output):

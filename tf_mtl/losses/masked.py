@@ -57,7 +57,7 @@ def as_loss(task: str, loss: str | Callable | keras.losses.Loss) -> keras.losses
 
 
 def clean_labels(loss: keras.losses.Loss, y: tf.Tensor, weight: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Replace labels of weight 0, which may hold anything, by 0, so that no NaN reaches loss or gradient.
+    """Replace labels of weight 0, which may hold anything, by 0 (or the loss' `missing_label`), so that no NaN counts.
 
     Args:
         loss: The task's loss; the labels of its `ignore_class` get weight 0.
@@ -76,7 +76,10 @@ def clean_labels(loss: keras.losses.Loss, y: tf.Tensor, weight: tf.Tensor | None
         return y, None
     weight = tf.cast(weight, tf.float32)
     labelled = match_rank(weight > 0, len(y.shape))
-    return tf.where(labelled, y, tf.zeros_like(y)), weight
+    missing = getattr(loss, "missing_label", 0)
+    if missing < 0 and not y.dtype.is_floating:
+        y = tf.cast(y, tf.int32)  # it may be unsigned
+    return tf.where(labelled, y, tf.cast(missing, y.dtype)), weight
 
 
 def weighted_sums(

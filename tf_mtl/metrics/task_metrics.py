@@ -1,6 +1,6 @@
 """The metrics of a model's tasks, each over the rows that are labelled for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -60,15 +60,21 @@ class TaskMetrics(keras.metrics.Metric):
     Args:
         metrics: For each task the metrics to which labelled rows count 1 and others 0.
         weighted_metrics: For each task the metrics to which rows count by their label weight.
+        joint_metrics: Metrics of several tasks, which are given all labels and predictions.
+        readers: For tasks whose outputs are not what metrics take, functions from one to the other.
     """
 
     def __init__(
         self,
         metrics: Mapping[str, Sequence[keras.metrics.Metric]],
         weighted_metrics: Mapping[str, Sequence[keras.metrics.Metric]],
+        joint_metrics: Sequence[keras.metrics.Metric] = (),
+        readers: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] | None = None,
     ):
         super().__init__(name="task_metrics")
         self.by_name = {}
+        self._joint = list(joint_metrics)
+        self._readers = dict(readers or {})
         for task in metrics:
             for metric in metrics[task]:
                 self._add(task, metric, f"{task}_{metric.name}", weighted=False)
@@ -76,6 +82,9 @@ class TaskMetrics(keras.metrics.Metric):
                 plain = f"{task}_{metric.name}"
                 name = f"{task}_weighted_{metric.name}" if plain in self.by_name else plain
                 self._add(task, metric, name, weighted=True)
+        for metric in self._joint:
+            if metric.name in self.by_name or [other.name for other in self._joint].count(metric.name) > 1:
+                raise ValueError(f"`joint_metrics` hold '{metric.name}', the name of another metric. Rename one.")
 
     def _add(self, task, metric, name, weighted):
         if name == f"{task}_loss":
@@ -96,21 +105,33 @@ class TaskMetrics(keras.metrics.Metric):
     @property
     def variables(self):
         """The variables of all metrics."""
-        return [v for _, metric, _ in self.by_name.values() for v in metric.variables]
+        return [v for metric in self._all for v in metric.variables]
 
-    def update_state(self, labels, predictions):
-        """Add a batch of `{task: (y, weight or None)}` and `{task: prediction}`."""
+    def update_state(self, labels, outputs):
+        """Add a batch of `{task: (y, weight or None)}` and `{task: output}`."""
+        read = {task: self._readers[task](x) if task in self._readers else x for task, x in outputs.items()}
         for task, metric, weighted in self.by_name.values():
             y, weight = labels[task]
             if weight is not None and not weighted:
                 weight = tf.cast(weight > 0, tf.float32)
-            metric.update_state(y, predictions[task], sample_weight=weight)
+            metric.update_state(y, read[task], sample_weight=weight)
+        for metric in self._joint:
+            metric.update_state(labels, read)
 
     def result(self):
-        """Return a dict of all results."""
-        return {name: metric.result() for name, (_, metric, _) in self.by_name.items()}
+        """Return a dict of all results; those of a metric with several are named `<task>_<result>`."""
+        found = {}
+        for name, (task, metric, _) in self.by_name.items():
+            result = metric.result()
+            several = isinstance(result, Mapping)
+            found |= {f"{task}_{key}": value for key, value in result.items()} if several else {name: result}
+        return found | {metric.name: metric.result() for metric in self._joint}
 
     def reset_state(self):
         """Forget all rows."""
-        for _, metric, _ in self.by_name.values():
+        for metric in self._all:
             metric.reset_state()
+
+    @property
+    def _all(self):
+        return [metric for _, metric, _ in self.by_name.values()] + self._joint

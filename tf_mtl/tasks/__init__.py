@@ -5,3 +5,4 @@ from tf_mtl.tasks.binary_classification import BinaryClassification as BinaryCla
 from tf_mtl.tasks.classification import Classification as Classification
 from tf_mtl.tasks.multi_label import MultiLabel as MultiLabel
 from tf_mtl.tasks.regression import Regression as Regression
+from tf_mtl.tasks.tagging import Tagging as Tagging

@@ -51,6 +51,40 @@ class Task(ABC):
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the answer in the output [B, ...]: tensors whose first axis is the batch; runs in the graph."""
 
+    def in_text(
+        self, answer: Mapping[str, tf.Tensor], texts: tf.Tensor, begins: tf.Tensor, ends: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Return what a decoded answer points at in the texts that were asked about; by default nothing.
+
+        Args:
+            answer: What `decode` returned.
+            texts: The texts [B].
+            begins: Byte offsets [B, W] of the words in them, as of `tf_mtl.text.TextPreprocessor.locate`.
+            ends: Byte offsets [B, W] behind the words.
+        """
+        return {}
+
+    def answer(self, output: tf.Tensor, located: tuple | None = None) -> dict[str, tf.Tensor]:
+        """Return the decoded output, with what it points at in the texts where these are `located`.
+
+        Args:
+            output: The task's output [B, ...].
+            located: The texts, and the byte offsets of their words; see `in_text`.
+        """
+        found = self.decode(output)
+        return found if located is None else {**found, **self.in_text(found, *located)}
+
+    def present(self, output: tf.Tensor) -> tf.Tensor | None:
+        """Return which positions [B, W] of a sequence the output speaks of; None where it is no sequence.
+
+        Labels count there alone, unless each label has a weight of its own.
+        """
+        return None
+
+    def predictions(self, output: tf.Tensor) -> tf.Tensor:
+        """Return what metrics compare with the labels; by default the output as it is."""
+        return output
+
     def imitation(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """Return how far an output is from that of another model of the task, one value per row.
 

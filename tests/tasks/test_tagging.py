@@ -1,0 +1,223 @@
+"""Tagging against its parts computed by hand: words of sub-words, losses, spans, legal paths, spans in the text."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from seqeval.metrics.sequence_labeling import get_entities
+
+import tf_mtl as mtl
+
+TAGS = ["O", "B-a", "I-a", "B-b"]
+
+
+class Given(keras.layers.Layer):
+    """An encoder that gives its inputs as features."""
+
+    def call(self, inputs):
+        return {**inputs, "mask": keras.ops.not_equal(inputs["mask"], 0)}
+
+
+def given(width=3, words=True):
+    names = ("mask", "word_starts") if words else ("mask",)
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+    return {"sequence": keras.Input((None, width), name="sequence"), **inputs}
+
+
+def build(task, words=True):
+    return mtl.build_model(given(words=words), mtl.trunks.HardSharing(Given()), [task])
+
+
+def sequences(rows=6, steps=7, seed=0):
+    """Features, and per row the places of words' first sub-words: none in the first row, one in the second."""
+    rng = np.random.default_rng(seed)
+    lengths = np.array([0, 1, *rng.integers(2, steps + 1, rows - 2)])
+    mask = np.arange(steps) < lengths[:, None]
+    starts = mask & (rng.random((rows, steps)) < 0.6)
+    starts[1, 0] = True
+    x = {
+        "sequence": rng.normal(size=(rows, steps, 3)).astype("float32"),
+        "mask": mask.astype("int32"),
+        "word_starts": starts.astype("int32"),
+    }
+    return x, [np.flatnonzero(row) for row in starts]
+
+
+def randomise(model):
+    """Weights by which all tags occur."""
+    rng = np.random.default_rng(0)
+    for v in model.trainable_variables:
+        v.assign(rng.normal(size=v.shape) * (4.0 if v.path.endswith("kernel") else 0.3))
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_words_are_the_first_subwords(crf):
+    """The output for sub-words equals that for the sequence of first sub-words alone."""
+    model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
+    alone = build(mtl.tasks.Tagging("t", TAGS, crf=crf), words=False)
+    alone.set_weights(model.get_weights())
+    x, places = sequences()
+    answers = model.decode(model(x))["t"]
+    for row, found in enumerate(places):
+        tags = answers["tags"][row]
+        assert (tags[len(found) :] == "").all()
+        assert (tags[: len(found)] != "").all()
+        assert (answers["scores"][row][len(found) :] == 0).all()
+        if len(found):
+            words = {"sequence": x["sequence"][[row]][:, found], "mask": np.ones((1, len(found)), "int32")}
+            one = alone.decode(alone(words))["t"]
+            np.testing.assert_array_equal(one["tags"][0], tags[: len(found)])
+            np.testing.assert_allclose(one["scores"][0], answers["scores"][row][: len(found)], rtol=1e-5)
+
+
+def test_loss_is_the_mean_over_labelled_words():
+    model = build(mtl.tasks.Tagging("t", TAGS))
+    model.compile("adam")
+    x, places = sequences()
+    rng = np.random.default_rng(1)
+    y = np.full((6, 7), np.nan, "float32")
+    weight = np.zeros((6, 7), "float32")
+    for row, found in enumerate(places):
+        y[row, : len(found)] = rng.integers(0, 4, len(found))
+        weight[row, : len(found)] = rng.integers(0, 3, len(found))
+    kernel, bias = model.get_weights()
+    total = 0.0
+    for row, found in enumerate(places):
+        for word, place in enumerate(found):
+            if weight[row, word]:
+                scores = x["sequence"][row, place] @ kernel + bias
+                total += weight[row, word] * (np.log(np.exp(scores).sum()) - scores[int(y[row, word])])
+    results = model.evaluate(x, {"t": y}, sample_weight={"t": weight}, verbose=0, return_dict=True)
+    assert results["t_loss"] == pytest.approx(total / weight.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize("weight", [None, "rows"])
+def test_without_weights_of_words_the_words_that_there_are_count(crf, weight):
+    model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
+    x, places = sequences()
+    y = np.random.default_rng(1).integers(0, 4, (6, 7))
+    there = np.array([[word < len(found) for word in range(7)] for found in places], "float32")
+    rows = np.array([1, 1, 0, 1, 1, 0], "float32")
+    short = None if weight is None else {"t": rows}
+    full = {"t": there * (1 if weight is None else rows[:, None])}
+    results = []
+    for w in (short, full):
+        model.compile("adam")
+        results.append(model.evaluate(x, {"t": y}, sample_weight=w, verbose=0, return_dict=True))
+    assert results[0] == pytest.approx(results[1], rel=1e-6)
+    assert results[0]["t_accuracy"] > 0
+
+
+def test_crf_loss_leaves_out_words_without_a_label():
+    task = mtl.tasks.Tagging("t", TAGS, crf=True)
+    model = build(task, words=False)
+    model.compile("sgd")
+    for v in model.trainable_variables:
+        v.assign(np.random.default_rng(len(v.path)).normal(size=v.shape))
+    x, _ = sequences()
+    x = {"sequence": x["sequence"][[5]], "mask": np.ones((1, 7), "int32")}
+    y, kept = np.array([[0, 1, 2, 2, 3, 1, 2]]), [0, 1, 3, 4, 6]
+    weight = np.zeros((1, 7), "float32")
+    weight[0, kept] = 1
+    y[0, 2] = 99
+    part = {"sequence": x["sequence"][:, kept], "mask": np.ones((1, 5), "int32")}
+    whole = model.evaluate(x, {"t": y}, sample_weight={"t": weight}, verbose=0, return_dict=True)
+    alone = model.evaluate(part, {"t": y[:, kept]}, verbose=0, return_dict=True)
+    assert whole["t_loss"] == pytest.approx(alone["t_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_spans_are_those_of_the_tags(crf):
+    task = mtl.tasks.Tagging("t", TAGS, crf=crf)
+    model = build(task)
+    x, _ = sequences(rows=40, seed=3)
+    randomise(model)
+    answers = model.decode(model(x))["t"]
+    number = 0
+    for row in range(40):
+        tags = [tag for tag in answers["tags"][row] if tag]
+        found = get_entities(tags)
+        number += len(found)
+        n = len(found)
+        spans = [answers[f"span_{key}"][row] for key in ("types", "begins", "ends", "scores")]
+        assert list(zip(*(part[:n].tolist() for part in spans[:3]), strict=True)) == [
+            (kind, first, last + 1) for kind, first, last in found
+        ]
+        assert (spans[0][n:] == "").all()
+        assert (spans[1][n:] == -1).all()
+        assert (spans[3][n:] == 0).all()
+        means = [answers["scores"][row][first : last + 1].mean() for _, first, last in found]
+        np.testing.assert_allclose(spans[3][:n], means, rtol=1e-5)
+    assert number > 20
+
+
+def test_a_crf_decodes_legal_tags_only():
+    model = build(mtl.tasks.Tagging("t", TAGS, crf=True), words=False)
+    randomise(model)
+    x, _ = sequences(rows=50)
+    answers = model.decode(model({"sequence": x["sequence"], "mask": x["mask"]}))["t"]["tags"]
+    before = np.concatenate([np.full((50, 1), "O"), answers[:, :-1]], 1)
+    inside = answers == "I-a"
+    assert inside.sum() > 10
+    assert np.isin(before[inside], ["B-a", "I-a"]).all()
+
+
+def test_spans_in_the_text():
+    task = mtl.tasks.Tagging("t", TAGS)
+    answer = task.decode(9.0 * np.eye(4, dtype="float32")[[[1, 2, 0, 3], [0, 0, 0, 0]]])
+    texts = tf.constant(["Zoë Ω sees Rome", ""])
+    begins, ends = np.array([[0, 5, 8, 13], [0, 0, 0, 0]]), np.array([[4, 7, 12, 17], [0, 0, 0, 0]])
+    located = task.in_text(answer, texts, tf.constant(begins), tf.constant(ends))
+    assert located["words"].numpy()[0].tolist() == [t.encode() for t in ("Zoë", "Ω", "sees", "Rome")]
+    assert located["span_texts"].numpy().tolist() == [["Zoë Ω".encode(), b"Rome", b"", b""], [b""] * 4]
+    assert located["span_byte_begins"].numpy()[0].tolist() == [0, 13, -1, -1]
+    assert located["span_byte_ends"].numpy()[0].tolist() == [7, 17, -1, -1]
+    alone = mtl.tasks.Tagging("t", 4, scheme="none")
+    answer = alone.decode(9.0 * np.eye(4, dtype="float32")[[[1, 2, 0, 3], [0, 0, 0, 0]]])
+    assert set(answer) == {"tags", "scores"}
+    assert set(alone.in_text(answer, texts, tf.constant(begins), tf.constant(ends))) == {"words"}
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_a_batch_without_labels_moves_nothing_of_the_task(crf):
+    model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
+    model.compile("adam")
+    x, _ = sequences()
+    y = np.full((6, 7), np.nan, "float32")
+    weight = np.ones((6, 7), "float32")
+    model.fit(x, {"t": np.zeros((6, 7))}, sample_weight={"t": weight}, verbose=0)
+    before = model.get_weights()
+    model.fit(x, {"t": y}, sample_weight={"t": np.zeros((6, 7), "float32")}, verbose=0)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: mtl.tasks.Tagging("t", TAGS, scheme="IOB"), "`scheme` of task 't'"),
+        (lambda: mtl.tasks.Tagging("t", ["NOUN", "VERB"]), "scheme='none'"),
+        (lambda: mtl.tasks.Tagging("t", 3), "BIO"),
+        (lambda: build(mtl.tasks.Tagging("t", TAGS, features="mask")), "reads a sequence"),
+        (
+            lambda: mtl.build_model(
+                keras.Input((4,)), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4])), [mtl.tasks.Tagging("t", TAGS)]
+            ),
+            "the encoder gives",
+        ),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_label_that_is_no_tag():
+    for crf in (False, True):
+        model = build(mtl.tasks.Tagging("t", TAGS, crf=crf), words=False)
+        model.compile("adam")
+        x = {"sequence": np.ones((1, 2, 3), "float32"), "mask": np.ones((1, 2), "int32")}
+        for wrong in (4, -1):
+            with pytest.raises(ValueError, match="class indices from 0 to 3"):
+                model.fit(x, {"t": np.array([[0, wrong]])}, verbose=0)

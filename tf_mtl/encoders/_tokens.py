@@ -1,0 +1,22 @@
+"""What encoders of text take: token ids, alone or in a dict beside the map of the words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def token_ids(inputs: Any) -> Any:
+    """Return the token ids, or their shape: `inputs`, or what lies there as `token_ids`.
+
+    Raises:
+        ValueError: for a dict without `token_ids`.
+    """
+    if not isinstance(inputs, Mapping):
+        return inputs
+    if "token_ids" not in inputs:
+        raise ValueError(f"An encoder of text takes token ids, or a dict with 'token_ids', not {sorted(inputs)}.")
+    return inputs["token_ids"]
+
+
+def word_map(inputs: Any) -> dict[str, Any]:
+    """Return `word_starts`, the feature that tells heads where words begin, where the inputs have it."""
+    return {name: x for name, x in inputs.items() if name == "word_starts"} if isinstance(inputs, Mapping) else {}
