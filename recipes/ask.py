@@ -21,8 +21,14 @@ def main(path: str, *texts: str) -> None:
     for i, text in enumerate(texts):
         print(text)
         for name in sorted(outputs):
-            value = outputs[name][i].numpy()
-            print(f"    {name:<22} {value.decode() if isinstance(value, bytes) else f'{value:.3f}'}")
+            print(f"    {name:<22} {shown(outputs[name][i].numpy())}")
+
+
+def shown(value) -> str:
+    """Return a value as text; of a list what is there, without the filling behind it."""
+    if getattr(value, "ndim", 0):
+        return ", ".join(shown(one) for one in value if one not in (b"", -1, 0.0)) or "-"
+    return value.decode() if isinstance(value, bytes) else f"{value:.3f}" if value.dtype.kind == "f" else str(value)
 
 
 if __name__ == "__main__":

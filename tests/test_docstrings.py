@@ -39,6 +39,7 @@ def public():
         mtl.metrics,
         mtl.report,
         mtl.tasks,
+        mtl.text,
         mtl.trunks,
     ]
     for space in spaces:

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._optimizers import with_inner
+
 _WHY = weakref.WeakKeyDictionary()
 _NAMES = ("auto", "one_device", "mirrored", "multi_worker")
 
@@ -120,8 +122,7 @@ def check_options(
     """
     if optimizer is None:
         return
-    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    inner = optimizer.inner_optimizer if wrapped else optimizer
+    inner = with_inner(optimizer)[-1]
     if inner._distribution_strategy is not strategy:
         raise ValueError(
             f"`optimizer` was made under {type(inner._distribution_strategy).__name__}, the model under "

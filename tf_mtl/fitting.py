@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl.balancing import Balancing
+from tf_mtl.data.mixture import Mixture
 from tf_mtl.stream import Stream
 
 
@@ -19,11 +20,13 @@ class Fitting:
         stream: The batches of training.
         validation: Those of validation; None without.
         callbacks: The callbacks given.
+        mixture: The mixture that is trained on; None for other data.
     """
 
     stream: Stream
     validation: Stream | None
     callbacks: list[keras.callbacks.Callback]
+    mixture: Mixture | None
 
 
 def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
@@ -34,14 +37,56 @@ def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
     return [callback for callback in given if callback is not None]
 
 
-def with_epoch_end(callbacks: Any, model: keras.Model, end_epoch: Callable[[], None]) -> Any:
+def with_epoch_end(
+    callbacks: Any, model: keras.Model, end_epoch: Callable[[], None], mixture: Mixture | None = None
+) -> Any:
     """Put what is done at the end of an epoch before the callbacks given, which may save the model."""
-    first = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: end_epoch())
+    first = [keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: end_epoch())]
+    if mixture is not None:
+        first.append(_Shares(mixture))
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.callbacks.insert(0, first)
-        first.set_model(model)
+        callbacks.callbacks[:0] = first
+        for callback in first:
+            callback.set_model(model)
         return callbacks
-    return [first, *listed(callbacks)]
+    return [*first, *listed(callbacks)]
+
+
+class _Shares(keras.callbacks.Callback):
+    """Logs the shares of rows that a mixture drew from its sources in the epoch."""
+
+    def __init__(self, mixture):
+        super().__init__()
+        self.mixture = mixture
+
+    def on_epoch_begin(self, epoch, logs=None):
+        stream = self.model.fitting.stream
+        self.first = stream.steps - stream.replays * self.model.steps_per_execution
+
+    def on_epoch_end(self, epoch, logs=None):
+        shares = self.mixture.shares(self.first, self.model.fitting.stream.steps - self.first)
+        logs.update({f"share_{source}": share for source, share in shares.items()})
+
+
+def one_epoch(argument: str, data: Any, steps: int | None, remedy: str) -> Any:
+    """Return the data, of a mixture one epoch where no number of steps is given.
+
+    Raises:
+        ValueError: for other data without end.
+    """
+    check_ends(argument, data, steps, remedy)
+    return data.take(len(data)) if isinstance(data, Mixture) and steps is None else data
+
+
+def check_ends(argument: str, data: Any, steps: int | None, remedy: str) -> None:
+    """Raise for a data set without end that comes without a number of steps, unless it is a mixture, which knows it."""
+    if steps is not None or isinstance(data, Mixture) or not isinstance(data, tf.data.Dataset):
+        return
+    if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            f"`{argument}` is a data set without end, received without a number of steps. Give `{remedy}`, or "
+            f"`{argument}.take(steps)`; a mixture knows its epochs unless a transformation comes after `mix`."
+        )
 
 
 def paired(x: Any, balancing: Balancing, check: Callable[[Any], Any]) -> tf.data.Dataset:

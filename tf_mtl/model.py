@@ -15,9 +15,10 @@ from tf_mtl import lookahead, unlabelled
 from tf_mtl._names import check_names
 from tf_mtl.batch_losses import BatchLosses
 from tf_mtl.checks import checked, readable_errors
+from tf_mtl.data.mixture import Mixture
 from tf_mtl.distribute import check_options, lost_worker_errors
 from tf_mtl.division import divide
-from tf_mtl.fitting import Fitting, listed, paired, triple, with_epoch_end
+from tf_mtl.fitting import Fitting, check_ends, listed, one_epoch, paired, triple, with_epoch_end
 from tf_mtl.metrics import Balance, TaskLosses
 from tf_mtl.objectives import Objectives
 from tf_mtl.partition import Partition, partition
@@ -267,29 +268,38 @@ class MultiTaskModel(keras.Model):
 
         Data are (x, {task: y}) or (x, {task: y}, {task: weight}): a `tf.data.Dataset` of batches, arrays, a
         `keras.utils.PyDataset` or a generator. A task without an entry among the weights is labelled in every row.
+        A `tf_mtl.data.Mixture` of batches tells by itself how many steps an epoch has, and the logs show the share
+        of rows drawn from each source, `share_<source>`.
 
         Raises:
-            ValueError: for labels, weights or inputs that do not fit the model or hold NaN where they count.
+            ValueError: for labels, weights or inputs that do not fit the model or hold NaN where they count, and
+                for data without end where no number of steps is given.
         """
         self._assert_compile_called("fit")
         if class_weight is not None:
             raise ValueError("`class_weight` is for models with one output: pass label weights, `sample_weight`.")
+        check_ends("x", x, kwargs.get("steps_per_epoch"), "steps_per_epoch")
+        mixture = x if isinstance(x, Mixture) else None
+        if mixture is not None and kwargs.get("steps_per_epoch") is None:
+            kwargs["steps_per_epoch"] = len(mixture)
         x, y, sample_weight = self._checked(x, y, sample_weight)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split((x, y, sample_weight), validation_split)
         if validation_data is not None:
-            size = kwargs.get("validation_batch_size") or batch_size
+            size, steps = kwargs.get("validation_batch_size") or batch_size, kwargs.get("validation_steps")
+            validation_data = one_epoch("validation_data", validation_data, steps, "validation_steps")
             validation_data = stream(*self._checked(*triple(validation_data)), size)
         if self._needs_validation:
             x = paired(x, self.balancing, lambda data: self._checked(data, None, None)[0])
-        self._fitting = Fitting(stream(x, y, sample_weight, batch_size, shuffle), validation_data, listed(callbacks))
+        training = stream(x, y, sample_weight, batch_size, shuffle)
+        self._fitting = Fitting(training, validation_data, listed(callbacks), mixture)
         try:
             with readable_errors(), lost_worker_errors():
                 return super().fit(
                     self._fitting.stream,
                     epochs=epochs,
                     verbose=verbose,
-                    callbacks=with_epoch_end(callbacks, self, self._end_epoch),
+                    callbacks=with_epoch_end(callbacks, self, self._end_epoch, mixture),
                     validation_data=validation_data,
                     shuffle=False,
                     **kwargs,
@@ -305,6 +315,7 @@ class MultiTaskModel(keras.Model):
         """
         self._assert_compile_called("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):
+            x = one_epoch("x", x, kwargs.get("steps"), "steps")
             x = stream(*self._checked(x, y, sample_weight), batch_size)
         with readable_errors(), lost_worker_errors(), self._evaluation():
             return super().evaluate(x, verbose=verbose, **kwargs)
@@ -412,6 +423,41 @@ class MultiTaskModel(keras.Model):
         if print_fn is not None:
             print_fn(str(found))
         return found
+
+    def single_task(self, task: str, copy: bool = False) -> "MultiTaskModel":
+        """Return a model of one of the tasks, to be tuned further by itself after the joint training.
+
+        It has the same inputs, the output, task object and layers of the task, and is not compiled. Data need the
+        labels of this task alone: `data.map(lambda x, y: (x, {"ner": y["ner"]}))`.
+
+        Args:
+            task: Name of the task.
+            copy: Whether it has layers of its own, with the same weights, so that training it leaves this model as it
+                is. By default both share their layers, and training one trains the other.
+
+        Raises:
+            ValueError: for an unknown task.
+
+        Example:
+
+        >>> tasks = [mtl.tasks.Classification("topic", labels=3), mtl.tasks.Regression("price")]
+        >>> model = mtl.build_model(keras.Input((4,)), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8])), tasks)
+        >>> tuned = model.single_task("price", copy=True)
+        >>> tuned.compile(keras.optimizers.AdamW(1e-5))
+        >>> _ = tuned.fit(np.ones((8, 4)), {"price": np.zeros(8)}, verbose=0)
+        >>> tuned.task_names
+        ('price',)
+        """
+        check_names("task", [task], self.task_names, required=False)
+        tasks = [found for found in self._tasks if found.name == task]
+        trunk = None if self._trunk is None else self._trunk.alone(task)
+        output, name = {task: self.output[task]}, f"{self.name}_{task}"
+        with self.distribute_strategy.scope():
+            single = MultiTaskModel(self.input, output, name, tasks=tasks or None, trunk=trunk)
+            if copy:
+                shared, single = single, MultiTaskModel.from_config(single.get_config())
+                single.set_weights(shared.get_weights())
+        return single
 
     def train_step(self, data):
         """Run one training step on a global batch, in the replica context."""

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
+from tf_mtl.data._sources import check_sources, complete
 
 
 def source(value, rows, labels, width=2, dtype="float32"):
@@ -18,8 +19,8 @@ def two():
 
 
 def shares(mixture, rows=4000):
-    values = [int(x["a"][0]) for x, _, _ in mixture.take(rows)]
-    return np.bincount(values, minlength=2) / rows
+    ((x, _, _),) = mixture.batch(rows).take(1)
+    return np.bincount(x["a"][:, 0].numpy().astype(int), minlength=2) / rows
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,20 @@ def test_a_mixture_trains():
         ({"a": source(0, 3, {"t": np.ones(3)}).take(0)}, {"rates": "uniform"}, "Source 'a' is empty"),
         ({"a": source(0, 3, {"t": np.ones(3)}).repeat()}, {}, "Source 'a' is endless.*uniform"),
         ({"a": source(0, 3, {"t": np.ones(3)}).filter(lambda *row: True)}, {}, "unknown size.*assert_cardinality"),
+        ({"a": source(0, 4, {"t": np.ones(4)}).batch(2).repeat(3)}, {}, "Source 'a' gives batches.*`unbatch`"),
+        (
+            {"a": source(0, 3, {"t": np.ones(3)}).map(lambda x, y: (x, y, {"s": 1.0}))},
+            {},
+            "Source 'a' has label weights for 's', but no labels",
+        ),
+        (
+            {
+                "a": source(0, 3, {"t": np.ones((3, 2))}).map(lambda x, y: (x, y, {"t": 1.0})),
+                "b": source(0, 3, {"t": np.ones((3, 2))}).map(lambda x, y: (x, y, {"t": tf.ones(2)})),
+            },
+            {},
+            "'a' and 'b' differ in the label weights of task 't'",
+        ),
         ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": "equal"}, "`rates`.*'uniform'.*'equal'"),
         ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": "temperature"}, "needs `temperature`"),
         ({"a": source(0, 3, {"t": np.ones(3)})}, {"temperature": 0.5}, "at least 1, received 0.5"),
@@ -130,6 +145,25 @@ def test_errors(sources, options, words):
         mtl.data.mix(sources, **options)
 
 
-def test_elements_that_are_not_rows():
-    with pytest.raises(TypeError, match="Source 'a' must give rows"):
-        mtl.data.mix({"a": tf.data.Dataset.range(3)})
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        ({"a": tf.data.Dataset.range(3)}, "Source 'a' must give rows"),
+        ({"a": source(0, 3, {"t": np.ones(3)}).map(lambda x, y: (x, y, 1.0))}, "Source 'a' must give rows"),
+        ({"a": [1, 2]}, "Source 'a' must be a tf.data.Dataset"),
+        ({("a", 1): source(0, 3, {"t": np.ones(3)})}, "keyed by names"),
+        (
+            {"a": source(0, 4, {"t": np.ones(4)}).ragged_batch(2).map(lambda x, y: (tf.ragged.constant([[1]]), y))},
+            "dense",
+        ),
+    ],
+)
+def test_errors_of_types(sources, words):
+    with pytest.raises(TypeError, match=words):
+        mtl.data.mix(sources, rates="uniform")
+
+
+def test_sources_that_have_everything_are_left_as_they_are():
+    """Nothing is mapped, so nothing is slowed."""
+    full = source(0, 4, {"t": np.ones(4)}).map(lambda x, y: (x, y, {"t": 1.0}))
+    assert complete(full, check_sources({"a": full})) is full

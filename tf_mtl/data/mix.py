@@ -1,158 +1,124 @@
-"""Draw one stream of rows from data sets that each label some of the tasks."""
+"""Draw one stream of rows or batches from data sets that each label some of the tasks."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
-import keras
+import numpy as np
 import tensorflow as tf
 
-from tf_mtl._names import check_names
+from tf_mtl.data._rates import rates_of
+from tf_mtl.data._sources import check_sources, complete, size, weigh
+from tf_mtl.data.batch_by_length import batches as batches_of
+from tf_mtl.data.batch_by_length import one_length
+from tf_mtl.data.dynamic_rates import DynamicRates
+from tf_mtl.data.mixture import Draws, Mixture
 
 
 def mix(
     sources: Mapping[str, tf.data.Dataset],
-    rates: str | Mapping[str, float] = "proportional",
+    rates: str | Mapping[str, float] | Callable[[tf.Tensor], Mapping[str, float]] | DynamicRates = "proportional",
     temperature: float | None = None,
+    *,
+    cap: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    batches: str = "mixed",
+    boundaries: Sequence[int] | None = None,
+    epoch: str | int = "sum",
     seed: int | None = None,
-) -> tf.data.Dataset:
-    r"""Mix rows of several data sets, each repeated without end, at given rates.
+) -> Mixture:
+    r"""Mix several data sets, each repeated without end, at given rates.
 
-    A row has labels for all tasks of all sources; those its own source lacks are zeros of weight 0. Batch the result
-    and give `fit` its `steps_per_epoch`. Shuffle each source before mixing.
+    A row has labels for all tasks of all sources; those its own source lacks are zeros of weight 0. Sources go on from
+    epoch to epoch: nothing starts anew, so the end of a long source is not lost. Shuffle each source before mixing.
 
     Args:
         sources: `{name: data set}` of unbatched rows (x, {task: y}) or (x, {task: y}, {task: weight}). Inputs x must
-            have the same names, dtypes and shapes everywhere; tasks may differ.
-        rates: "uniform"; "proportional", $p_i \propto n_i$ with $n_i$ the rows of source i; "temperature",
-            $p_i \propto n_i^{1/\tau}$ (Devlin 2018 for multilingual BERT; Raffel et al. 2020); or `{name: rate}`.
+            have the same names, dtypes and shapes everywhere; tasks may differ. Axes may be of unknown length.
+        rates: How often a source is drawn, with $n_i$ its rows: "uniform"; "proportional", $p_i \propto n_i$;
+            "temperature", $p_i \propto n_i^{1/\tau}$ (Devlin 2018 for multilingual BERT; Raffel et al. 2020); "sqrt",
+            the same with $\tau = 2$; "annealed", $p_i \propto n_i^\alpha$ with $\alpha$ falling in equal steps from 1
+            in the first of `epochs` to 0 in the last and after it (Stickland & Murray, "BERT and PALs", 2019, where it
+            falls to 0.2); `{source: rate}`; a function of the step, an int64 scalar counted over all epochs, that gives
+            `{source: rate}` and can be traced; or a `tf_mtl.data.DynamicRates`. Rates need not add up to 1.
         temperature: $\tau$, at least 1: 1 is proportional, infinity uniform. Given with "proportional" it makes that
             "temperature".
-        seed: Seed of the draws; the same seed gives the same stream.
+        cap: Takes the place of $n_i$ in the rates where it is smaller (Raffel et al., T5, 2020). None: no limit.
+        epochs: Number of epochs, for "annealed".
+        batch_size: Rows of a batch. All axes of unknown length are padded with zeros to one length, the longest of the
+            batch, as in `tf_mtl.data.batch_by_length`. None gives rows, and the steps are rows.
+        batches: "mixed": each row is drawn; "homogeneous": each batch is, and all its rows are of one source.
+        boundaries: Lengths by which rows are grouped, as in `tf_mtl.data.batch_by_length`. In mixed batches rows then
+            wait for others of like length, so a batch may hold rows drawn some steps before.
+        epoch: Length of an epoch: "sum", as many rows as the sources have together; "shortest" or "longest", as many
+            as it takes, at the rates of the first step, until the first or the last source (of those with a rate above
+            0) has been seen once in expectation, $\min_i$ or $\max_i\ n_i / p_i$ rows; or the number of steps. Rows
+            are rounded up to full batches.
+        seed: Seed of the draws; the same seed gives the same stream. None: drawn once, now, by NumPy, which
+            `keras.utils.set_random_seed` seeds. Several workers must be given one.
 
     Returns:
-        An endless data set of (x, {task: y}, {task: weight}).
+        An endless data set of (x, {task: y}, {task: weight}), weights float32, whose `len` is that of an epoch. `fit`
+        takes its number of steps from it, and logs the shares of rows drawn as `share_<source>`.
 
     Raises:
         TypeError: if a source's elements are not rows with a dict of labels.
-        ValueError: for inputs or labels that differ between sources (the message names the field), unknown rates,
-            and an empty source or one of unknown size where rates depend on it.
+        ValueError: for inputs or labels that differ between sources (the message names the field), rates, sizes or
+            lengths that cannot be had, and an empty source or one of unknown size where rates depend on it; from `len`
+            where an epoch's length does.
 
     Example:
 
     >>> a = tf.data.Dataset.from_tensor_slices((np.zeros((8, 2)), {"topic": np.arange(8)}))
     >>> b = tf.data.Dataset.from_tensor_slices((np.ones((2, 2)), {"stars": np.ones(2)}))
-    >>> rows = mtl.data.mix({"a": a, "b": b}, rates="uniform", seed=0).take(100)
-    >>> 35 < sum(int(weight["stars"]) for x, y, weight in rows) < 65
-    True
+    >>> mixture = mtl.data.mix({"a": a, "b": b}, rates="sqrt", batch_size=5, seed=0)
+    >>> len(mixture), mixture.probabilities([0]).numpy().round(2).tolist()
+    (2, [[0.67, 0.33]])
+    >>> x, y, weight = next(iter(mixture))
+    >>> x.shape, sorted(y)
+    (TensorShape([5, 2]), ['stars', 'topic'])
     """
-    if not sources:
-        raise ValueError("`sources` must hold at least one data set, received none.")
-    labels = _label_specs(sources)
-    weights = [spec for source in sources.values() for spec in (source.element_spec[2:] or [{}])]
-    per_label = {task for spec in weights for task in spec if spec[task].shape.rank}
-    probabilities = _probabilities(sources, rates, temperature)
-    return tf.data.Dataset.sample_from_datasets(
-        [_complete(source, labels, per_label).repeat() for source in sources.values()],
-        weights=[probabilities[name] for name in sources],
-        seed=seed,
-        stop_on_empty_dataset=True,
-        rerandomize_each_iteration=seed is None,
+    tasks = check_sources(sources)
+    if batches not in ("mixed", "homogeneous"):
+        raise ValueError(f"`batches` must be 'mixed' or 'homogeneous', received {batches!r}.")
+    if batch_size is None and (batches == "homogeneous" or boundaries is not None):
+        raise ValueError("`batches='homogeneous'` and `boundaries` are about batches: give `batch_size`.")
+    if epoch not in ("sum", "shortest", "longest") and (isinstance(epoch, (str, bool)) or not 0 < int(epoch) == epoch):
+        raise ValueError(f"`epoch` must be 'sum', 'shortest', 'longest' or a number of steps, received {epoch!r}.")
+
+    def sizes():
+        return [size(name, source) for name, source in sources.items()]
+
+    def length():
+        if not isinstance(epoch, str):
+            return int(epoch)
+        rows = sizes()
+        if epoch == "sum":
+            return math.ceil(sum(rows) / (batch_size or 1))
+        first = found(tf.zeros([1], tf.int64), lambda: tf.zeros([1], tf.int64))[0].numpy()
+        passes = [n / p for n, p in zip(rows, first, strict=True) if p > 0]
+        return math.ceil((min if epoch == "shortest" else max)(passes) / (batch_size or 1) - 1e-9)
+
+    found = rates_of(rates, temperature, cap, epochs, list(sources), sizes)
+    known = not isinstance(rates, DynamicRates)
+    mixed = batches == "mixed"
+    seed = int(np.random.randint(2**31)) if seed is None else seed
+    steps = length() if rates == "annealed" or not known else None
+    draws = Draws(
+        found, length if steps is None else lambda: steps, len(sources), (batch_size or 1) if mixed else 1, seed, known
     )
-
-
-def _label_specs(sources):
-    """Return {task: spec} over all sources, having checked that inputs and labels agree."""
-    labels, owner, first = {}, {}, next(iter(sources))
-    for name, source in sources.items():
-        element = source.element_spec
-        if not isinstance(element, tuple) or not all(isinstance(part, Mapping) for part in element[1:] or [None]):
-            raise TypeError(
-                f"Source '{name}' must give rows (x, {{task: y}}) or (x, {{task: y}}, {{task: weight}}), "
-                f"received {element}."
-            )
-        if int(source.cardinality()) == 0:
-            raise ValueError(f"Source '{name}' is empty: it must give at least one row.")
-        _check_same(name, first, _fields(element[0]), _fields(sources[first].element_spec[0]))
-        for task, spec in element[1].items():
-            if task in labels and not _agree(spec, labels[task]):
-                raise ValueError(
-                    f"Sources '{owner[task]}' and '{name}' differ in the labels of task '{task}': {labels[task]} "
-                    f"and {spec}. Cast or reshape one of them."
-                )
-            labels.setdefault(task, spec)
-            owner.setdefault(task, name)
-    return labels
-
-
-def _fields(x):
-    return {"/".join(map(str, path)) or "x": spec for path, spec in keras.tree.flatten_with_path(x)}
-
-
-def _check_same(name, first, fields, expected):
-    for field in sorted({*fields, *expected}):
-        if field not in fields or field not in expected:
-            holder, other = (first, name) if field not in fields else (name, first)
-            raise ValueError(
-                f"The inputs of source '{holder}' have the field '{field}', which those of '{other}' lack. "
-                "Give all sources the same inputs."
-            )
-        if not _agree(fields[field], expected[field]):
-            raise ValueError(
-                f"Sources '{first}' and '{name}' differ in the input field '{field}': {expected[field]} and "
-                f"{fields[field]}. Cast, pad or reshape one of them."
-            )
-
-
-def _agree(one, other):
-    return one.dtype == other.dtype and one.shape.is_compatible_with(other.shape)
-
-
-def _complete(source, labels, per_label):
-    """Give every row labels and weights for all tasks; weights of the tasks in `per_label` have the labels' shape."""
-
-    def complete(*row):
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(row)
-        full_y, full_weight = {}, {}
-        for task, spec in labels.items():
-            labelled = task in y
-            full_y[task] = y[task] if labelled else tf.zeros([size or 0 for size in spec.shape], spec.dtype)
-            ones = tf.ones(tf.shape(full_y[task])) if task in per_label else tf.ones([])
-            given = (weight or {}).get(task, 1.0)
-            full_weight[task] = ones * tf.cast(given, tf.float32) if labelled else tf.zeros_like(ones)
-        return x, full_y, full_weight
-
-    return source.map(complete, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _probabilities(sources, rates, temperature):
-    if isinstance(rates, Mapping):
-        if temperature is not None:
-            raise ValueError("`temperature` goes with rates='temperature' or 'proportional', not with explicit rates.")
-        check_names("rates", rates, sources)
-        total = sum(rates.values())
-        if min(rates.values()) < 0 or not total > 0:
-            raise ValueError(f"`rates` must not be negative, and not all 0, received {dict(rates)}.")
-        return {name: rate / total for name, rate in rates.items()}
-    if rates not in ("uniform", "proportional", "temperature"):
-        raise ValueError(
-            f"`rates` must be 'uniform', 'proportional', 'temperature' or a dict {{source: rate}}, received {rates!r}."
-        )
-    if rates == "uniform":
-        return dict.fromkeys(sources, 1 / len(sources))
-    if rates == "temperature" and temperature is None:
-        raise ValueError("rates='temperature' needs `temperature`, for instance 2.0.")
-    temperature = 1.0 if temperature is None else temperature
-    if not temperature >= 1:
-        raise ValueError(f"`temperature` must be at least 1, received {temperature}.")
-    sizes = {name: _size(name, source) ** (1 / temperature) for name, source in sources.items()}
-    return {name: size / sum(sizes.values()) for name, size in sizes.items()}
-
-
-def _size(name, source):
-    size = int(source.cardinality())
-    if size <= 0:
-        kind = "endless" if size == tf.data.INFINITE_CARDINALITY else "of unknown size"
-        raise ValueError(
-            f"Source '{name}' is {kind}, but its rate depends on its number of rows. Use rates='uniform' or "
-            "{source: rate}, or apply tf.data.experimental.assert_cardinality(rows)."
-        )
-    return size
+    parts = [weigh(source, tasks).repeat() for source in sources.values()]
+    if mixed:
+        parts = [complete(part, tasks) for part in parts]
+    else:
+        parts = [complete(batches_of(part, batch_size, boundaries, True), tasks, batch_size) for part in parts]
+    stream = tf.data.Dataset.choose_from_datasets(parts, draws.dataset().unbatch())
+    if mixed and batch_size is not None:
+        stream = batches_of(stream, batch_size, boundaries, True)
+    stream = one_length(stream) if batch_size is not None else stream
+    if not known:
+        options = tf.data.Options()
+        options.experimental_optimization.inject_prefetch = False  # nothing may be drawn before its rates are settled
+        options.experimental_optimization.map_parallelization = False
+        stream = stream.with_options(options)
+    return Mixture(stream, sources, rates, draws, length)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import keras
+
 
 def token_ids(inputs: Any) -> Any:
     """Return the token ids, or their shape: `inputs`, or what lies there as `token_ids`.
@@ -15,6 +17,12 @@ def token_ids(inputs: Any) -> Any:
     if "token_ids" not in inputs:
         raise ValueError(f"An encoder of text takes token ids, or a dict with 'token_ids', not {sorted(inputs)}.")
     return inputs["token_ids"]
+
+
+def token_mask(inputs: Any) -> Any:
+    """Return which tokens are there: `padding_mask` where it is given, otherwise those that are not 0."""
+    given = isinstance(inputs, Mapping) and "padding_mask" in inputs
+    return keras.ops.not_equal(inputs["padding_mask"] if given else token_ids(inputs), 0)
 
 
 def word_map(inputs: Any) -> dict[str, Any]:

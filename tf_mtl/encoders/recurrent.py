@@ -5,7 +5,7 @@ import numpy as np
 
 from tf_mtl._pooling import masked_mean
 from tf_mtl.encoders._staged import StagedEncoder
-from tf_mtl.encoders._tokens import token_ids, word_map
+from tf_mtl.encoders._tokens import token_ids, token_mask, word_map
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
@@ -16,7 +16,7 @@ class RecurrentEncoder(StagedEncoder):
 
     From token ids [B, S], where 0 is padding, to `sequence` [B, S, 2 x units], `pooled` [B, 2 x units], its mean over
     tokens, and `mask` [B, S]. It also takes a dict of `token_ids` and, where tokens are sub-words, `word_starts`, which
-    becomes a feature for `tf_mtl.tasks.Tagging`.
+    becomes a feature for `tf_mtl.tasks.Tagging`; `padding_mask` says what is padding where its id is not 0.
 
     Args:
         vocabulary_size: Number of token ids, padding included.
@@ -125,10 +125,9 @@ class WordEmbeddings(keras.layers.Layer):
 
     def call(self, inputs):
         """Return `sequence` and `mask`, and `word_starts` if they are given."""
-        ids = token_ids(inputs)
         return {
-            "sequence": self.drop(self.embedding(ids)),
-            "mask": keras.ops.not_equal(ids, 0),
+            "sequence": self.drop(self.embedding(token_ids(inputs))),
+            "mask": token_mask(inputs),
             **word_map(inputs),
         }
 

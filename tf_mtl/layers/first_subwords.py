@@ -21,6 +21,10 @@ class FirstSubwords(keras.layers.Layer):
     ([2.0, 4.0], [True, True, False, False])
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
     def call(self, sequence, word_starts):
         """Return the words and their mask."""
         starts = keras.ops.not_equal(word_starts, 0)
@@ -30,6 +34,10 @@ class FirstSubwords(keras.layers.Layer):
         words = keras.ops.take_along_axis(sequence, order[..., None], axis=1)
         number = keras.ops.sum(keras.ops.cast(starts, "int32"), axis=1, keepdims=True)
         return words, places < number
+
+    def compute_mask(self, *inputs, **masks):
+        """Return no masks: the words' is among the outputs."""
+        return None, None
 
     def compute_output_shape(self, sequence_shape, word_starts_shape):
         return sequence_shape, word_starts_shape

@@ -1,0 +1,45 @@
+"""The text encoders of the tagging recipes: from sentences to features of words and of the whole."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import keras
+import minilm as pretrained
+
+import tf_mtl as mtl
+
+LENGTH = 256  # the longest sentence; batches are as long as they need
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """How texts become features.
+
+    Attributes:
+        preprocessor: From texts or words to the model's inputs.
+        encoder: From these to features.
+    """
+
+    preprocessor: mtl.text.TextPreprocessor
+    encoder: keras.layers.Layer
+
+
+def bilstm(sentences: Iterable) -> TextEncoder:
+    """Return a bidirectional LSTM over the words of some sentences, to be trained from nothing."""
+    words = mtl.text.Words.learn(sentences, LENGTH, min_count=2)
+    return TextEncoder(words, mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=128, units=128, dropout=0.5))
+
+
+def transformer(sentences: Iterable) -> TextEncoder:
+    """Return a small Transformer over sub-words learnt from some sentences, to be trained from nothing."""
+    subwords = mtl.text.Subwords.learn(sentences, LENGTH, vocabulary_size=8_000)
+    encoder = mtl.encoders.TransformerEncoder(
+        subwords.vocabulary_size, LENGTH, dim=128, layers=2, heads=4, feedforward_dim=256, dropout=0.3
+    )
+    return TextEncoder(subwords, encoder)
+
+
+def minilm(sentences: Iterable) -> TextEncoder:
+    """Return MiniLM, to be fine-tuned as a whole."""
+    tokenizer, backbone = pretrained.load()
+    return TextEncoder(mtl.text.Subwords(tokenizer, LENGTH), mtl.encoders.BackboneEncoder(backbone, name="minilm"))

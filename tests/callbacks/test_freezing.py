@@ -1,0 +1,258 @@
+"""Freezing by a schedule: what moves and what does not, bitwise, and what goes on."""
+
+import keras
+import numpy as np
+import pytest
+
+import tf_mtl as mtl
+from tf_mtl.callbacks.freezing import Freezing
+from tf_mtl.unlabelled import with_slots
+
+GROUPS = ("encoder_dense_0", "encoder_dense_1", "a_", "b_")
+
+
+def build(optimizer=None, batch_norm=False, **options):
+    keras.utils.set_random_seed(2)
+    encoder = mtl.encoders.MLPEncoder([6, 4], "tanh", name="encoder")
+    x = keras.Input((5,))
+    h = encoder(x)["pooled"]
+    if batch_norm:
+        h = keras.layers.BatchNormalization(name="norm")(h)
+    trunk = keras.Model(x, h, name="trunk")
+    tasks = [mtl.tasks.Regression(name) for name in "ab"]
+    model = mtl.build_model(keras.Input((5,)), mtl.trunks.HardSharing(trunk if batch_norm else encoder), tasks)
+    with model.distribute_strategy.scope():
+        made = optimizer or keras.optimizers.AdamW(0.01, weight_decay=0.1)
+        model.compile(made, **{"jit_compile": False, **options})
+    return model
+
+
+def data(rows=16):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 5)).astype("float32")
+    return x, {name: rng.normal(size=rows).astype("float32") for name in "ab"}
+
+
+class Watch(keras.callbacks.Callback):
+    """Keeps the weights after every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_begin(self, logs=None):
+        self.on_train_batch_end(0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append({v.path: np.array(v.value.numpy()) for v in self.model.weights})
+
+    def moved(self, step):
+        """The groups of which all, and of which some variables moved in a step."""
+        before, after = self.seen[step], self.seen[step + 1]
+        moves = {path: not np.array_equal(before[path], after[path]) for path in before}
+        by_group = {group: [found for path, found in moves.items() if group in path] for group in GROUPS}
+        return {group for group, found in by_group.items() if all(found)}, {
+            g for g, found in by_group.items() if any(found)
+        }
+
+
+def fit(model, schedule, epochs, **options):
+    watch = Watch()
+    freezing = schedule if isinstance(schedule, Freezing) else Freezing(schedule)
+    history = model.fit(*data(), 8, epochs=epochs, shuffle=False, verbose=0, callbacks=[freezing, watch], **options)
+    return watch, history
+
+
+@pytest.mark.parametrize("balancing", ["equal", "upgrad", "db_mtl", "imtl", "config"])
+def test_gradual_unfreezing(balancing):
+    """What is frozen does not move, in spite of momentum and weight decay; what is not, does, in the next step."""
+    method = mtl.balancing.DBMTL(beta=0) if balancing == "db_mtl" else balancing
+    model = build(balancing=method, run_eagerly=balancing not in ("equal", "upgrad"))  # tracing takes time
+    watch, history = fit(model, Freezing.gradually(["encoder_dense_0", "encoder_dense_1"]), 3)
+    assert len(history.history["loss"]) == 3
+    assert np.isfinite(history.history["loss"]).all()
+    expected = [{"a_", "b_"}, {"encoder_dense_1", "a_", "b_"}, set(GROUPS)]
+    for step in range(6):
+        assert watch.moved(step) == (expected[step // 2],) * 2, step
+    assert int(model.optimizer.iterations) == 6
+
+
+def test_momenta_of_earlier_epochs_do_not_move_what_is_frozen_again():
+    model = build(keras.optimizers.SGD(0.01, momentum=0.9, weight_decay=0.1), run_eagerly=True)
+    watch, _ = fit(model, {1: ["encoder"], 2: []}, 3)
+    heads = {"a_", "b_"}
+    assert [watch.moved(step)[1] for step in (0, 2, 3, 4)] == [set(GROUPS), heads, heads, set(GROUPS)]
+
+
+def test_keras_takes_no_notice_of_trainable_alone():
+    """Why `Freezing` is there."""
+    model, watch = build(), Watch()
+    freeze = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(model.get_layer("encoder"), "trainable", epoch == 0)
+    )
+    model.fit(*data(), 8, epochs=2, shuffle=False, verbose=0, callbacks=[freeze, watch])
+    assert not model.get_layer("encoder").trainable
+    assert "encoder_dense_0" in watch.moved(3)[0]
+
+
+def test_a_frozen_epoch_is_as_a_model_compiled_so_by_hand():
+    """In two `fit`s, with the momenta carried over by hand, for plain Keras."""
+    found = build(run_eagerly=True)
+    fit(found, {1: ["encoder"]}, 2)
+    expected = build(run_eagerly=True)
+    expected.fit(*data(), 8, epochs=1, shuffle=False, verbose=0)
+    state = {v.path: v.numpy() for v in expected.optimizer.variables}
+    expected.get_layer("encoder").trainable = False
+    expected.compile(keras.optimizers.AdamW(0.01, weight_decay=0.1), run_eagerly=True)
+    expected.optimizer.build(expected.trainable_variables)
+    by_name = {path.split("/", 1)[1]: value for path, value in state.items()}
+    for v in expected.optimizer.variables:
+        v.assign(by_name[v.path.split("/", 1)[1]])
+    expected.fit(*data(), 8, epochs=1, shuffle=False, verbose=0)
+    for one, other in zip(found.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_slots_and_balancing_state_are_kept():
+    model = build(balancing=mtl.balancing.EMA(mtl.balancing.PCGrad(seed=1)), run_eagerly=True)
+    encoder = model.get_layer("encoder").weights
+    begins, ends = [], []
+
+    def state():
+        return [v.numpy() for v in [*with_slots(model.optimizer, encoder), *model.balancing.variables]]
+
+    keep = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: begins.append(state()), on_epoch_end=lambda epoch, logs: ends.append(state())
+    )
+    callbacks = [Freezing({1: ["encoder_dense_0"], 2: []}), keep]
+    model.fit(*data(), 8, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
+    names = [v.path for v in with_slots(model.optimizer, encoder)]
+    assert len(names) == 12
+    for end, begin in zip(ends, begins[1:], strict=False):
+        for before, after in zip(end, begin, strict=True):
+            np.testing.assert_array_equal(before, after)
+    for name, before, after in zip(names, begins[1], begins[2], strict=False):
+        assert np.array_equal(before, after) == ("dense_0" in name)
+        assert "momentum" not in name or np.abs(before).max() > 0
+    assert any(not np.array_equal(*pair) for pair in zip(begins[1][12:], begins[2][12:], strict=True))
+
+
+def test_batch_normalization_keeps_its_statistics():
+    model = build(batch_norm=True, run_eagerly=True)
+    watch, _ = fit(model, {0: ["norm"], 1: []}, 2)
+    paths = [path for path in watch.seen[0] if "moving" in path]
+    assert len(paths) == 2
+    for path in paths:
+        np.testing.assert_array_equal(watch.seen[0][path], watch.seen[2][path])
+        assert not np.array_equal(watch.seen[2][path], watch.seen[3][path])
+
+
+def test_objects_functions_and_what_is_frozen_within():
+    model = build()
+    inside = model.get_layer("encoder").stages[0][0]
+    inside.trainable = False
+    model.compile("adam", run_eagerly=True)
+    watch, _ = fit(model, {0: [model.get_layer("encoder")], 1: lambda model: model.layers[-1:], 2: []}, 3)
+    last = model.layers[-1].name[:2]
+    heads = {"a_", "b_"}
+    rest = {"encoder_dense_1", *heads}
+    assert [watch.moved(step)[1] for step in (0, 2, 4)] == [heads, rest - {last}, rest]
+    assert not inside.trainable
+
+
+def test_layers_frozen_before_fit_can_be_unfrozen():
+    model = build()
+    model.get_layer("encoder").trainable = False
+    watch, _ = fit(model, {0: ["encoder"], 1: []}, 2)
+    assert watch.moved(0)[1] == {"a_", "b_"}
+    assert watch.moved(2)[0] == set(GROUPS)
+
+
+@pytest.mark.parametrize("options", [{"steps_per_execution": 2}, {"gradients": "features", "balancing": "upgrad"}])
+def test_other_ways_to_train(options):
+    model = build(**options)
+    before = model.get_weights()
+    fit(model, {0: ["encoder_dense_0"], 1: ["encoder"]}, 2)
+    moved = [not np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)]
+    assert moved == [False, False, True, True, True, True, True, True]
+
+
+def test_balances_the_features_that_are_left():
+    """Those of a frozen layer, which both tasks read as well, count no more: as if it had been so in `compile`."""
+
+    def trained(freezing):
+        keras.utils.set_random_seed(3)
+        x = keras.Input((5,))
+        low = keras.layers.Dense(6, "tanh", name="low")(x)
+        high = keras.layers.Dense(4, "tanh", name="high")(low)
+        read = {name: keras.layers.Concatenate(name=f"{name}_read")([low, high]) for name in "ab"}
+        model = mtl.MultiTaskModel(x, {name: keras.layers.Dense(1, name=name)(h) for name, h in read.items()})
+        model.get_layer("low").trainable = bool(freezing)
+        model.compile("sgd", loss="mse", balancing="mgda", gradients="features", run_eagerly=True)
+        model.fit(*data(), 8, epochs=2, shuffle=False, verbose=0, callbacks=freezing)
+        return model.get_weights()
+
+    for one, other in zip(trained([]), trained([Freezing({0: ["low"]})]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_two_replicas_equal_one():
+    def trained():
+        model = build(keras.optimizers.SGD(0.1, momentum=0.9), balancing="upgrad")
+        fit(model, {0: ["encoder"], 1: ["encoder_dense_0"]}, 2)
+        return model
+
+    one = trained()
+    with mtl.distribute.strategy("mirrored").scope():
+        two = trained()
+    assert two.distribute_strategy.num_replicas_in_sync == 2
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_is_taken_up_again_goes_on_by_the_schedule(tmp_path, first):
+    def run(epochs, folder):
+        model = build(run_eagerly=True)
+        callbacks = [mtl.callbacks.Checkpoint(tmp_path / folder, every="1 step", keep=20)]
+        callbacks.insert(0 if first else 1, Freezing({1: ["encoder"], 3: []}))
+        model.fit(*data(), 8, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+        return model.get_weights()
+
+    whole = run(4, "whole")
+    run(2, "parts")
+    for path in (tmp_path / "parts").iterdir():
+        if int(path.name[5:15]) > 3:  # in the midst of the second epoch
+            path.unlink()
+    for one, other in zip(whole, run(4, "parts"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_errors_in_fit():
+    def fails(match, schedule, model=None, error=ValueError):
+        with pytest.raises(error, match=match):
+            fit(model or build(), schedule, 1)
+
+    fails("Did you mean 'encoder'", {0: ["encodr"]})
+    fails("freezes all that the model trains", {0: [], 5: lambda model: model.layers})
+    fails("use_ema", {0: ["encoder"]}, build(keras.optimizers.Adam(use_ema=True)))
+    fails("keeps state for each shared variable", {0: ["encoder"]}, build(balancing="moco"))
+    model = build()
+    model.get_layer("encoder").trainable = False
+    model.compile("adam", jit_compile=False)
+    model.fit(*data(), verbose=0)
+    fails("the optimizer was made when it was frozen", {0: ["encoder"], 1: []}, model)
+
+
+def test_bad_arguments():
+    for schedule in ([], {}, "encoder"):
+        with pytest.raises(TypeError, match="`schedule` must be a dict"):
+            Freezing(schedule)
+    for layers in ("encoder", keras.layers.Dense(1)):
+        with pytest.raises(TypeError, match="must be a list of layers"):
+            Freezing({0: layers})
+    for epoch in (-1, "1", 0.5):
+        with pytest.raises(ValueError, match="whole numbers from 0"):
+            Freezing({epoch: []})
+    with pytest.raises(ValueError, match="`every` must be a number of epochs"):
+        Freezing.gradually(["encoder"], every=0)

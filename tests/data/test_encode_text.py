@@ -1,0 +1,127 @@
+"""Rows from annotated texts: indices, cuts that are reported, errors that name the record."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+TAGS = ["O", "B-place", "I-place"]
+
+
+def records(**fields):
+    """A data set of records of lists, ragged or not."""
+    rows = [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
+    spec = {
+        name: tf.TensorSpec([None] if isinstance(values[0], list) else [], tf.string if _text(values) else tf.float32)
+        for name, values in fields.items()
+    }
+    return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=spec)
+
+
+def _text(values):
+    first = values[0][0] if isinstance(values[0], list) else values[0]
+    return isinstance(first, str)
+
+
+def tasks():
+    return [
+        mtl.tasks.Tagging("entities", labels=TAGS),
+        mtl.tasks.Classification("topic", labels=["sport", "trade"]),
+        mtl.tasks.Regression("stars"),
+    ]
+
+
+def words(length=4):
+    return mtl.text.Words(["in", "rome", "we", "win"], length)
+
+
+SENTENCES = {
+    "words": [["in", "Rome"], ["we", "win", "in", "Rome", "now"], ["win"]],
+    "ner": [["O", "B-place"], ["O", "O", "", "B-place", "O"], [""]],
+    "topic": ["trade", "sport", ""],
+    "stars": [1.5, float("nan"), 2.0],
+}
+
+
+def rows_of(data, *args, **kwargs):
+    return [
+        tf.nest.map_structure(lambda t: t.numpy().tolist(), row) for row in mtl.data.encode_text(data, *args, **kwargs)
+    ]
+
+
+def test_rows_and_what_was_cut():
+    with pytest.warns(UserWarning, match=r"1 of 3 texts .* 1 words are lost, with them 1 labels of 'entities'"):
+        found = rows_of(records(**SENTENCES), words(), tasks(), fields={"entities": "ner"})
+    assert [x for x, _, _ in found] == [{"token_ids": [2, 3]}, {"token_ids": [4, 5, 2, 3]}, {"token_ids": [5]}]
+    assert [y["entities"] for _, y, _ in found] == [[0, 1], [0, 0, 0, 1], [0]]
+    assert [w["entities"] for _, _, w in found] == [[1, 1], [1, 1, 0, 1], [0]]
+    assert [(y["topic"], w["topic"]) for _, y, w in found] == [(1, 1), (0, 1), (0, 0)]
+    assert [(y["stars"], w["stars"]) for _, y, w in found] == [(1.5, 1), (0, 0), (2, 1)]
+
+
+def test_nothing_is_said_when_nothing_is_cut():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = mtl.data.encode_text(records(**SENTENCES), words(8), tasks()[1:])
+    assert len(data) == 3
+    assert {spec.dtype for spec in data.element_spec[2].values()} == {tf.float32}
+
+
+def test_labels_stay_with_their_words_when_subwords_are_cut():
+    import keras_hub
+
+    tokenizer = keras_hub.tokenizers.WordPieceTokenizer(["[PAD]", "[UNK]", "in", "ro", "##me", "we"], lowercase=True)
+    data = records(words=[["we", "Rome", "in", "Rome"], ["in"]], entities=[["O", "B-place", "O", "B-place"], ["O"]])
+    with pytest.warns(UserWarning, match="1 words are lost"):
+        found = rows_of(data, mtl.text.Subwords(tokenizer, 4), tasks()[:1])
+    assert found[0][0]["word_starts"] == [1, 1, 0, 1]
+    assert found[0][1]["entities"] == [0, 1, 0]
+    assert found[1][1]["entities"] == [0]
+
+
+def test_many_records_keep_their_order():
+    number = 2500  # more than one batch of the pass
+    texts = [f"{'in ' * (i % 3 + 1)}rome" for i in range(number)]
+    topic = ["sport" if i % 7 else "trade" for i in range(number)]
+    data = tf.data.Dataset.from_tensor_slices({"text": texts, "topic": topic})
+    found = rows_of(data, words(8), tasks()[1:2], text="text")
+    assert [len(x["token_ids"]) for x, _, _ in found] == [i % 3 + 2 for i in range(number)]
+    assert [y["topic"] for _, y, _ in found] == [int(i % 7 == 0) for i in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"ner": [["O", "B-place"], ["O"] * 5, ["B-city"]]}, {}, r"Record 2 has the label 'B-city'.*labels_of"),
+        ({"topic": ["sport", "trades", ""]}, {}, "Record 1 has the label 'trades'.* Did you mean 'trade'"),
+        ({"ner": [["O", "O"], ["O"] * 4, ["O"]]}, {}, "Record 1 has 5 words, but 4 labels of task 'entities'"),
+        ({}, {"fields": {"entities": "nre"}}, "no field 'nre'.* Did you mean 'ner'"),
+        ({}, {"fields": {"entity": "ner"}}, "Did you mean 'entities'"),
+        ({}, {"text": "sentence"}, "no field 'sentence'"),
+        ({}, {"text": "topic"}, "not split into words"),
+    ],
+)
+def test_errors(change, options, message):
+    options = {"fields": {"entities": "ner"}, **options}
+    with pytest.raises(ValueError, match=message):
+        mtl.data.encode_text(records(**{**SENTENCES, **change}), words(8), tasks(), **options)
+
+
+def test_no_records():
+    with pytest.raises(ValueError, match="empty"):
+        mtl.data.encode_text(records(**SENTENCES).take(0), words(8), tasks()[1:])
+
+
+def test_concatenate():
+    a = mtl.data.encode_text(records(words=SENTENCES["words"], topic=SENTENCES["topic"]), words(8), tasks()[1:2])
+    b = mtl.data.encode_text(records(words=[["in", "Rome"]], entities=[["O", "B-place"]]), words(8), tasks()[:1])
+    joined = mtl.data.concatenate({"a": a, "b": b})
+    assert len(joined) == 4
+    found = list(joined)
+    assert [float(w["topic"]) for _, _, w in found] == [1, 1, 0, 0]
+    (x, y, weight) = next(iter(mtl.data.batch_by_length(joined, 4)))
+    assert x["token_ids"].shape == y["entities"].shape == weight["entities"].shape == (4, 5)
+    np.testing.assert_array_equal(weight["entities"], [[0] * 5] * 3 + [[1, 1, 0, 0, 0]])

@@ -1,0 +1,113 @@
+import gzip
+
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+
+def strings(dataset):
+    return [{field: [w.decode() for w in words.numpy()] for field, words in row.items()} for row in dataset]
+
+
+def write(path, text):
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_words_and_tags_between_empty_lines(tmp_path):
+    """Several empty lines are one, none is needed at the end, and line ends may be those of Windows."""
+    text = "\r\n\r\nAda B-person\r\nspoke O\r\n\r\n \r\n\r\nYes O"
+    found = mtl.data.from_conll(write(tmp_path / "a.conll", text))
+    assert strings(found) == [
+        {"words": ["Ada", "spoke"], "entities": ["B-person", "O"]},
+        {"words": ["Yes"], "entities": ["O"]},
+    ]
+    assert int(found.cardinality()) == 2
+    assert found.element_spec == {name: tf.TensorSpec([None], tf.string) for name in ("words", "entities")}
+    assert strings(found) == strings(found)
+
+
+def test_a_tabbed_file_as_that_of_wnut17(tmp_path):
+    """Sentences end with a tab alone, "#" is a word, words hold blanks and odd separators, or are empty."""
+    text = "#\tO\n#tag\tB-group\n\t\n\u2028\tO\nNew York\tB-location\n\xa0\tO\n\tO\n"
+    found = strings(mtl.data.from_conll(write(tmp_path / "a.conll", text)))
+    assert found == [
+        {"words": ["#", "#tag"], "entities": ["O", "B-group"]},
+        {"words": ["\u2028", "New York", "\xa0", ""], "entities": ["O", "B-location", "O", "O"]},
+    ]
+
+
+def test_comments_of_a_tabbed_file_have_no_tab(tmp_path):
+    text = "# text = we\n1\twe\tO\t-\n\n# text = #\n1\t#\tB-ORG\t-\n"
+    found = strings(mtl.data.from_conll(write(tmp_path / "a.iob2", text), {"words": 1, "entities": 2}))
+    assert found == [{"words": ["we"], "entities": ["O"]}, {"words": ["#"], "entities": ["B-ORG"]}]
+
+
+def test_comments_of_a_file_without_tabs_are_ahead_of_a_sentence(tmp_path):
+    """The pound sign of the Wall Street Journal is a word "#", which must not be lost."""
+    text = "# id 7\n#  x\tdomain=en\nfor IN B-PP\n# # B-NP\n500 CD I-NP\n\n-DOCSTART- -X- O\n\n#sold VBD B-VP\n"
+    columns = {"words": 0, "speech": 1, "chunks": -1}
+    assert strings(mtl.data.from_conll(write(tmp_path / "a.txt", text), columns)) == [
+        {"words": ["for", "#", "500"], "speech": ["IN", "#", "CD"], "chunks": ["B-PP", "B-NP", "I-NP"]},
+        {"words": ["#sold"], "speech": ["VBD"], "chunks": ["B-VP"]},
+    ]
+
+
+UNIVERSAL = """\
+# sent_id = 1
+# text =\twith a tab
+1-2\tdon't\t_\t_
+1\tdo\tdo\tAUX
+2\tn't\tnot\tPART
+2.1\tgo\tgo\tVERB
+
+# sent_id = 2
+1\t#\t#\tSYM
+"""
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_universal_dependencies(tmp_path, zipped):
+    if zipped:
+        path = write(tmp_path / "a.conllu.gz", "")
+        path.write_bytes(gzip.compress(UNIVERSAL.encode()))
+    else:
+        path = write(tmp_path / "a.conllu", UNIVERSAL)
+    assert strings(mtl.data.from_conll(path, {"words": 1, "speech": 3})) == [
+        {"words": ["do", "n't"], "speech": ["AUX", "PART"]},
+        {"words": ["#"], "speech": ["SYM"]},
+    ]
+
+
+def test_other_encodings(tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_bytes("Köln B-place\n".encode("latin-1"))
+    assert strings(mtl.data.from_conll(path, encoding="latin-1"))[0]["words"] == ["Köln"]
+    path.write_bytes("\ufeffOslo B-place\n".encode())
+    assert strings(mtl.data.from_conll(path))[0]["words"] == ["Oslo"]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "words"),
+    [
+        ("Ada B-person\n\nspoke\n", {"words": 0, "entities": -1}, r"a\.conll, line 3 has 1 column, .*needs 2"),
+        ("a\tb\tO\nc\td\n", {"words": 1, "entities": 2}, r"a\.conll, line 2 has 2 columns, .*needs 3"),
+        ("a b O\nc d\n", {"words": 0, "speech": 1, "entities": -1}, "line 2 has 2 columns, .*needs 3"),
+        ("a O\n", {"words": 0, "entities": -3}, "line 1 has 2 columns, .*needs 4"),
+        ("\n \n", {"words": 0}, r"a\.conll has no sentences"),
+        ("", {"words": 0}, "has no sentences"),
+        ("a O\n", {}, "`columns` must name at least one"),
+        ("a O\n\nb \ud800\n", {"words": 0}, r"a\.conll, line 3 is not utf-8.*`encoding`"),
+    ],
+)
+def test_errors(tmp_path, text, columns, words):
+    path = tmp_path / "a.conll"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ValueError, match=words):
+        mtl.data.from_conll(path, columns)
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        mtl.data.from_conll(tmp_path / "nothing.conll")

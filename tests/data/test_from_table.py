@@ -1,0 +1,116 @@
+import csv
+import gzip
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+
+def write(tmp_path, text, name="a.csv"):
+    path = tmp_path / name
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def column(dataset, field):
+    return [row[field] for row in dataset.as_numpy_iterator()]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_csv(tmp_path, name):
+    text = '\ufeffsentence,label,score\r\n"a ""b"", c",x,1\r\n\r\n"two\nlines",,\r\né,y, -2.5e1\r\n'
+    found = mtl.data.from_csv(
+        write(tmp_path, text, name), {"text": "sentence", "polarity": "label", "score": "score", "again": "score"}
+    )
+    assert int(found.cardinality()) == 3
+    assert found.element_spec["text"] == tf.TensorSpec([], tf.string)
+    assert found.element_spec["score"] == tf.TensorSpec([], tf.float32)
+    assert [text.decode() for text in column(found, "text")] == ['a "b", c', "two\nlines", "é"]
+    assert column(found, "polarity") == [b"x", b"", b"y"]
+    np.testing.assert_array_equal(column(found, "score"), np.float32([1, np.nan, -25]))
+    np.testing.assert_array_equal(column(found, "again"), np.float32([1, np.nan, -25]))
+
+
+def test_a_column_with_a_word_is_no_column_of_numbers(tmp_path):
+    found = mtl.data.from_csv(write(tmp_path, "a,b,c\n1,,1_0\n?, ,2\n"), {"a": "a", "b": "b", "c": "c"})
+    assert column(found, "a") == [b"1", b"?"]
+    assert column(found, "b") == [b"", b" "]
+    assert column(found, "c") == [b"1_0", b"2"]
+
+
+def test_tabs_without_a_header_or_quotes(tmp_path):
+    found = mtl.data.from_csv(
+        write(tmp_path, 'a\t1\n"b\t2\n'),
+        {"text": "t", "stars": "s"},
+        names=["t", "s"],
+        delimiter="\t",
+        quoting=csv.QUOTE_NONE,
+    )
+    assert column(found, "text") == [b"a", b'"b']
+    assert column(found, "stars") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "words"),
+    [
+        ("text,label\n", {"x": "text"}, r"a\.csv has no rows"),
+        ("", {"x": "text"}, r"a\.csv has .*\[\]|a\.csv has no rows"),
+        ("text,label\na,b\n", {}, r"`columns` must name at least one.*\['text', 'label'\]"),
+        ("text,label\na,b\n", {"x": "Txt"}, r"`columns\['x'\]` is 'Txt', .*a\.csv.*Did you mean 'text'"),
+        ("text,text\na,b\n", {"x": "text"}, r"is 'text', .*has 2 of them"),
+        ("text,label\na,b\n\nc\n", {"x": "text"}, r"a\.csv, line 4: 1 cells for 2 columns, .*without.*'label'"),
+        ("text,label\na,b,c\n", {"x": "text"}, r"a\.csv, line 2: 3 cells for 2 columns, the last is 'label'"),
+        ('text,label\n"a,b\nc,d\n', {"x": "text"}, r"a\.csv, line \d: unexpected end of data.*`quoting`"),
+    ],
+)
+def test_errors_of_csv(tmp_path, text, columns, words):
+    with pytest.raises(ValueError, match=words):
+        mtl.data.from_csv(write(tmp_path, text), columns)
+
+
+def test_jsonl(tmp_path):
+    text = (
+        '{"w": ["Ada", "s\\u00e9"], "t": "x", "n": 1, "b": true, "extra": {}}\n\n'
+        '{"w": null, "t": null, "n": null, "b": false}\n{"w": [], "n": -0.5, "b": null}'
+    )
+    found = mtl.data.from_jsonl(
+        write(tmp_path, text, "a.jsonl"), {"words": "w", "topic": "t", "number": "n", "flag": "b"}
+    )
+    assert int(found.cardinality()) == 3
+    assert found.element_spec == {
+        "words": tf.TensorSpec([None], tf.string),
+        "topic": tf.TensorSpec([], tf.string),
+        "number": tf.TensorSpec([], tf.float32),
+        "flag": tf.TensorSpec([], tf.float32),
+    }
+    assert [[word.decode() for word in words] for words in column(found, "words")] == [["Ada", "sé"], [], []]
+    assert column(found, "topic") == [b"x", b"", b""]
+    np.testing.assert_array_equal(column(found, "number"), np.float32([1, np.nan, -0.5]))
+    np.testing.assert_array_equal(column(found, "flag"), np.float32([1, 0, np.nan]))
+
+
+def test_a_list_field_whose_first_row_lacks_it(tmp_path):
+    found = mtl.data.from_jsonl(write(tmp_path, '{"w": null}\n{"w": ["a"]}\n', "a.jsonl"), {"words": "w"})
+    assert [words.tolist() for words in column(found, "words")] == [[], [b"a"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "words"),
+    [
+        ("\n", {"x": "a"}, r"a\.jsonl has no rows"),
+        ('{"a": 1}\n', {}, "`columns` must name at least one"),
+        ('{"a": 1}\n{"text": "b"}\n', {"x": "texts"}, r"\['a', 'text'\].*Did you mean 'text'"),
+        ('{"a": 1}\n{"a": \n', {"x": "a"}, r"a\.jsonl, line 2 is not JSON"),
+        ('{"a": 1}\n[1]\n', {"x": "a"}, r"a\.jsonl, line 2 must be a JSON object, received \[1\]"),
+        ('{"a": null}\n{"a": 1}\n\n{"a": "b"}\n', {"x": "a"}, r"line 4, column 'a' must hold numbers as line 2.*'b'"),
+        ('{"a": [1]}\n', {"x": "a"}, r"line 1, column 'a' must hold a string, a number or a list of strings.*\[1\]"),
+        ('{"a": ["b", null]}\n', {"x": "a"}, "line 1, column 'a' must hold.*None"),
+        ('{"a": null}\n', {"x": "a"}, "column 'a' has no value in any line"),
+    ],
+)
+def test_errors_of_jsonl(tmp_path, text, columns, words):
+    with pytest.raises(ValueError, match=words):
+        mtl.data.from_jsonl(write(tmp_path, text, "a.jsonl"), columns)

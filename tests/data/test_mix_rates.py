@@ -1,0 +1,184 @@
+"""Rates and draws of mixtures."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+from tf_mtl.data.dynamic_rates import DynamicRates
+
+SIZES = {"a": 40, "b": 10, "c": 4}
+
+
+def sources(sizes=SIZES):
+    return {
+        name: tf.data.Dataset.from_tensor_slices((np.full(rows, place), {"t": np.arange(rows)}))
+        for place, (name, rows) in enumerate(sizes.items())
+    }
+
+
+def probabilities(step=0, **options):
+    return mtl.data.mix(sources(), seed=0, **options).probabilities([step]).numpy()[0]
+
+
+def drawn(mixture, batches):
+    return np.stack([x.numpy() for x, _, _ in mixture.take(batches)])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"rates": "sqrt"}, np.sqrt([40, 10, 4])),
+        ({"cap": 8}, [8, 8, 4]),
+        ({"rates": "temperature", "temperature": 3.0, "cap": 20}, np.cbrt([20, 10, 4])),
+        ({"rates": {"c": 1, "a": 6, "b": 0}}, [6, 0, 1]),
+        ({"rates": lambda step: {"a": 1.0, "b": 2.0, "c": 3 * step}}, [1, 2, 0]),
+    ],
+)
+def test_probabilities(options, expected):
+    np.testing.assert_allclose(probabilities(**options), np.array(expected) / np.sum(expected), rtol=1e-12)
+
+
+def test_annealed_goes_from_proportional_to_uniform():
+    """54 rows are 6 steps of 9 an epoch."""
+    mixture = mtl.data.mix(sources(), "annealed", epochs=5, batch_size=9, seed=0)
+    found = mixture.probabilities([0, 5, 6, 13, 24, 29, 99]).numpy()
+    for row, exponent in zip(found, [1, 1, 0.75, 0.5, 0, 0, 0], strict=True):
+        expected = np.array([40.0, 10, 4]) ** exponent
+        np.testing.assert_allclose(row, expected / expected.sum(), rtol=1e-12)
+
+
+def test_a_function_is_asked_at_each_step():
+    def rates(step):
+        assert step.dtype == tf.int64
+        return {"a": tf.cast(step < 100, tf.float32), "b": tf.cast(step >= 100, tf.float32), "c": 0.0}
+
+    found = drawn(mtl.data.mix(sources(), rates, batch_size=4, epoch=10, seed=0), 200)
+    np.testing.assert_array_equal(found, np.repeat([[0] * 4, [1] * 4], 100, axis=0))
+
+
+def test_a_function_may_not_return_negative_rates():
+    with pytest.raises(ValueError, match="not negative, and not all 0"):
+        mtl.data.mix(sources(), lambda step: {"a": -1.0, "b": 1.0, "c": 1.0})
+    later = mtl.data.mix(sources(), lambda step: {"a": 5.0 - tf.cast(step, tf.float32), "b": 0.0, "c": 0.0}, epoch=9)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not negative, and not all 0"):
+        next(iter(later))
+    with pytest.raises(ValueError, match="unknown key 'd'"):
+        mtl.data.mix(sources(), lambda step: {"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0})
+    with pytest.raises(TypeError, match="must return a dict"):
+        mtl.data.mix(sources(), lambda step: [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("batches", ["mixed", "homogeneous"])
+def test_draws_keep_to_the_probabilities(batches):
+    mixture = mtl.data.mix(sources(), batch_size=8, batches=batches, seed=2)
+    found = drawn(mixture, 800)
+    if batches == "homogeneous":
+        assert (found == found[:, :1]).all()
+        found = found[:, 0]
+    else:
+        assert (found != found[:, :1]).any()
+    n, p = found.size, np.array([40, 10, 4]) / 54
+    counts = np.bincount(found.ravel(), minlength=3)
+    assert (np.abs(counts - n * p) < 4 * np.sqrt(n * p * (1 - p))).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 7}, {"batch_size": 7, "batches": "homogeneous"}])
+def test_shares_are_those_of_the_stream(options):
+    mixture = mtl.data.mix(sources(), "uniform", seed=4, **options)
+    found = drawn(mixture, 60)
+    for first, steps in ((0, 60), (13, 1), (20, 31)):
+        counts = np.bincount(found[first : first + steps].ravel(), minlength=3)
+        assert mixture.shares(first, steps) == dict(zip("abc", counts / counts.sum(), strict=True))
+
+
+def test_shares_far_along():
+    """Across the blocks in which draws are made."""
+    mixture = mtl.data.mix(sources(), "uniform", batch_size=3, seed=4)
+    counts = np.bincount(drawn(mixture, 3000)[1000:2900].ravel(), minlength=3)
+    assert mixture.shares(1000, 1900) == dict(zip("abc", counts / counts.sum(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({}, 54),
+        ({"batch_size": 5}, 11),
+        ({"epoch": "shortest", "rates": "uniform", "batch_size": 5}, 3),  # 4 rows at a rate of 1/3: 12 rows
+        ({"epoch": "longest", "rates": "uniform", "batch_size": 5}, 24),  # 40 rows: 120 rows
+        ({"epoch": "shortest", "rates": {"a": 1, "b": 1, "c": 0}, "batch_size": 10}, 2),
+        ({"epoch": "longest", "rates": "annealed", "epochs": 3}, 54),
+        ({"epoch": "longest", "batch_size": 9}, 6),
+        ({"epoch": 7, "batch_size": 5}, 7),
+    ],
+)
+def test_length_of_an_epoch(options, steps):
+    mixture = mtl.data.mix(sources(), **options)
+    assert len(mixture) == steps
+    assert int(mixture.cardinality()) == tf.data.INFINITE_CARDINALITY
+
+
+def test_all_batches_are_full():
+    assert {x.shape[0] for x, _, _ in mtl.data.mix(sources(), batch_size=7).take(30)} == {7}
+
+
+def test_sizes_are_needed_only_where_something_depends_on_them():
+    unknown = {name: source.filter(lambda *row: True) for name, source in sources().items()}
+    assert len(mtl.data.mix(unknown, "uniform", epoch=5)) == 5
+    mixture = mtl.data.mix(unknown, "uniform")
+    with pytest.raises(ValueError, match="Source 'a' is of unknown size.*epoch=<number of steps>"):
+        len(mixture)
+
+
+def test_without_a_seed_the_stream_is_settled_when_it_is_mixed():
+    mixtures = [mtl.data.mix(sources(), "uniform") for _ in range(2)]
+    one, again, other = (list(drawn(mixture, 60)) for mixture in (mixtures[0], mixtures[0], mixtures[1]))
+    assert one == again != other
+
+
+def test_dynamic_rates_are_those_of_the_epoch():
+    rates = DynamicRates(["c", "b", "a"], initial={"a": 1, "b": 1, "c": 0})
+    mixture = mtl.data.mix(sources(), rates, batch_size=9, seed=0)
+    rates.append({"a": 0.0, "b": 3.0, "c": 1.0})
+    found = mixture.probabilities([5, 6, 30]).numpy()
+    np.testing.assert_allclose(found, [[0.5, 0.5, 0], [0, 0.75, 0.25], [0, 0.75, 0.25]])
+
+
+def test_nothing_is_drawn_before_its_rates_are_settled():
+    rates = DynamicRates(["a", "b", "c"], initial={"a": 1, "b": 0, "c": 0})
+    batches, found = iter(mtl.data.mix(sources(), rates, batch_size=9, seed=0)), []
+    for epoch in range(3):
+        found.append({int(value) for _ in range(6) for value in next(batches)[0]})
+        rates.append({name: float(place == epoch + 1) for place, name in enumerate("abcd"[:3])} if epoch < 2 else SIZES)
+    assert found == [{0}, {1}, {2}]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rates": "uniform", "cap": 3}, "`cap` limits the sizes"),
+        ({"cap": 0}, "`cap` must be at least 1"),
+        ({"rates": "annealed"}, "needs `epochs`"),
+        ({"rates": "sqrt", "epochs": 3}, "`epochs` goes with rates='annealed'"),
+        ({"rates": "sqrt", "temperature": 3.0}, "`temperature` goes with"),
+        ({"epoch": "all"}, "`epoch` must be 'sum'"),
+        ({"epoch": 0}, "`epoch` must be 'sum'"),
+        ({"batches": "pure"}, "`batches` must be"),
+        ({"batches": "homogeneous"}, "give `batch_size`"),
+        ({"boundaries": [3]}, "give `batch_size`"),
+        ({"batch_size": 0}, "`batch_size` must be"),
+        ({"rates": {"a": 1.0, "b": float("nan"), "c": 1.0}}, "finite, not negative"),
+        ({"rates": DynamicRates(["a", "b"])}, "Missing: \\['c'\\]"),
+    ],
+)
+def test_errors_of_options(options, words):
+    with pytest.raises(ValueError, match=words):
+        mtl.data.mix(sources(), **options)
+
+
+def test_errors_of_dynamic_rates():
+    rates = DynamicRates(["a", "b"])
+    for wrong in ({"a": 1.0}, {"a": -1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, {"a": float("nan"), "b": 1.0}):
+        with pytest.raises(ValueError, match="Rates must be"):
+            rates.append(wrong)
+    assert rates.history.tolist() == [[0.5, 0.5]]

@@ -1,0 +1,53 @@
+"""Records, the rows that all readers give, and the reading of text files."""
+
+import gzip
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+
+def records(fields: Mapping[str, Sequence[str] | Sequence[Sequence[str]] | np.ndarray]) -> tf.data.Dataset:
+    """Return a data set of rows {field: tensor} from {field: one value for each row}.
+
+    Strings and numbers become scalars, lists of strings become string tensors [None].
+    """
+    readers = {name: _reader(values) for name, values in fields.items()}
+    rows = len(next(iter(fields.values())))
+    return tf.data.Dataset.range(rows).map(lambda row: {name: read(row) for name, read in readers.items()})
+
+
+def _reader(values):
+    if isinstance(values[0], (list, tuple)):
+        flat = tf.constant([value for row in values for value in row], tf.string)
+        ends = tf.constant(np.cumsum([len(row) for row in values]), tf.int64)
+        begins = tf.concat([[0], ends[:-1]], 0)
+        return lambda row: flat[begins[row] : ends[row]]
+    column = tf.constant(values)
+    return lambda row: column[row]
+
+
+def read_lines(path: str | Path, encoding: str) -> list[str]:
+    """Return the lines of a text file, which may be gzipped, without their ends and a byte order mark.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not in that encoding.
+    """
+    with (gzip.open if Path(path).suffix == ".gz" else open)(path, "rb") as file:
+        data = file.read()
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line} is not {encoding}: {error.reason}. Give its `encoding`.") from error
+    # Not splitlines: it takes separators that stand within words, such as U+2028, for the end of a line.
+    lines = text.removeprefix("\ufeff").split("\n")
+    return [line.removesuffix("\r") for line in lines]
+
+
+def split_blanks(line: str) -> list[str]:
+    """Return the parts of a line between its blanks and tabs; other white space belongs to a part."""
+    return [part for part in re.split("[ \t]+", line) if part]

@@ -1,0 +1,73 @@
+"""Sentences with slot tags and an intent, from the three files in which ATIS and SNIPS are passed on."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from tf_mtl.data._records import read_lines, records, split_blanks
+
+_FILES = {"words": "seq.in", "slots": "seq.out", "intent": "label"}
+
+
+def from_label_folder(folder: str | Path) -> tf.data.Dataset:
+    """Read the files seq.in (words), seq.out (a slot tag for each word) and label (the intent), a sentence a line.
+
+    An intent stays as it is written, also one of two such as "atis_flight#atis_airfare" (Goo et al., 2018,
+    "Slot-Gated Modeling for Joint Slot Filling and Intent Prediction", whose files these are).
+
+    Args:
+        folder: The folder of the three files, in UTF-8; usually one of "train", "valid" and "test".
+
+    Returns:
+        A data set of rows {"words": string tensor [words], "slots": string tensor [words], "intent": string scalar},
+        in the order of the files.
+
+    Raises:
+        FileNotFoundError: if one of the files is missing; the message names it.
+        ValueError: if the files differ in their number of lines, a line has not as many tags as words, or a line is
+            empty; the message names file and line.
+
+    Example:
+
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "seq.in").write_text("fly to boston\\n")
+    >>> _ = (folder / "seq.out").write_text("O O B-city\\n")
+    >>> _ = (folder / "label").write_text("flight\\n")
+    >>> (row,) = mtl.data.from_label_folder(folder)
+    >>> row["slots"].numpy().tolist(), row["intent"].numpy()
+    ([b'O', b'O', b'B-city'], b'flight')
+    """
+    folder = Path(folder)
+    missing = [name for name in _FILES.values() if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"`folder` must hold the files {list(_FILES.values())}; {folder} has no {missing}. "
+            "Give the folder of one split, such as train."
+        )
+    lines = {field: _lines(folder / name) for field, name in _FILES.items()}
+    counts = {name: len(lines[field]) for field, name in _FILES.items()}
+    if len(set(counts.values())) > 1 or not counts["label"]:
+        raise ValueError(f"The files in {folder} must have one line for each sentence, received {counts} lines.")
+    fields = {
+        "words": [split_blanks(line) for line in lines["words"]],
+        "slots": [split_blanks(line) for line in lines["slots"]],
+        "intent": [line.strip() for line in lines["intent"]],
+    }
+    for number, (words, slots, intent) in enumerate(zip(*fields.values(), strict=True), 1):
+        if not words or not intent:
+            name = "label" if words else "seq.in"
+            raise ValueError(f"{folder / name}, line {number} is empty. Take the sentence out of all three files.")
+        if len(words) != len(slots):
+            raise ValueError(
+                f"{folder / 'seq.out'}, line {number} has {len(slots)} tags, but seq.in has {len(words)} words there. "
+                "Mend the line, or take the sentence out of all three files."
+            )
+    return records(fields)
+
+
+def _lines(path):
+    lines = read_lines(path, "utf-8")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
