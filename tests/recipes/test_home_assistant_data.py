@@ -1,0 +1,244 @@
+"""Sentences sampled from templates, against sentences enumerated by hand."""
+
+import itertools
+import json
+from zipfile import ZipFile
+
+import hassil
+import home_assistant_data as data
+import pytest
+import tensorflow as tf
+from hassil.intents import TextSlotList
+from hassil.recognize import recognize_all
+
+import tf_mtl as mtl
+
+
+def grammar(sentences, lists=None, rules=None, language="en", **block):
+    """One intent for each list of templates."""
+    intents = {name: {"data": [{"sentences": found, **block}]} for name, found in sentences.items()}
+    document = {"language": language, "intents": intents, "lists": lists or {}, "expansion_rules": rules or {}}
+    return hassil.Intents.from_dict(document)
+
+
+COLORS = {"shade": {"values": ["red", {"in": "(dark|light) blue", "out": "blue"}]}}
+MINUTES = {"minutes": {"range": {"from": 5, "to": 15, "step": 5}}}
+ENUMERATED = {
+    "alternatives, options and rules": (
+        ["<turn> on [all|both] (lights|lamps)"],
+        {"rules": {"turn": "(turn|switch)"}},
+        {
+            (" ".join(filter(None, words)), " ".join(["O"] * len(list(filter(None, words)))))
+            for words in itertools.product(["turn", "switch"], ["on"], ["", "all", "both"], ["lights", "lamps"])
+        },
+    ),
+    "a permutation": (
+        ["turn (it;[right] on;now)"],
+        {},
+        {
+            ("turn " + " ".join(order), "O " + " ".join(["O"] * len(" ".join(order).split())))
+            for on in ("on", "right on")
+            for order in itertools.permutations(["it", on, "now"])
+        },
+    ),
+    "a list whose value is a template": (
+        ["Paint  it {shade:color} now"],
+        {"lists": COLORS},
+        {
+            ("paint it red now", "O O B-color O"),
+            ("paint it dark blue now", "O O B-color I-color O"),
+            ("paint it light blue now", "O O B-color I-color O"),
+        },
+    ),
+    "a list without a slot's name": (
+        ["{shade}"],
+        {"lists": COLORS},
+        {("red", "B-shade"), ("dark blue", "B-shade I-shade"), ("light blue", "B-shade I-shade")},
+    ),
+    "two values of one slot side by side": (
+        ["{shade:color} {shade:color}"],
+        {"lists": {"shade": {"values": ["red", "blue"]}}},
+        {(f"{a} {b}", "B-color B-color") for a in ("red", "blue") for b in ("red", "blue")},
+    ),
+    "a range": (
+        ["timer for {minutes:time}(-| )minute[s]"],
+        {"lists": MINUTES},
+        {(f"timer for {n}-minute{s}", "O O B-time") for n in (5, 10, 15) for s in ("", "s")}
+        | {(f"timer for {n} minute{s}", "O O B-time O") for n in (5, 10, 15) for s in ("", "s")},
+    ),
+    "a range with halves": (
+        ["{warmth}°"],
+        {"lists": {"warmth": {"range": {"from": 20, "to": 21, "fractions": "halves"}}}},
+        {(f"{n}°", "B-warmth") for n in ("20", "20.5", "21", "21.5")},
+    ),
+    "a value within a word": (
+        ["dans l'{shade}"],
+        {"lists": {"shade": {"values": ["or"]}}},
+        {("dans l'or", "O B-shade")},
+    ),
+    "punctuation": (["¿Qué, {shade}?"], {"lists": {"shade": {"values": ["ÉTÉ !"]}}}, {("qué été", "O B-shade")}),
+}
+
+
+@pytest.mark.parametrize("case", ENUMERATED)
+def test_all_sentences_of_a_grammar(case, monkeypatch):
+    monkeypatch.setattr(data, "LEAST", 1)
+    templates, options, expected = ENUMERATED[case]
+    found = data.sample(grammar({"Do": templates}, **options), 1_000)
+    assert {(row.words, row.slots) for row in found} == expected
+    assert len(found) == len(expected)
+    assert {(row.intent, row.language) for row in found} == {("Do", "en")}
+
+
+def values(row):
+    """The values of each slot, told by the tags."""
+    pairs = [*zip(row.words.split(), row.slots.split(), strict=True)]
+    slots = {tag[2:] for _, tag in pairs if tag != "O"}
+    return {slot: " ".join(word for word, tag in pairs if tag[2:] == slot) for slot in slots}
+
+
+def test_open_lists_get_words_that_fit_the_template():
+    templates = {"Lock": ["(lock|bolt|secure) [the|my|our] {name}"]}
+    found = data.sample(grammar(templates, requires_context={"domain": ["lock", "cover"]}), 9_000)
+    known = {*data.NAMES["lock"].split(", "), *data.NAMES["cover"].split(", ")}
+    assert {values(row)["name"] for row in found} == known
+    templates = {"Say": ["(say|announce|broadcast) [now|please|again] [that] {message}"]}
+    found = data.sample(grammar(templates, {"message": {"wildcard": True}}), 9_000)
+    assert {values(row)["message"] for row in found} == set(data.WORDS["message"].split(", "))
+
+
+RICH = ["(go to|light up|show me|clean|heat|cool) [the|my|our] {area} (at {hour}|{day}) [please]"]
+GOLDEN = [
+    "go to the bathroom sunday",
+    "show me library friday",
+    "show me living room friday",
+]  # also in a process that hashes strings otherwise
+LISTS = {
+    "day": {"values": ["today", "tonight", "tomorrow", "monday", "tuesday", "friday", "sunday"]},
+    "hour": {"range": {"from": 1, "to": 24}},
+}
+
+
+def test_intents_get_equally_many_up_to_a_tenth_and_those_with_less_than_twenty_are_left_out():
+    poor = ["turn it (on|off) (now|soon|later) [please] [again]"]
+    tiny = ["turn it (up|down) (now|soon|later) [please|again]"]
+    templates = grammar({"Rich": RICH, "Tiny": tiny, "Alike": RICH, "Poor": poor}, LISTS)
+    found = data.sample(templates, 400)
+    assert len({row.words for row in found}) == len(found)
+    assert {name: sum(row.intent == name for row in found) for name in templates.intents} == {
+        "Rich": 40,
+        "Tiny": 0,
+        "Alike": 40,
+        "Poor": 24,
+    }
+    rows = [row.intent for row in data.sample(grammar({f"Rich{i}": RICH for i in range(12)}, LISTS), 100)]
+    assert sorted(rows.count(f"Rich{i}") for i in range(12)) == [8] * 8 + [9] * 4
+
+
+@pytest.fixture
+def records(monkeypatch):
+    """`load` for a grammar of twelve intents in two languages."""
+    monkeypatch.setattr(
+        data, "grammar", lambda code: grammar({f"Do{i}": RICH for i in range(12)}, LISTS, language=code)
+    )
+    return data.load
+
+
+def rows(records):
+    """(words, slots, intent, language) of each record, words and slots joined by blanks."""
+    for row in records.as_numpy_iterator():
+        joined = [b" ".join(row["words"]), b" ".join(row["slots"]), row["intent"], row["language"]]
+        yield tuple(field.decode() for field in joined)
+
+
+def texts(records):
+    return [words for words, *_ in rows(records)]
+
+
+def test_the_same_seed_gives_the_same_records(records):
+    first, again, other = records(rows=200), records(rows=200), records(rows=200, seed=1)
+    assert [*rows(first["train"])] == [*rows(again["train"])]
+    assert set(texts(first["train"])) != set(texts(other["train"]))
+    assert texts(first["train"].take(3)) == GOLDEN
+
+
+def test_parts(records):
+    found = records(("en", "xx"), rows=2_400)
+    assert list(found) == ["train", "validation", "test"]
+    words, scalar = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
+    spec = {"words": words, "slots": words, "intent": scalar, "language": scalar}
+    assert all(part.element_spec == spec for part in found.values())
+    assert sum(len(part) for part in found.values()) == 2_400
+    assert len(found["train"]) / 2_400 == pytest.approx(0.78, abs=0.03)
+    assert len(found["validation"]) / 2_400 == pytest.approx(0.1, abs=0.02)
+    languages = [row[-1] for row in rows(found["validation"])]
+    assert 0.8 < languages.count("en") / languages.count("xx") < 1.25
+
+
+def test_a_sentence_is_in_one_part_whatever_the_seed(records):
+    first, other = records(rows=1_000), records(rows=1_000, seed=1)
+    first, other = ({part: set(texts(rows)) for part, rows in found.items()} for found in (first, other))
+    both = {part: first[part] | other[part] for part in first}
+    assert first["test"] & other["test"]
+    assert not both["test"] & both["train"] | both["test"] & both["validation"] | both["train"] & both["validation"]
+
+
+def test_a_tenth_of_the_values_of_long_lists_is_in_the_test_part_only(records):
+    found = records(rows=3_000)
+    seen = {part: {"area": set(), "hour": set(), "day": set()} for part in found}
+    for part, records in found.items():
+        for words, slots, *_ in rows(records):
+            for slot, value in values(data.Sentence(words, slots, "", "")).items():
+                seen[part][slot].add(value)
+    assert seen["test"]["area"] == set(data.WORDS["area"].split(", "))
+    assert seen["test"]["hour"] == {str(hour) for hour in range(1, 25)}
+    for part in ("train", "validation"):
+        held_out = {slot: len(seen["test"][slot] - seen[part][slot]) for slot in seen[part]}
+        assert held_out == {"area": 2, "hour": 2, "day": 0}
+
+
+def test_the_script_writes_folders_that_the_library_reads(records, tmp_path, capsys, monkeypatch):
+    templates = grammar({**{f"Do{i}": RICH for i in range(12)}, "Rare": ["hello"]}, LISTS)
+    monkeypatch.setattr(data, "grammar", lambda code: templates)
+    data.main([str(tmp_path), "--rows", "300", "--seed", "3"])
+    printed, expected = capsys.readouterr().out, records(rows=300, seed=3)
+    for part, folder in {"train": "train", "validation": "dev", "test": "test"}.items():
+        found = mtl.data.from_label_folder(tmp_path / folder)
+        assert [*rows(found.map(lambda row: row | {"language": "en"}))] == [*rows(expected[part])]
+        assert f"{tmp_path / folder}: {len(found)} sentences" in printed
+    assert "less than 20 sentences: Rare." in printed
+
+
+def test_templates_come_from_the_package(tmp_path, monkeypatch):
+    with ZipFile(tmp_path / "package.whl", "w") as files:
+        document = {"language": "fr", "intents": {"Do": {"data": [{"sentences": ["allume"]}]}}}
+        files.writestr("home_assistant_intents/data/fr.json", json.dumps(document))
+        files.writestr("home_assistant_intents/intents.json", "{}")
+    monkeypatch.setattr(data.fetch, "package", lambda *args: tmp_path / "package.whl")
+    assert list(data.grammar("fr").intents) == ["Do"]
+    with pytest.raises(ValueError, match=r"`languages` must be some of \['fr'\], received 'xx'"):
+        data.load(("xx",))
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_home_assistant_understands_the_sentences_of_its_templates_alike(language):
+    try:
+        templates = data.grammar(language)
+    except RuntimeError as error:
+        pytest.skip(str(error).splitlines()[0])
+    found = data.sample(templates, 2_000)
+    assert len(found) == 2_000
+    assert len({row.intent for row in found}) >= 35
+    names = [(name, name, {"domain": kind}) for kind, known in data.NAMES.items() for name in known.split(", ")]
+    lists = {name: TextSlotList.from_strings(data.WORDS[name].split(", "), name=name) for name in ("area", "floor")}
+    lists["name"] = TextSlotList.from_tuples(names, name="name")
+    for row in found[::40]:
+        readings = recognize_all(row.words, templates, lists, intent_context={"area": "kitchen"})
+        assert any(
+            reading.intent.name == row.intent and agree(reading.entities, values(row)) for reading in readings
+        ), row
+
+
+def agree(entities, values):
+    texts = {slot: entity.text_clean.lower() for slot, entity in entities.items() if entity.text}
+    return texts.keys() == values.keys() and all(text in values[slot] for slot, text in texts.items())
