@@ -27,7 +27,8 @@ def main(path: str, *texts: str) -> None:
 def shown(value) -> str:
     """Return a value as text; of a list what is there, without the filling behind it."""
     if getattr(value, "ndim", 0):
-        return ", ".join(shown(one) for one in value if one not in (b"", -1, 0.0)) or "-"
+        filling = {"O": b"", "i": -1, "f": 0.0}[value.dtype.kind]
+        return ", ".join(shown(one) for one in value if one != filling) or "-"
     return value.decode() if isinstance(value, bytes) else f"{value:.3f}" if value.dtype.kind == "f" else str(value)
 
 
