@@ -62,6 +62,15 @@ def test_rows_and_what_was_cut():
     assert [(y["stars"], w["stars"]) for _, y, w in found] == [(1.5, 1), (0, 0), (2, 1)]
 
 
+def test_sentences_of_one_length():
+    """Their number of words is in the element spec, where `ragged_batch` leaves them dense."""
+    fields = {"words": [["in", "Rome"], ["we", "win"]], "ner": [["O", "B-place"], ["O", ""]], "topic": ["trade", ""]}
+    data = tf.data.Dataset.from_tensor_slices(fields)
+    found = rows_of(data, words(), tasks()[:2], fields={"entities": "ner"})
+    assert found == rows_of(records(**fields), words(), tasks()[:2], fields={"entities": "ner"})
+    assert [w["entities"] for _, _, w in found] == [[1, 1], [1, 0]]
+
+
 def test_nothing_is_said_when_nothing_is_cut():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -19,6 +19,7 @@ def data_sets():
     yield "texts", TEXTS
     yield "array", np.array(TEXTS)
     yield "words", splits
+    yield "one text of a known number of words", tf.data.Dataset.from_tensors(sum(splits, []))
     yield "data set of texts", tf.data.Dataset.from_tensor_slices(TEXTS)
     yield (
         "data set of words",

@@ -56,7 +56,7 @@ def encode_text(
         if not isinstance(records.element_spec, Mapping) or field not in records.element_spec:
             raise ValueError(f"The records have no field '{field}', but {records.element_spec}.{_hint(field, records)}")
     parts, lost, first = [], _Lost(), 0
-    for batch in records.ragged_batch(_BATCH):
+    for batch in map(_ragged_words(records, text), records.ragged_batch(_BATCH)):
         parts.append(_encoded(batch, first, preprocessor, tasks, fields, text, lost))
         first += int(batch[text].shape[0])
     if not parts:
@@ -65,6 +65,18 @@ def encode_text(
     whole = tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *parts)
     rows = tf.data.Dataset.from_tensor_slices(whole).map(lambda *row: row)  # the map makes tensors of ragged rows
     return rows.cache()
+
+
+def _ragged_words(records, text):
+    """A function that makes ragged what has a value for each word, where `ragged_batch` knows their number."""
+    shape = records.element_spec[text].shape
+    fixed = [name for name, spec in records.element_spec.items() if shape.rank and spec.shape == shape]
+
+    def ragged(batch):
+        dense = {name: batch[name] for name in fixed if isinstance(batch[name], tf.Tensor)}
+        return {**batch, **{name: tf.RaggedTensor.from_tensor(value) for name, value in dense.items()}}
+
+    return ragged
 
 
 def _hint(field, records):

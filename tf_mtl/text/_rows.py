@@ -71,7 +71,12 @@ def _batches(data):
             f"`data` must give one text [], or the words [None] of one, at a time, received {spec}. Map it to the "
             "strings alone, and leave batching out."
         )
-    return data.batch(_BATCH) if spec.shape.rank == 0 else data.ragged_batch(_BATCH)
+    return data.batch(_BATCH) if spec.shape.rank == 0 else map(_ragged, data.ragged_batch(_BATCH))
+
+
+def _ragged(batch):
+    """Words of a known number, which `ragged_batch` leaves dense, like others."""
+    return batch if isinstance(batch, tf.RaggedTensor) else tf.RaggedTensor.from_tensor(batch)
 
 
 def _tensor(argument, given):

@@ -1,0 +1,136 @@
+"""Tagging in training: on two replicas as on one, in the trunks that give sequences, in micro-batches."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+SLOTS = ["O", "B-a", "I-a", "B-b"]
+ROWS, STEPS = 13, 7
+
+
+def encoder(layers=1):
+    return mtl.encoders.RecurrentEncoder(20, dim=6, units=5, layers=layers, dropout=0.0, name="encoder")
+
+
+def inputs():
+    names = ("token_ids", "padding_mask", "word_starts")
+    return {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+
+
+def tasks():
+    return [
+        mtl.tasks.Tagging("slots", SLOTS, crf=True),
+        mtl.tasks.Tagging("pos", 4, scheme="none"),
+        mtl.tasks.Classification("intent", 3),
+    ]
+
+
+def rows():
+    """Sentences of 0 to 7 tokens; words, sentences and whole tasks without labels."""
+    rng = np.random.default_rng(0)
+    there = np.arange(STEPS) < rng.integers(0, STEPS + 1, ROWS)[:, None]
+    starts = there & (rng.random((ROWS, STEPS)) < 0.7)
+    words = np.arange(STEPS) < starts.sum(1, keepdims=True)
+    x = {
+        "token_ids": np.where(there, rng.integers(1, 20, (ROWS, STEPS)), 0),
+        "padding_mask": there.astype("int32"),
+        "word_starts": starts.astype("int32"),
+    }
+    kept = words * (rng.random((ROWS, STEPS)) < 0.8) * (np.arange(ROWS) < 9)[:, None]
+    y = {
+        "slots": np.where(kept, rng.integers(0, 4, (ROWS, STEPS)), -7),
+        "pos": np.where(words, rng.integers(0, 4, (ROWS, STEPS)), 99),
+        "intent": rng.integers(0, 3, ROWS),
+    }
+    weight = {"slots": kept.astype("float32"), "pos": words.astype("float32"), "intent": np.ones(ROWS, "float32")}
+    return x, y, weight
+
+
+def trained(balancing, scope=contextlib.nullcontext, **options):
+    keras.utils.set_random_seed(1)
+    with scope():
+        model = mtl.build_model(inputs(), mtl.trunks.HardSharing(encoder()), tasks())
+        metrics = {"slots": [mtl.metrics.SpanF1(SLOTS, per_type=True)]}
+        frames = [mtl.metrics.FrameAccuracy(["slots", "intent"])]
+        model.compile(
+            keras.optimizers.Adam(0.02), metrics=metrics, joint_metrics=frames, balancing=balancing, **options
+        )
+    data = tf.data.Dataset.from_tensor_slices(rows()).batch(5)
+    history = model.fit(data, epochs=3, verbose=0).history
+    return model.get_weights(), {**history, **model.evaluate(data, verbose=0, return_dict=True)}
+
+
+@pytest.mark.parametrize("balancing", ["equal", "upgrad"])
+def test_two_replicas_equal_one(balancing):
+    weights, results = trained(balancing)
+    others, found = trained(balancing, mtl.distribute.strategy("mirrored").scope)
+    for one, other in zip(weights, others, strict=True):
+        np.testing.assert_allclose(other, one, atol=2e-5)
+    assert results.keys() == found.keys() >= {"slots_span_f1_a", "slots_span_f1_b", "frame_accuracy", "pos_accuracy"}
+    for name, value in results.items():
+        if not name.startswith(("cosine", "conflict", "weight")):
+            np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+    assert results["slots_span_f1"] > 0
+
+
+def test_micro_batches_equal_the_whole():
+    weights, _ = trained("equal")
+    others, _ = trained("equal", accumulate=3)
+    for one, other in zip(weights, others, strict=True):
+        np.testing.assert_allclose(other, one, atol=2e-5)
+
+
+TRUNKS = {
+    "soft": lambda: mtl.trunks.SoftSharing(encoder()),
+    "cross-stitch": lambda: mtl.trunks.CrossStitch(encoder(layers=2)),
+    "hierarchical": lambda: mtl.trunks.Hierarchical(encoder(layers=2), {"pos": 1, "slots": 2, "intent": 2}),
+    "transformer": lambda: mtl.trunks.HardSharing(
+        mtl.encoders.TransformerEncoder(20, STEPS, dim=8, layers=1, heads=2, dropout=0.0)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "trunk", [pytest.param(name, marks=pytest.mark.slow if name in ("soft", "cross-stitch") else ()) for name in TRUNKS]
+)
+def test_trunks_hand_on_where_words_begin(trunk, tmp_path):
+    """A sub-word behind a word's first changes nothing that is decoded for padding, and words stay in place."""
+    keras.utils.set_random_seed(1)
+    model = mtl.build_model(inputs(), TRUNKS[trunk](), tasks())
+    model.compile(keras.optimizers.Adam(0.02))
+    x, y, weight = rows()
+    losses = model.fit(x, y, sample_weight=weight, epochs=8, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    answers = model.decode(model.predict(x, verbose=0))
+    for task in ("slots", "pos"):
+        np.testing.assert_array_equal((answers[task]["tags"] != "").sum(1), x["word_starts"].sum(1))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for task, output in model.predict(x, verbose=0).items():
+        np.testing.assert_array_equal(again.predict(x, verbose=0)[task], output)
+
+
+def test_a_given_embedding_matrix():
+    matrix = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
+    made = mtl.encoders.RecurrentEncoder(20, dim=6, units=3, dropout=0.0, embeddings=matrix)
+    made(np.array([[3, 0]]))
+    np.testing.assert_array_equal(made.stages[0].embedding.embeddings, matrix)
+    with pytest.raises(ValueError, match=r"\(20, 6\), received \(19, 6\)"):
+        mtl.encoders.RecurrentEncoder(20, dim=6, embeddings=matrix[1:])
+    with pytest.raises(ValueError, match="'lstm' or 'gru'"):
+        mtl.encoders.RecurrentEncoder(20, cell="rnn")
+
+
+def test_padding_changes_nothing():
+    made = encoder()
+    ids = np.array([[3, 5, 2]])
+    short, long = made(ids), made(np.pad(ids, [[0, 0], [0, 4]]))
+    np.testing.assert_allclose(long["sequence"][:, :3], short["sequence"], atol=1e-6)
+    np.testing.assert_allclose(long["pooled"], short["pooled"], atol=1e-6)
+    other = made({"token_ids": np.array([[3, 5, 2, 9]]), "padding_mask": np.array([[1, 1, 1, 0]])})
+    np.testing.assert_allclose(other["pooled"], short["pooled"], atol=1e-6)
