@@ -41,6 +41,7 @@ DEFAULTS = {
     "minilm": {"epochs": 3, "batch_size": 32, "learning_rate": 1e-4},
 }
 BOUNDARIES = [12, 20, 32, 48]
+SHUFFLE_BUFFER = 50_000  # more than any source has
 METRICS = {
     "domain": ("accuracy", "macro_f1"),
     "polarity": ("accuracy", "macro_f1"),
@@ -62,10 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
         model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), tasks)
     rows = data.encoded(records, text.preprocessor, tasks)
     mixture = mtl.data.mix(
-        {source: parts["train"].shuffle(len(parts["train"]), seed=args.seed) for source, parts in rows.items()},
+        {source: parts["train"] for source, parts in rows.items()},
         rates=args.rates,
         batch_size=args.batch_size,
         boundaries=BOUNDARIES,
+        shuffle_buffer=SHUFFLE_BUFFER,
         seed=args.seed,
     )
     steps = args.epochs * len(mixture)
@@ -119,9 +121,10 @@ def single_task_results(args, tasks, words, rows, shares, steps) -> dict[str, di
         model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), [task])
         model.compile(schedule.adamw(args.learning_rate, steps))
         train = mtl.data.mix(
-            {source: parts["train"].shuffle(len(parts["train"]), seed=args.seed)},
+            {source: parts["train"]},
             batch_size=max(1, round(args.batch_size * shares[source])),
             boundaries=BOUNDARIES,
+            shuffle_buffer=SHUFFLE_BUFFER,
             epoch=math.ceil(steps / args.epochs),
             seed=args.seed,
         )

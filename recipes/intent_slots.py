@@ -55,9 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
         model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), tasks)
     rows = {part: mtl.data.encode_text(data, text.preprocessor, tasks) for part, data in records.items()}
     train = mtl.data.mix(
-        {"sentences": rows["train"].shuffle(len(rows["train"]), seed=args.seed)},
+        {"sentences": rows["train"]},
         batch_size=args.batch_size,
         boundaries=BOUNDARIES,
+        shuffle_buffer=len(rows["train"]),
         seed=args.seed,
     )
     with strategy.scope():

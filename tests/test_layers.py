@@ -9,7 +9,7 @@ import tf_mtl
 
 ROOT = Path(tf_mtl.__file__).parent
 LAYERS = [
-    {"_bio", "_files", "_names", "_optimizers", "_pooling", "_shapes", "_version", "layers"},
+    {"_assertions", "_bio", "_files", "_names", "_optimizers", "_pooling", "_shapes", "_version", "layers"},
     {
         "trunks",
         "encoders",

@@ -28,7 +28,8 @@ def build_model(
 
     Raises:
         TypeError: if `trunk` is not a trunk, or `tasks` holds something else than tasks.
-        ValueError: for no task at all, or two of the same name.
+        ValueError: for no task at all, two of the same name, or inputs that mark where words begin which the encoder
+            does not hand on to tasks with a label for each word.
 
     Example:
 
@@ -55,5 +56,13 @@ def build_model(
     if repeated:
         raise ValueError(f"`tasks` must have different names, received {names}: rename one '{repeated[0]}'.")
     features = trunk(inputs, names)
+    for task in tasks:
+        per_word = type(task).present is not Task.present
+        if per_word and isinstance(inputs, Mapping) and "word_starts" in {*inputs} - {*features[task.name]}:
+            raise ValueError(
+                f"Task '{task.name}' has a label for each word, and the input 'word_starts' tells where words begin; "
+                f"the encoder must hand them on, but gives {sorted(features[task.name])}. Let it return its input "
+                "'word_starts' among the features."
+            )
     outputs = {task.name: task.head(features[task.name]) for task in tasks}
     return MultiTaskModel(inputs, outputs, name=name, tasks=tasks, trunk=trunk)

@@ -9,9 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._assertions import MARK, assert_none
 from tf_mtl.labels import LabelSpec, check_structure, weight_of
-
-_MARK = "[tf_mtl] "
 
 
 def checked(data: Any, specs: Sequence[LabelSpec]) -> Any:
@@ -90,7 +89,7 @@ def _checked_dataset(dataset, specs):
     @tf.autograph.experimental.do_not_convert
     def check(*batch):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        asserts = [_assert(*violation) for violation in _violations(x, y, weight, specs)]
+        asserts = [assert_none(*violation) for violation in _violations(x, y, weight, specs)]
         with tf.control_dependencies(asserts):
             return tf.nest.map_structure(tf.identity, batch)
 
@@ -111,17 +110,6 @@ def _violations(x, y, weight, specs):
     return found
 
 
-def _assert(wrong, values, rule):
-    message = f"{_MARK}{rule} Received:"
-
-    def fail():
-        examples = tf.boolean_mask(values, wrong)[:6]
-        with tf.control_dependencies([tf.debugging.Assert(False, [message, examples], summarize=6)]):
-            return tf.constant(False)
-
-    return tf.cond(tf.reduce_any(wrong), fail, lambda: tf.constant(True))
-
-
 def _raise(wrong, values, rule):
     if tf.reduce_any(wrong):
         raise ValueError(f"{rule} Received: {tf.boolean_mask(values, wrong)[:6].numpy().tolist()}.")
@@ -133,7 +121,7 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = re.search(re.escape(_MARK) + r"(.*Received:)\]? (\[[^]]*\])", str(error))
+        found = re.search(re.escape(MARK) + r"(.*Received:)\]? (\[[^]]*\])", str(error))
         if not found:
             raise
         raise ValueError(f"{found[1]} {found[2]}.".replace("\\'", "'")) from None

@@ -60,8 +60,8 @@ class _Shares(keras.callbacks.Callback):
         self.mixture = mixture
 
     def on_epoch_begin(self, epoch, logs=None):
-        stream = self.model.fitting.stream
-        self.first = stream.steps - stream.replays * self.model.steps_per_execution
+        stream = self.model.fitting.stream  # which has drawn some of the epoch, where it goes on with a run
+        self.first = (stream.steps - (stream.replays > 0)) // stream.epoch * stream.epoch
 
     def on_epoch_end(self, epoch, logs=None):
         shares = self.mixture.shares(self.first, self.model.fitting.stream.steps - self.first)

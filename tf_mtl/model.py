@@ -292,6 +292,7 @@ class MultiTaskModel(keras.Model):
         if self._needs_validation:
             x = paired(x, self.balancing, lambda data: self._checked(data, None, None)[0])
         training = stream(x, y, sample_weight, batch_size, shuffle)
+        training.epoch = kwargs.get("steps_per_epoch")
         self._fitting = Fitting(training, validation_data, listed(callbacks), mixture)
         try:
             with readable_errors(), lost_worker_errors():
@@ -322,6 +323,7 @@ class MultiTaskModel(keras.Model):
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Return the outputs for all rows, in order; see `keras.Model.predict`."""
+        x = one_epoch("x", x, steps, "steps")
         with lost_worker_errors():
             return super().predict(stream(x, batch_size=batch_size), None, verbose, steps, callbacks)
 
@@ -349,7 +351,8 @@ class MultiTaskModel(keras.Model):
             preprocessor: The `tf_mtl.text` object that the texts went through; given with them.
 
         Raises:
-            ValueError: if the model was built without task objects, or one of `texts` and `preprocessor` is missing.
+            ValueError: if the model was built without task objects, one of `texts` and `preprocessor` is missing,
+                there are not as many texts as rows, or the outputs are those of batches that differ in length.
 
         Example:
 
@@ -366,8 +369,16 @@ class MultiTaskModel(keras.Model):
             )
         if (texts is None) != (preprocessor is None):
             raise ValueError("`texts` and `preprocessor` go together: it tells where in them the words are.")
+        rows = {task: outputs[task].shape[0] for task in self.task_names}
+        if any(isinstance(output, tf.RaggedTensor) for output in outputs.values()):
+            raise ValueError(
+                "`outputs` are those of batches that differ in length: decode each batch, "
+                "`model.decode(model.predict_on_batch(batch))`, or pad all to one length before `predict`."
+            )
         located = None
         if texts is not None:
+            if isinstance(texts, str) or any(len(texts) != number for number in rows.values()):
+                raise ValueError(f"`texts` must be a list of as many texts as `outputs` have rows, {rows}.")
             texts = tf.constant(list(texts), tf.string)
             located = (texts, *preprocessor.locate(texts))
         return {

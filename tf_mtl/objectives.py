@@ -7,7 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._assertions import assert_none
 from tf_mtl._names import check_names
+from tf_mtl._shapes import match_rank
 from tf_mtl.labels import LabelSpec, check_structure, weight_of
 from tf_mtl.losses import as_loss, clean_labels, weighted_sums
 from tf_mtl.metrics import TaskMetrics, as_metrics
@@ -62,14 +64,14 @@ class Objectives:
         return {task: clean_labels(loss, y[task], weight_of(task, weight)) for task, loss in self.losses.items()}
 
     def counted(self, labels: Labels, outputs: Mapping[str, tf.Tensor]) -> Labels:
-        """Return labels of which those behind the end of a sequence do not count, unless each has its own weight."""
+        """Return labels of which those behind the end of a sequence do not count, whatever their weights."""
         found = dict(labels)
         for task, present in self.present.items():
             y, weight = labels[task]
-            if weight is None or weight.shape.rank == 1:
-                there = tf.cast(present(outputs[task]), tf.float32)
-                weight = there if weight is None else there * weight[:, None]
-                found[task] = clean_labels(self.losses[task], y, weight)
+            there = tf.cast(present(outputs[task]), tf.float32)
+            with tf.control_dependencies([_assert_as_long(task, y, there)]):
+                counted = there if weight is None else there * match_rank(weight, 2)
+            found[task] = clean_labels(self.losses[task], y, counted)
         return found
 
     def sums(self, labels: Labels, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -109,10 +111,10 @@ class Objectives:
             )
         check_names(f"tasks of '{metric.name}'", tasks, self.losses, required=False)
         for spec in self.specs:
-            if spec.task in tasks and not spec.classes and spec.high != 1:
+            if spec.task in tasks and not spec.classes and not _yes_or_no(self.losses[spec.task], spec):
                 raise ValueError(
                     f"'{metric.name}' of `joint_metrics` counts tasks as right or wrong, which '{spec.task}' cannot "
-                    "be: it needs classes, tags, or yes or no."
+                    "be: it needs class indices or tags for labels, or yes or no with logits for outputs."
                 )
 
     @staticmethod
@@ -123,6 +125,21 @@ class Objectives:
 
     def _resolved(self, given):
         return {task: as_metrics(task, given.get(task, []), loss) for task, loss in self.losses.items()}
+
+
+def _assert_as_long(task, y, there):
+    rule = (
+        f"`y['{task}']` must be as long as the task's sequence, padded to the inputs' length (batches of "
+        "mtl.data.batch_by_length and mtl.data.mix are)."
+    )
+    if not y.shape[1:2].is_compatible_with(there.shape[1:2]):
+        raise ValueError(f"{rule} Received: [{y.shape[1]}] and [{there.shape[1]}].")
+    length = tf.shape(y)[1:2]
+    return assert_none(length != tf.shape(there)[1:2], length, rule)
+
+
+def _yes_or_no(loss, spec):
+    return spec.high == 1 and "categorical" not in loss.name and getattr(loss, "from_logits", True)
 
 
 def _factors(loss_weights, outputs):

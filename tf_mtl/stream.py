@@ -98,6 +98,7 @@ class Stream(DataAdapter):
         place: How far the stream was read.
         steps: Batches drawn, in earlier processes too.
         replays: Calls for steps to come that were made before, in a process whose work goes on in this one.
+        epoch: Batches of an epoch, where data have no end of their own; None where nothing is known of epochs.
     """
 
     def __init__(self, data: tf.data.Dataset | DataAdapter):
@@ -106,6 +107,7 @@ class Stream(DataAdapter):
         self.place = Place(0, 0)
         self.steps = 0
         self.replays = 0
+        self.epoch = None
         self._logs = {}
         self._opened, self._resumed, self._epoch_was_read = 0, False, False
 
@@ -213,10 +215,13 @@ class Pass(Iterator):
 
     @property
     def ahead(self) -> int | float | None:
-        """How many batches are still to come; None where that is not known."""
+        """How many batches are still to come, of data without end in the epoch; None where that is not known."""
         size = int(self.stream.dataset.cardinality())
-        if self._ended or size == tf.data.INFINITE_CARDINALITY:
-            return 0 if self._ended else math.inf
+        if self._ended:
+            return 0
+        if size == tf.data.INFINITE_CARDINALITY:
+            epoch = self.stream.epoch
+            return math.inf if epoch is None else epoch - self.stream.steps % epoch
         return None if size < 0 else size - self.stream.place.batches
 
     def draw(self, batches: int) -> None:

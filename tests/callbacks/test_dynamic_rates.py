@@ -53,6 +53,16 @@ def test_rates_follow_the_lag_and_draws_the_rates():
     assert min(history["share_a"][1:]) > 0.8
 
 
+def test_a_task_named_after_an_error():
+    """The sign is that of the metric's own name."""
+    rates = Rates(["a", "b"])
+    lag = DynamicRates(rates, {"a": "val_error_type_f1", "b": "val_error_type_loss"}, reference={"a": 0.9, "b": 0.1})
+    x = keras.Input((4,))
+    lag.set_model(mtl.MultiTaskModel(x, {"error_type": keras.layers.Dense(2)(x)}))
+    lag.on_epoch_end(0, {"val_error_type_f1": 0.45, "val_error_type_loss": 0.15})
+    np.testing.assert_allclose(rates.history[1], [0.5, 0.5])
+
+
 def test_the_stream_has_no_row_drawn_at_rates_of_an_epoch_before():
     rates = Rates(["a", "b"], initial={"a": 1, "b": 0})
     data, trained = mixture(rates), model()
@@ -96,6 +106,7 @@ def test_goes_on_bit_for_bit(tmp_path):
 def test_lag_behind_its_own_best(name, values, gaps):
     rates = Rates(["a", "b"])
     lag = DynamicRates(rates, {"a": name, "b": "val_other"})
+    lag.set_model(model())
     lag.settled, lag.best = [rates.history], [np.full(2, np.nan)]
     for epoch, (value, gap) in enumerate(zip(values, gaps, strict=True)):
         lag.on_epoch_end(epoch, {name: value, "val_other": 1.0})

@@ -91,6 +91,25 @@ def test_labels_stay_with_their_words_when_subwords_are_cut():
     assert found[1][1]["entities"] == [0]
 
 
+def test_indices():
+    """Of classes those below 0 stand for missing labels, and those beyond the last are errors."""
+    data = tf.data.Dataset.from_tensors({"words": ["we", "win", "in"], "entities": [0, -100, 2], "topic": -1})
+    (row,) = rows_of(data, words(), tasks()[:2])
+    assert row[1:] == ({"entities": [0, 0, 2], "topic": 0}, {"entities": [1, 0, 1], "topic": 0})
+    with pytest.raises(ValueError, match="Record 0 has the label 3, but task 'entities' has the 3 labels"):
+        rows_of(data.map(lambda row: {**row, "entities": row["entities"] + 1}), words(), tasks()[:2])
+
+
+def test_labels_named_by_numbers(tmp_path):
+    (tmp_path / "a.csv").write_text("text,stars\nin,1\nrome,2\n")
+    task = mtl.tasks.Classification("stars", labels=["1", "2", "3"])
+    columns = {"text": "text", "stars": "stars"}
+    with pytest.raises(ValueError, match="names or indices"):
+        mtl.data.encode_text(mtl.data.from_csv(tmp_path / "a.csv", columns), words(), [task], text="text")
+    named = mtl.data.from_csv(tmp_path / "a.csv", columns, strings=["stars"])
+    assert [y["stars"] for _, y, _ in rows_of(named, words(), [task], text="text")] == [0, 1]
+
+
 def test_many_records_keep_their_order():
     number = 2500  # more than one batch of the pass
     texts = [f"{'in ' * (i % 3 + 1)}rome" for i in range(number)]
@@ -122,6 +141,19 @@ def test_errors(change, options, message):
 def test_no_records():
     with pytest.raises(ValueError, match="empty"):
         mtl.data.encode_text(records(**SENTENCES).take(0), words(8), tasks()[1:])
+
+
+def test_concatenate_weighs_labels_of_unknown_length():
+    """One source has weights of each word, the other none, which counts all its words."""
+
+    def source(weight):
+        labels = {"t": tf.constant([1, 2, 3])}
+        row = (tf.ones([3], tf.int32), labels, *([] if weight is None else [{"t": tf.constant(weight, tf.float64)}]))
+        rows = tf.data.Dataset.from_tensors(row)
+        return rows.map(lambda *row: tf.nest.map_structure(lambda t: tf.boolean_mask(t, t == t), row))
+
+    found = mtl.data.concatenate({"a": source([1, 0, 1]), "b": source(None)})
+    assert [weight["t"].numpy().tolist() for *_, weight in found] == [[1, 0, 1], [1, 1, 1]]
 
 
 def test_concatenate():

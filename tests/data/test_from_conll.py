@@ -97,6 +97,7 @@ def test_other_encodings(tmp_path):
         ("a O\n", {"words": 0, "entities": -3}, "line 1 has 2 columns, .*needs 4"),
         ("\n \n", {"words": 0}, r"a\.conll has no sentences"),
         ("", {"words": 0}, "has no sentences"),
+        ("a\tO\nb\tO\t\n", {"words": 0, "entities": -1}, r"line 2 ends ahead of the column of 'entities'"),
         ("a O\n", {}, "`columns` must name at least one"),
         ("a O\n\nb \ud800\n", {"words": 0}, r"a\.conll, line 3 is not utf-8.*`encoding`"),
     ],

@@ -92,6 +92,17 @@ def test_jsonl(tmp_path):
     np.testing.assert_array_equal(column(found, "flag"), np.float32([1, 0, np.nan]))
 
 
+def test_fields_that_are_strings_whatever_they_look_like(tmp_path):
+    columns = {"id": "i", "text": "t"}
+    found = mtl.data.from_csv(write(tmp_path, "i,t\n0123456789,nan\n1,\n"), columns, strings=["id", "text"])
+    assert (column(found, "id"), column(found, "text")) == ([b"0123456789", b"1"], [b"nan", b""])
+    text = '{"i": 12, "t": null}\n{"i": true, "t": "a"}\n'
+    found = mtl.data.from_jsonl(write(tmp_path, text, "a.jsonl"), columns, strings=["id"])
+    assert (column(found, "id"), column(found, "text")) == ([b"12", b"true"], [b"", b"a"])
+    with pytest.raises(ValueError, match="`strings`.*Did you mean 'text'"):
+        mtl.data.from_csv(write(tmp_path, "i,t\n1,2\n"), columns, strings=["texts"])
+
+
 def test_a_list_field_whose_first_row_lacks_it(tmp_path):
     found = mtl.data.from_jsonl(write(tmp_path, '{"w": null}\n{"w": ["a"]}\n', "a.jsonl"), {"words": "w"})
     assert [words.tolist() for words in column(found, "words")] == [[], [b"a"]]

@@ -46,8 +46,17 @@ def test_one_weight_for_all_tasks_and_weights_of_another_rank():
     np.testing.assert_array_equal(weight["b"], [0.5, 0.25])
 
 
+def test_markers_of_whole_numbers():
+    data = tf.data.Dataset.from_tensors((np.ones(2), {"t": np.array([255, 3], "uint8")}))
+    for marker, expected in ((255.0, [0, 1]), (-1, [1, 1])):
+        ((_, _, weight),) = mtl.data.mask_missing(data, {"t": marker})
+        np.testing.assert_array_equal(weight["t"], expected)
+
+
 def test_errors():
-    with pytest.raises(ValueError, match=r"`markers\['topic'\]` is NaN.*int64"):
+    with pytest.raises(ValueError, match=r"`markers\['topic'\]` is 0.5.*int64"):
+        mtl.data.mask_missing(rows(), {"topic": 0.5})
+    with pytest.raises(ValueError, match=r"`markers\['topic'\]` is nan.*int64"):
         mtl.data.mask_missing(rows(), {"topic": float("nan")})
     with pytest.raises(ValueError, match="`markers`.*'topics'.*Did you mean 'topic'"):
         mtl.data.mask_missing(rows(), {"topics": -1})

@@ -111,6 +111,14 @@ def test_a_mixture_trains():
             "source 'b' have the field 'extra', which those of 'a' lack",
         ),
         (
+            {
+                "a": tf.data.Dataset.from_tensor_slices((np.ones(3), {"t": np.ones(3)})),
+                "b": tf.data.Dataset.from_tensor_slices(({"x": np.ones(3)}, {"t": np.ones(3)})),
+            },
+            {},
+            "sources 'a' and 'b' differ in structure",
+        ),
+        (
             {"a": source(0, 3, {"t": np.ones(3)}), "b": source(0, 3, {"t": np.ones(3, "int32")})},
             {},
             "'a' and 'b' differ in the labels of task 't'",

@@ -1,5 +1,6 @@
 """Rates and draws of mixtures."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -60,6 +61,8 @@ def test_a_function_is_asked_at_each_step():
 def test_a_function_may_not_return_negative_rates():
     with pytest.raises(ValueError, match="not negative, and not all 0"):
         mtl.data.mix(sources(), lambda step: {"a": -1.0, "b": 1.0, "c": 1.0})
+    with pytest.raises(ValueError, match="finite rates"):
+        mtl.data.mix(sources(), lambda step: {"a": 1.0, "b": 1 / tf.cast(step, tf.float32), "c": 1.0})
     later = mtl.data.mix(sources(), lambda step: {"a": 5.0 - tf.cast(step, tf.float32), "b": 0.0, "c": 0.0}, epoch=9)
     with pytest.raises(tf.errors.InvalidArgumentError, match="not negative, and not all 0"):
         next(iter(later))
@@ -130,6 +133,40 @@ def test_sizes_are_needed_only_where_something_depends_on_them():
         len(mixture)
 
 
+def numbered(rows, task="t"):
+    numbers = np.arange(rows)
+    return tf.data.Dataset.from_tensor_slices((numbers, {task: numbers}))
+
+
+def test_each_pass_has_its_own_order_which_is_the_seeds_alone():
+    def order(seed, buffer=40, global_seed=0):
+        keras.utils.set_random_seed(global_seed)
+        stream = mtl.data.mix({"a": numbered(40)}, shuffle_buffer=buffer, seed=seed)
+        return [[int(x) for x, *_ in stream.take(120)] for _ in range(2)]
+
+    once, again = order(1)
+    assert once == again == order(1, global_seed=7)[0] != order(2)[0]
+    passes = [once[first : first + 40] for first in (0, 40, 80)]
+    assert all(sorted(found) == list(range(40)) for found in passes)
+    assert len({tuple(found) for found in passes} | {tuple(range(40))}) == 4
+    assert all(x < place + 3 for place, x in enumerate(order(1, buffer=3)[0][:40]))
+
+
+def test_sources_have_orders_of_their_own():
+    sources = {name: numbered(9, name) for name in "ab"}
+    stream = mtl.data.mix(sources, "uniform", shuffle_buffer=9, seed=1).take(60)
+    rows = [(int(x), "a" if weight["a"] else "b") for x, _, weight in stream]
+    first = [[x for x, owner in rows if owner == name][:9] for name in "ab"]
+    assert sorted(first[0]) == sorted(first[1]) == list(range(9))
+    assert first[0] != first[1]
+
+
+def test_a_source_that_turns_out_to_be_empty():
+    empty = numbered(4).filter(lambda *row: False)
+    with pytest.raises(ValueError, match="Source 'b' is empty"):
+        mtl.data.mix({"a": numbered(4), "b": empty}, "uniform", epoch=20)
+
+
 def test_without_a_seed_the_stream_is_settled_when_it_is_mixed():
     mixtures = [mtl.data.mix(sources(), "uniform") for _ in range(2)]
     one, again, other = (list(drawn(mixture, 60)) for mixture in (mixtures[0], mixtures[0], mixtures[1]))
@@ -167,6 +204,10 @@ def test_nothing_is_drawn_before_its_rates_are_settled():
         ({"batches": "homogeneous"}, "give `batch_size`"),
         ({"boundaries": [3]}, "give `batch_size`"),
         ({"batch_size": 0}, "`batch_size` must be"),
+        ({"epoch": None}, "`epoch` must be 'sum'"),
+        ({"shuffle_buffer": 0}, "`shuffle_buffer` must be"),
+        ({"seed": 1.5}, "`seed` must be"),
+        ({"rates": DynamicRates(["a", "b", "c"]), "batch_size": 2, "boundaries": [3]}, "Use batches='homogeneous'"),
         ({"rates": {"a": 1.0, "b": float("nan"), "c": 1.0}}, "finite, not negative"),
         ({"rates": DynamicRates(["a", "b"])}, "Missing: \\['c'\\]"),
     ],

@@ -45,13 +45,13 @@ def test_an_epoch_has_the_mixtures_length_and_its_shares_are_logged():
     assert len({share["a"] for share in shares(history)}) > 1
 
 
-@pytest.mark.parametrize(("spe", "taken"), [(1, 7), (5, 10)])
-def test_shares_of_other_epochs(spe, taken):
-    """An epoch ends with a whole execution."""
+@pytest.mark.parametrize("spe", [1, 5])
+def test_shares_of_other_epochs(spe):
+    """An epoch has the steps that it should have, whatever an execution has."""
     data, trained = mixture(), model(steps_per_execution=spe)
     history = trained.fit(data, epochs=2, steps_per_epoch=7, verbose=0).history
-    assert steps(trained) == 2 * taken
-    assert shares(history) == [data.shares(0, taken), data.shares(taken, taken)]
+    assert steps(trained) == 2 * 7
+    assert shares(history) == [data.shares(0, 7), data.shares(7, 7)]
 
 
 def test_goes_on_bit_for_bit(tmp_path):
@@ -98,19 +98,57 @@ def test_data_without_end_are_refused():
         trained.fit(endless)
     with pytest.raises(ValueError, match="`validation_data` is a data set without end.*Give `validation_steps`"):
         trained.fit(endless.take(2), validation_data=endless)
-    with pytest.raises(ValueError, match="`x` is a data set without end.*Give `steps`"):
-        trained.evaluate(endless)
+    for read in (trained.evaluate, trained.predict):
+        with pytest.raises(ValueError, match="`x` is a data set without end.*Give `steps`"):
+            read(endless)
     history = trained.fit(endless, steps_per_epoch=2, verbose=0).history
     assert "share_a" not in history
 
 
-def test_two_replicas_end_as_one():
+def test_prediction_takes_one_epoch():
+    assert len(model().predict(mixture(epoch=3), verbose=0)["a"]) == 12
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batches": "homogeneous", "shuffle_buffer": 30},
+        {"rates": "annealed", "epochs": 4, "shuffle_buffer": 7},
+        {"rates": lambda step: {"a": 1.0, "b": tf.cast(step % 3, tf.float32)}},
+    ],
+    ids=["homogeneous", "annealed", "function"],
+)
+def test_kinds_of_mixtures_go_on_bit_for_bit(options, tmp_path):
+    """Although an execution of four steps does not divide the epoch, and the mixture is read for validation, too."""
+
+    def run(directory, epochs):
+        trained, data = model(steps_per_execution=4), mixture(**options)
+        checkpoint = mtl.callbacks.Checkpoint(tmp_path / directory, every="4 steps")
+        history = trained.fit(data, validation_data=data, epochs=epochs, verbose=0, callbacks=[checkpoint]).history
+        assert steps(trained) == epochs * len(data)
+        return trained.get_weights(), history
+
+    whole = run("whole", 3)
+    run("cut", 2)
+    for path in (tmp_path / "cut").iterdir():
+        if int(path.name[5:15]) > 14:
+            path.unlink()
+    assert list((tmp_path / "cut").iterdir())
+    found = run("cut", 3)
+    for one, other in zip(found[0], whole[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found[1] == whole[1]
+
+
+@pytest.mark.parametrize("batches", ["mixed", "homogeneous"])
+def test_two_replicas_end_as_one(batches):
     with mtl.distribute.strategy("mirrored").scope():
         two = model()
     if two.distribute_strategy.num_replicas_in_sync != 2:
         pytest.skip("needs two devices")
     one = model()
-    histories = [trained.fit(mixture(), epochs=2, verbose=0).history for trained in (one, two)]
+    data = mixture(batches=batches, batch_size=5)  # uneven on two replicas
+    histories = [trained.fit(data, epochs=2, verbose=0).history for trained in (one, two)]
     assert shares(histories[0]) == shares(histories[1])
     for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

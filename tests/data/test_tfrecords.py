@@ -89,5 +89,8 @@ def test_errors(tmp_path):
         mtl.data.cache_tfrecords(tf.data.Dataset.range(3).repeat(), tmp_path / "a")
     with pytest.raises(TypeError, match="dense or ragged tensors.*SparseTensorSpec"):
         mtl.data.cache_tfrecords(tf.data.Dataset.from_tensors(tf.sparse.eye(2)), tmp_path / "a")
+    wide = tf.data.Dataset.range(2).map(lambda n: tf.fill([n, n], "a"))
+    with pytest.raises(TypeError, match="at most one axis of unknown size"):
+        mtl.data.cache_tfrecords(wide, tmp_path / "a")
     with pytest.raises(TypeError, match="dense or ragged tensors.*DatasetSpec"):
         mtl.data.cache_tfrecords(tf.data.Dataset.range(4).window(2), tmp_path / "a")

@@ -78,3 +78,17 @@ def test_texts_and_preprocessor_go_together():
     outputs = model.predict(preprocessor(["a"]), verbose=0)
     with pytest.raises(ValueError, match="go together"):
         model.decode(outputs, ["a"])
+    for texts in ("a", ["a", "a"]):
+        with pytest.raises(ValueError, match="as many texts as `outputs` have rows, {'entities': 1"):
+            model.decode(outputs, texts, preprocessor)
+
+
+def test_outputs_of_several_lengths():
+    preprocessor = mtl.text.Words(["a"], 4)
+    model = build(preprocessor, False)
+    rows = tf.data.Dataset.from_generator(
+        lambda: ({"token_ids": [2] * n} for n in (1, 3)),
+        output_signature={"token_ids": tf.TensorSpec([None], tf.int32)},
+    )
+    with pytest.raises(ValueError, match="decode each batch"):
+        model.decode(model.predict(mtl.data.batch_by_length(rows, 1), verbose=0))

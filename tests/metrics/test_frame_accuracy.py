@@ -70,6 +70,16 @@ def test_survives_saving(tmp_path):
     assert "frame" in results[0]
 
 
+def test_what_cannot_be_right_or_wrong_by_its_labels():
+    losses = {
+        "intent": keras.losses.CategoricalCrossentropy(from_logits=True),
+        "polite": keras.losses.BinaryCrossentropy(),
+    }
+    for task, loss in losses.items():
+        with pytest.raises(ValueError, match=f"'{task}' cannot be"):
+            build().compile("adam", loss={task: loss}, joint_metrics=[mtl.metrics.FrameAccuracy(["slots", task])])
+
+
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,32 +11,12 @@ import pytest
 import tensorflow as tf
 
 ROOT = Path(__file__).parents[2]
-STEMS = ("tweets", "movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets")
 TASKS = ("domain", "polarity", "intensity", "disagreement")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Files in the data set's format: sentences of good and bad words, some marks disagreeing between the files."""
-    folder, rng = tmp_path_factory.mktemp("data"), random.Random(0)
-    for stem in STEMS:
-        truth, ratings = [], []
-        for i in range(200):
-            good, bad = rng.randint(0, 4), rng.randint(0, 4)
-            words = ["good"] * good + ["bad!"] * bad + [f"{stem.lower()}{rng.randint(0, 9)}"] * 3
-            rng.shuffle(words)
-            mean = float(good - bad)
-            rated = mean + (0.5 if i % 20 == 0 and stem == "tweets" else 0.0)
-            truth.append(f"{i}_1\t{mean}\t{' '.join(words)}\r\n")
-            ratings.append(f"{i}_1\t{rated}\t{0.5 + 0.1 * abs(mean)}\t[0, 1]\r\n")
-        (folder / f"{stem}_GroundTruth.txt").write_bytes("".join(truth).encode())
-        (folder / f"{stem}_anonDataRatings.txt").write_bytes(b"\xef\xbb\xbf" + "".join(ratings).encode())
-    return folder
-
-
-def run(folder, workdir, *options):
+def run(sentiment_folder, workdir, *options):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, str(ROOT / "recipes" / "sentiment.py"), "--smoke", "--data", str(folder)]
+    command = [sys.executable, str(ROOT / "recipes" / "sentiment.py"), "--smoke", "--data", str(sentiment_folder)]
     command += ["--workdir", str(workdir / "runs"), "--export", str(workdir / "export"), *options]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=workdir)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -45,9 +24,9 @@ def run(folder, workdir, *options):
 
 
 @pytest.fixture(scope="module")
-def ran(folder, tmp_path_factory):
+def ran(sentiment_folder, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("sentiment")
-    return workdir, *run(folder, workdir, "--epochs", "8", "--learning-rate", "0.003")
+    return workdir, *run(sentiment_folder, workdir, "--epochs", "8", "--learning-rate", "0.003")
 
 
 def test_metrics(ran):
@@ -86,13 +65,15 @@ def test_the_exported_model_answers(ran):
     assert answers.count("intensity_value") == answers.count("domain_label") == 3
 
 
-def test_the_same_seed_gives_the_same_numbers_and_two_devices_are_described(folder, tmp_path):
+def test_the_same_seed_gives_the_same_numbers_and_two_devices_are_described(sentiment_folder, tmp_path):
     """Two runs of one configuration agree to the last digit; another seed gives others."""
     found = []
     for i, seed in enumerate(("1", "1", "2")):
         workdir = tmp_path / str(i)
         workdir.mkdir()
-        printed, metrics = run(folder, workdir, "--seed", seed, "--virtual-devices", "2", "--batch-size", "32")
+        printed, metrics = run(
+            sentiment_folder, workdir, "--seed", seed, "--virtual-devices", "2", "--batch-size", "32"
+        )
         assert "MirroredStrategy, 2 replicas" in printed
         found.append(metrics)
     assert found[0] == found[1] != found[2]

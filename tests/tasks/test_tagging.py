@@ -18,14 +18,21 @@ class Given(keras.layers.Layer):
         return {**inputs, "mask": keras.ops.not_equal(inputs["mask"], 0)}
 
 
+class Forgetful(keras.layers.Layer):
+    """An encoder that does not hand on where words begin."""
+
+    def call(self, inputs):
+        return {"sequence": inputs["sequence"], "mask": keras.ops.not_equal(inputs["mask"], 0)}
+
+
 def given(width=3, words=True):
     names = ("mask", "word_starts") if words else ("mask",)
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
     return {"sequence": keras.Input((None, width), name="sequence"), **inputs}
 
 
-def build(task, words=True):
-    return mtl.build_model(given(words=words), mtl.trunks.HardSharing(Given()), [task])
+def build(task, words=True, encoder=None):
+    return mtl.build_model(given(words=words), mtl.trunks.HardSharing(encoder or Given()), [task])
 
 
 def sequences(rows=6, steps=7, seed=0):
@@ -92,21 +99,60 @@ def test_loss_is_the_mean_over_labelled_words():
 
 
 @pytest.mark.parametrize("crf", [False, True])
-@pytest.mark.parametrize("weight", [None, "rows"])
-def test_without_weights_of_words_the_words_that_there_are_count(crf, weight):
+@pytest.mark.parametrize("weight", ["none", "rows", "column", "everywhere"])
+def test_the_words_that_there_are_count_whatever_the_weights_behind_them(crf, weight):
     model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
     x, places = sequences()
     y = np.random.default_rng(1).integers(0, 4, (6, 7))
     there = np.array([[word < len(found) for word in range(7)] for found in places], "float32")
     rows = np.array([1, 1, 0, 1, 1, 0], "float32")
-    short = None if weight is None else {"t": rows}
-    full = {"t": there * (1 if weight is None else rows[:, None])}
+    of_rows = {"none": np.ones(6), "rows": rows, "column": rows, "everywhere": rows}[weight]
+    given = {"none": None, "rows": {"t": rows}, "column": {"t": rows[:, None]}}
+    given["everywhere"] = {"t": np.repeat(rows[:, None], 7, 1)}
     results = []
-    for w in (short, full):
+    for w in (given[weight], {"t": there * of_rows[:, None]}):
         model.compile("adam")
         results.append(model.evaluate(x, {"t": y}, sample_weight=w, verbose=0, return_dict=True))
     assert results[0] == pytest.approx(results[1], rel=1e-6)
     assert results[0]["t_accuracy"] > 0
+    assert results[0]["t_loss"] > 0.1
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_labels_without_weight_may_hold_anything(crf):
+    x, places = sequences()
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 4, (6, 7)).astype("float32")
+    weight = np.array([[word < len(found) and word % 2 for word in range(7)] for found in places], "float32")
+    trained = []
+    for hole in (0.0, np.nan, -7.0):
+        keras.utils.set_random_seed(0)
+        model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
+        model.compile("adam", metrics={"t": ["accuracy", mtl.metrics.SpanF1(TAGS)]})
+        held = {"t": np.where(weight > 0, y, hole)}
+        model.fit(x, held, sample_weight={"t": weight}, epochs=2, verbose=0)
+        results = model.evaluate(x, held, sample_weight={"t": weight}, verbose=0, return_dict=True)
+        trained.append([*model.get_weights(), np.array([results[name] for name in sorted(results)])])
+    for others in trained[1:]:
+        for one, other in zip(trained[0], others, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_labels_of_another_length(crf):
+    model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
+    model.compile("adam")
+    x, _ = sequences()
+    y = {"t": np.zeros((6, 5))}
+    with pytest.raises(ValueError, match=r"`y\['t'\]` must be as long as the task's sequence.* \[5\]"):
+        model.fit(x, y, verbose=0)
+    unknown = (
+        tf.data.Dataset.from_tensor_slices((x, y))
+        .padded_batch(6)
+        .map(lambda x, y: (x, {"t": y["t"][:, : tf.reduce_max(x["mask"]) * 5]}))
+    )
+    with pytest.raises(ValueError, match=r"^`y\['t'\]` must be as long as the task's sequence.* \[5\].$"):
+        model.fit(unknown, verbose=0)
 
 
 def test_crf_loss_leaves_out_words_without_a_label():
@@ -200,6 +246,7 @@ def test_a_batch_without_labels_moves_nothing_of_the_task(crf):
         (lambda: mtl.tasks.Tagging("t", ["NOUN", "VERB"]), "scheme='none'"),
         (lambda: mtl.tasks.Tagging("t", 3), "BIO"),
         (lambda: build(mtl.tasks.Tagging("t", TAGS, features="mask")), "reads a sequence"),
+        (lambda: build(mtl.tasks.Tagging("t", TAGS), encoder=Forgetful()), "'word_starts' tells where words begin"),
         (
             lambda: mtl.build_model(
                 keras.Input((4,)), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4])), [mtl.tasks.Tagging("t", TAGS)]

@@ -115,6 +115,69 @@ def test_trunks_hand_on_where_words_begin(trunk, tmp_path):
         np.testing.assert_array_equal(again.predict(x, verbose=0)[task], output)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = mtl.build_model(inputs(), mtl.trunks.HardSharing(encoder()), tasks())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.compile(keras.optimizers.Adam(0.02))
+    x, y, weight = rows()
+    losses = model.fit(x, y, sample_weight=weight, epochs=8, verbose=0).history["slots_loss"]
+    assert losses[-1] < losses[0]
+    assert {output.dtype for output in model.predict(x, verbose=0).values()} == {np.dtype("float32")}
+
+
+def test_a_batch_of_empty_sentences():
+    """Nothing to learn from, and no tag; the longest axis of such a batch has the length 1."""
+    words = mtl.text.Words(["a"], 4)
+    made = mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=3, units=3)
+    model = mtl.build_model(words.inputs(), mtl.trunks.HardSharing(made), tasks()[:2])
+    model.compile("adam")
+    kinds = {"words": tf.TensorSpec([None], tf.string), "pos": tf.TensorSpec([None], tf.int32)}
+    kinds["slots"] = kinds["pos"]
+    empty = [{name: [] for name in kinds}] * 3
+    records = tf.data.Dataset.from_generator(lambda: iter(empty), output_signature=kinds)
+    batches = mtl.data.batch_by_length(mtl.data.encode_text(records, words, tasks()[:2]), 3, [1, 4])
+    before = model.get_weights()
+    assert model.fit(batches, verbose=0).history["loss"] == [0.0]
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (model.decode(model.predict(batches.map(lambda x, *labels: x), verbose=0))["slots"]["tags"] == "").all()
+
+
+def test_a_backbone_tags_the_first_subwords(tmp_path):
+    import keras_hub
+
+    bert = keras_hub.models.BertBackbone(20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
+    model = mtl.build_model(inputs(), mtl.trunks.HardSharing(mtl.encoders.BackboneEncoder(bert)), tasks()[:2])
+    x, *_ = rows()
+    tokens = {"token_ids": x["token_ids"], "padding_mask": x["padding_mask"], "segment_ids": 0 * x["token_ids"]}
+    sequence = bert(tokens)["sequence_output"].numpy()
+    head = model.get_layer("pos_scores")
+    found = model.predict(x, verbose=0)
+    for row, starts in enumerate(x["word_starts"] == 1):
+        expected = head(sequence[row][starts]).numpy()
+        np.testing.assert_allclose(found["pos"][row, : starts.sum()], expected, atol=1e-5)
+        assert (found["pos"][row, starts.sum() :] == -1e9).all()
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras").predict(x, verbose=0)
+    np.testing.assert_array_equal(again["slots"], found["slots"])
+
+
+@pytest.mark.parametrize("trunk", ["soft", "cross-stitch"])
+def test_copies_start_from_the_given_matrix(trunk):
+    matrix = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
+    made = mtl.encoders.RecurrentEncoder(20, dim=6, units=3, layers=2, embeddings=matrix)
+    kinds = {"soft": mtl.trunks.SoftSharing, "cross-stitch": mtl.trunks.CrossStitch}
+    model = mtl.build_model(inputs(), kinds[trunk](made), tasks()[:2])
+    tables = [v for v in model.weights if v.name == "embeddings"]
+    assert len(tables) == 2
+    for table in tables:
+        np.testing.assert_array_equal(table, matrix)
+
+
 def test_a_given_embedding_matrix():
     matrix = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
     made = mtl.encoders.RecurrentEncoder(20, dim=6, units=3, dropout=0.0, embeddings=matrix)

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from tf_mtl._names import nearest
+from tf_mtl.callbacks._direction import direction
 from tf_mtl.data.dynamic_rates import DynamicRates as Rates
-from tf_mtl.report import compare
 
 
 class DynamicRates(keras.callbacks.Callback):
@@ -15,7 +15,8 @@ class DynamicRates(keras.callbacks.Callback):
 
     At the end of each epoch $p_i \propto \max(g_i, \text{floor})$, with $g_i$ how far the monitored result $M_i$ lags
     behind the reference $B_i$, relatively: $(B_i - M_i) / |B_i|$, its sign turned where lower is better, as
-    `tf_mtl.report.compare` tells by the metric's name. The paper's reference is the single-task result. Rates and best
+    `tf_mtl.report.compare` tells by the metric's name. Monitor results of validation data with labels for all: without
+    any the logs say 0. The paper's reference is the single-task result. Rates and best
     results are saved by `tf_mtl.callbacks.Checkpoint`.
 
     Args:
@@ -102,7 +103,7 @@ class DynamicRates(keras.callbacks.Callback):
         if not np.isfinite(logs.get(name, np.nan)):
             found = f"which is {logs[name]}" if name in logs else f"which is not in the logs.{nearest(name, logs)}"
             raise ValueError(f"`monitor['{source}']` is '{name}', {found} Monitor a result of the validation data.")
-        sign = compare({"": {name: 2.0}}, {"": {name: 1.0}}).rows[0][-1]  # -1 where lower is better
+        sign = direction(name, self.model.task_names)
         if self.reference is None:
             self.best[0][place] = sign * np.fmax(sign * self.best[0][place], sign * logs[name])
         base = self.best[0][place] if self.reference is None else self.reference[source]

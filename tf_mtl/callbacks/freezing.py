@@ -30,7 +30,8 @@ class Freezing(keras.callbacks.Callback):
     layers learn by its own loss.
 
     Each change makes the training function anew, which takes the time of a first step. Runs that
-    `tf_mtl.callbacks.Checkpoint` takes up again go on by the schedule.
+    `tf_mtl.callbacks.Checkpoint` takes up again go on by the schedule. A `.keras` file of a model in which something is
+    frozen loads without the optimizer's state, as Keras warns: it makes momenta for what is trained alone.
 
     Args:
         schedule: `{epoch: layers}`, with epochs from 0: what is frozen from this epoch on, until the next that is

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._names import check_names, nearest
-from tf_mtl.report import compare
+from tf_mtl.callbacks._direction import direction
 
 
 class MultiTaskEarlyStopping(keras.callbacks.Callback):
@@ -21,6 +21,7 @@ class MultiTaskEarlyStopping(keras.callbacks.Callback):
     or the worst $g_t$, the sign being that of `tf_mtl.report.compare`: positive gains are better. It is logged as
     `val_gain`. With single-task results for references its mean is the relative gain per task over them.
 
+    Monitor results of data with labels for every task: where there is none, Keras' logs say 0, of a loss too.
     Epochs without validation do not count. A reference that is not given is the task's result of the first epoch, or
     of the first in which it is neither 0 nor NaN; until then the gain is that of 0 over any reference. A score of NaN
     is no better than another.
@@ -208,5 +209,4 @@ class MultiTaskEarlyStopping(keras.callbacks.Callback):
         """1 where more is better, -1 where less is."""
         if self.lower_is_better is not None:
             return -1.0 if task in self.lower_is_better else 1.0
-        metric = name.removeprefix("val_").removeprefix(f"{task}_")
-        return compare({task: {metric: 2.0}}, {task: {metric: 1.0}}).gain_per_task
+        return direction(name, [task])

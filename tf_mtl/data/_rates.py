@@ -1,6 +1,7 @@
 """The rates of a mixture: functions of the steps [K] and their epochs [K] that give rates [K, T]."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import tensorflow as tf
@@ -57,7 +58,7 @@ def rates_of(
             "`rates` must be 'uniform', 'proportional', 'temperature', 'sqrt', 'annealed', a dict {source: rate}, a "
             f"function of the step that gives one, or a DynamicRates, received {rates!r}."
         )
-    if rates == "annealed" and (not isinstance(epochs, int) or epochs < 2):
+    if rates == "annealed" and (not isinstance(epochs, Integral) or epochs < 2):
         raise ValueError(f"rates='annealed' needs `epochs`, the number of epochs and at least 2, received {epochs!r}.")
     rows = [min(rows, cap or rows) for rows in sizes()]
     return _annealed(rows, epochs) if rates == "annealed" else _constant([n ** exponents[rates] for n in rows])
@@ -112,8 +113,8 @@ def _function(function, names):
 
     def rates(steps, epochs_of):
         found = tf.map_fn(one, tf.cast(steps, tf.int64), fn_output_signature=tf.float64)
-        fine = tf.reduce_all(found >= 0, -1) & (tf.reduce_sum(found, -1) > 0)
-        rule = "`rates` must return rates that are not negative, and not all 0. At the steps, and the rates there:"
+        fine = tf.reduce_all((found >= 0) & tf.math.is_finite(found), -1) & (tf.reduce_sum(found, -1) > 0)
+        rule = "`rates` must return finite rates, not negative, and not all 0. At the steps, and the rates there:"
         wrong = [rule, tf.boolean_mask(steps, ~fine), tf.boolean_mask(found, ~fine)]
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fine), wrong)]):
             return found / tf.reduce_sum(found, -1, keepdims=True)

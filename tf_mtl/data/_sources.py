@@ -32,7 +32,7 @@ def check_sources(sources: Mapping[str, tf.data.Dataset]) -> dict[str, Labels]:
     for name, source in sources.items():
         _check_rows(name, source)
         x, y, weight = keras.utils.unpack_x_y_sample_weight(source.element_spec)
-        _check_same(name, first, _fields(x), _fields(sources[first].element_spec[0]))
+        _check_same(name, first, x, sources[first].element_spec[0])
         for task, spec in y.items():
             if task in specs and not _agree(spec, specs[task]):
                 raise ValueError(
@@ -132,7 +132,8 @@ def _check_rows(name: Any, source: tf.data.Dataset) -> None:
                 f"Source '{name}' must give dense tensors of known rank, received {part}. Use `to_tensor`, or "
                 "tf.ensure_shape in a `map`."
             )
-    if int(source.cardinality()) == 0:
+    rows = int(source.cardinality())
+    if rows == 0 or (rows == tf.data.UNKNOWN_CARDINALITY and not any(True for _ in source.take(1))):
         raise ValueError(f"Source '{name}' is empty: it must give at least one row.")
     if _batched(source):
         raise ValueError(
@@ -153,7 +154,8 @@ def _fields(x):
     return {"/".join(map(str, path)) or "x": spec for path, spec in keras.tree.flatten_with_path(x)}
 
 
-def _check_same(name, first, fields, expected):
+def _check_same(name, first, x, expected_x):
+    fields, expected = _fields(x), _fields(expected_x)
     for field in sorted({*fields, *expected}):
         if field not in fields or field not in expected:
             holder, other = (first, name) if field not in fields else (name, first)
@@ -166,6 +168,13 @@ def _check_same(name, first, fields, expected):
                 f"Sources '{first}' and '{name}' differ in the input field '{field}': {expected[field]} and "
                 f"{fields[field]}. Cast, pad or reshape one of them."
             )
+    try:
+        tf.nest.assert_same_structure(x, expected_x)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"The inputs of sources '{first}' and '{name}' differ in structure: {expected_x} and {x}. Give all sources "
+            "dicts of the same names, or single tensors."
+        ) from None
 
 
 def _agree(one, other):

@@ -9,7 +9,7 @@ import tensorflow as tf
 def batch_by_length(
     rows: tf.data.Dataset, batch_size: int, boundaries: Sequence[int] | None = None, *, drop_remainder: bool = False
 ) -> tf.data.Dataset:
-    """Batch rows with axes of unknown length, padded with zeros to one length: the longest axis of the batch.
+    """Batch rows with axes of unknown length, padded with zeros to one length: the longest axis of the batch, or 1.
 
     All unknown axes of inputs, labels and label weights get that same length, so a label without words has the shape of
     one with words. Strings are padded with "". With `boundaries` a batch has rows of like length only, which saves
@@ -69,13 +69,13 @@ def one_length(found: tf.data.Dataset) -> tf.data.Dataset:
     """Pad the unknown axes of batches, their first axis aside, to one length."""
     leaves = keras.tree.flatten(found.element_spec)
     axes = [(leaf, axis) for leaf, axis in _unknown_axes(found.element_spec) if axis]
-    if len(axes) < 2:
+    if not axes:
         return found
 
     def pad(*batch):
         batch = batch if len(batch) > 1 else batch[0]
         tensors = keras.tree.flatten(batch)
-        length = tf.reduce_max([tf.shape(tensors[leaf])[axis] for leaf, axis in axes])
+        length = tf.reduce_max([1, *(tf.shape(tensors[leaf])[axis] for leaf, axis in axes)])  # empty texts alone
         for leaf in {leaf: None for leaf, _ in axes}:
             shape = tf.shape(tensors[leaf])
             lacking = [length - shape[axis] if (leaf, axis) in axes else 0 for axis in range(len(leaves[leaf].shape))]

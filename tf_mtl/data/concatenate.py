@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tf_mtl.data._sources import check_sources, complete
+from tf_mtl.data._sources import check_sources, complete, weigh
 
 
 def concatenate(sources: Mapping[str, tf.data.Dataset]) -> tf.data.Dataset:
@@ -34,8 +34,5 @@ def concatenate(sources: Mapping[str, tf.data.Dataset]) -> tf.data.Dataset:
     (10, [0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
     """
     tasks = check_sources(sources)
-    return functools.reduce(
-        lambda found, source: found.concatenate(complete(source, tasks)),
-        list(sources.values())[1:],
-        complete(next(iter(sources.values())), tasks),
-    )
+    parts = [complete(weigh(source, tasks), tasks) for source in sources.values()]
+    return functools.reduce(tf.data.Dataset.concatenate, parts)

@@ -30,7 +30,7 @@ def encode_text(
         preprocessor: A `tf_mtl.text` object.
         tasks: The tasks that the records have labels for.
         fields: `{task: field}`, where a task's labels lie in a field of another name. Labels are names, or already
-            what the task takes; an empty name, and NaN, stand for a missing label.
+            what the task takes; an empty name, an index below 0, and NaN stand for a missing label.
         text: The field of the texts, strings, or of their words, strings [None].
 
     Returns:
@@ -121,7 +121,9 @@ def _encoded(batch, first, preprocessor, tasks, fields, text, lost):
             _check_lengths(task, labels.row_lengths().numpy(), lengths, first, split)
         flat = (labels.flat_values if per_word else labels).numpy()
         rows = np.repeat(np.arange(len(lengths)), lengths) if per_word else np.arange(len(lengths))
-        values, there = _indices(task, flat, first + rows) if flat.dtype == object else _numbers(flat)
+        values, there = (
+            _indices(task, flat, first + rows) if flat.dtype == object else _numbers(task, flat, first + rows)
+        )
         if per_word:
             stays = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) < np.repeat(
                 kept, lengths
@@ -164,7 +166,31 @@ def _indices(task, names, rows):
     return np.maximum(found, 0), (found >= 0).astype("float32")
 
 
-def _numbers(values):
-    """Numbers, and which there are."""
-    there = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+def _numbers(task, values, rows):
+    """Numbers, and which there are; of classes those from 0."""
+    names = list(getattr(task, "labels", ())) if values.ndim == 1 else []
+    if names != [str(place) for place in range(len(names))] and any(map(_is_number, names)):
+        raise ValueError(
+            f"The labels of task '{task.name}' are {names}, and its field holds numbers: names or indices? Read the "
+            "field as text, such as by from_csv(..., strings=[field]), if they are names."
+        )
+    if values.dtype.kind == "f":
+        there = ~np.isnan(values)
+    elif not names:
+        there = np.ones(values.shape, bool)
+    else:
+        there = values >= 0
+        beyond = np.flatnonzero(values >= len(names))
+        if len(beyond):
+            raise ValueError(
+                f"Record {rows[beyond[0]]} has the label {values[beyond[0]]}, but task '{task.name}' has the "
+                f"{len(names)} labels {names}, from 0."
+            )
     return np.where(there, values, 0).astype(values.dtype), there.astype("float32")
+
+
+def _is_number(name):
+    try:
+        return float(name) is not None
+    except ValueError:
+        return False

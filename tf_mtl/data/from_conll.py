@@ -32,8 +32,8 @@ def from_conll(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a line with too few columns, which the message names, a file without sentences or in another
-            encoding, and for no columns.
+        ValueError: for a line with too few columns or nothing in the last, which the message names, a file without
+            sentences or in another encoding, and for no columns.
 
     Example:
 
@@ -56,6 +56,9 @@ def from_conll(
                 f"{path}, line {number} has {len(cells)} column{'s' * (len(cells) > 1)}, but `columns` {dict(columns)} "
                 f"needs {forward + backward}. Mend the line, or name other columns."
             )
+        cut = [field for field, column in columns.items() if cells and column % len(cells) == len(cells) - 1]
+        if cut and not cells[-1]:
+            raise ValueError(f"{path}, line {number} ends ahead of the column of '{cut[0]}'. Mend the line.")
         for field, sentences in fields.items():
             if cells:
                 sentences[-1].append(cells[columns[field]])

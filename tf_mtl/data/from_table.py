@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl._names import nearest
+from tf_mtl._names import check_names, nearest
 from tf_mtl.data._records import read_lines, records
 
 
@@ -18,18 +18,20 @@ def from_csv(
     columns: Mapping[str, str],
     names: Sequence[str] | None = None,
     encoding: str = "utf-8",
+    strings: Sequence[str] = (),
     **dialect: Any,
 ) -> tf.data.Dataset:
     r"""Read columns of a CSV file.
 
-    A column whose cells are all numbers or empty gives numbers, NaN where empty; any other gives strings, "" where
-    empty. Lines that are empty are skipped.
+    A column whose cells are all numbers or empty gives numbers, NaN where empty; any other, and those of the fields in
+    `strings`, give strings, "" where empty. Lines that are empty are skipped.
 
     Args:
         path: The file, which may be gzipped (".gz").
         columns: `{field: column name}`.
         names: The names of all columns, for a file whose first line is a row; by default that line holds them.
         encoding: The encoding of the file.
+        strings: The fields that are strings whatever they look like: texts, labels that are named by numbers.
         **dialect: How the file is written, for `csv.reader`: `delimiter="\t"` for tabs, `quoting=csv.QUOTE_NONE` if
             quotes belong to the text.
 
@@ -67,10 +69,12 @@ def from_csv(
     names = list(names or [])
     _check_columns(path, columns, names)
     _check_rows(path, rows)
-    return records({field: _cells([row[names.index(column)] for row in rows]) for field, column in columns.items()})
+    check_names("strings", strings, columns, required=False)
+    cells = {field: [row[names.index(column)] for row in rows] for field, column in columns.items()}
+    return records({field: found if field in strings else _numbers(found) for field, found in cells.items()})
 
 
-def from_jsonl(path: str | Path, columns: Mapping[str, str]) -> tf.data.Dataset:
+def from_jsonl(path: str | Path, columns: Mapping[str, str], strings: Sequence[str] = ()) -> tf.data.Dataset:
     r"""Read values of the JSON objects that stand one a line in a file.
 
     A column holds strings, numbers (true is 1, false 0) or lists of strings. A value that is null or not there is
@@ -79,6 +83,7 @@ def from_jsonl(path: str | Path, columns: Mapping[str, str]) -> tf.data.Dataset:
     Args:
         path: The file, in UTF-8, which may be gzipped (".gz").
         columns: `{field: key}` with keys of the objects.
+        strings: The fields whose numbers become strings, as they are written in JSON: labels named by numbers.
 
     Returns:
         A data set of rows {field: string scalar, float32 scalar or string tensor [None]}, in the order of the file.
@@ -109,6 +114,10 @@ def from_jsonl(path: str | Path, columns: Mapping[str, str]) -> tf.data.Dataset:
                 raise ValueError(f"{path}, line {number} must be a JSON object, received {line[:40]}. Mend the line.")
     _check_rows(path, rows)
     _check_columns(path, columns, list(dict.fromkeys(key for row in rows.values() for key in row)))
+    check_names("strings", strings, columns, required=False)
+    for key in (columns[field] for field in strings):
+        for row in rows.values():
+            row[key] = json.dumps(row[key]) if isinstance(row.get(key), (int, float)) else row.get(key)
     return records({field: _values(path, key, rows) for field, key in columns.items()})
 
 
@@ -130,7 +139,7 @@ def _check_columns(path, columns, names):
             raise ValueError(f"`columns['{field}']` is '{column}', but {path} {has}.{nearest(column, names)}")
 
 
-def _cells(cells):
+def _numbers(cells):
     """Return numbers where all cells that are not empty are numbers, otherwise strings."""
     filled = [cell for cell in cells if cell.strip()]
     try:

@@ -24,7 +24,7 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
 
     Raises:
         TypeError: if the elements are not of that form.
-        ValueError: for a task that has no labels in the data set, or NaN as the marker of whole numbers.
+        ValueError: for a task that has no labels in the data set, or a marker that whole numbers cannot hold.
 
     Example:
 
@@ -39,17 +39,20 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
         )
     check_names("markers", markers, element[1], required=False)
     for task, marker in markers.items():
-        if math.isnan(marker) and not element[1][task].dtype.is_floating:
+        if not element[1][task].dtype.is_floating and not float(marker).is_integer():
             raise ValueError(
-                f"`markers['{task}']` is NaN, but the labels are {element[1][task].dtype.name}, which cannot hold it. "
-                "Give the number that stands for a missing label."
+                f"`markers['{task}']` is {marker}, but the labels are {element[1][task].dtype.name}, which cannot hold "
+                "it. Give the number that stands for a missing label."
             )
 
     def mask(*row):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(row)
         found = {task: tf.ones(tf.shape(label)) for task, label in y.items()}
         for task, marker in markers.items():
-            missing = tf.math.is_nan(y[task]) if math.isnan(marker) else tf.equal(y[task], marker)
+            if not y[task].dtype.is_floating:
+                missing = tf.equal(tf.cast(y[task], tf.int64), int(marker))
+            else:
+                missing = tf.math.is_nan(y[task]) if math.isnan(marker) else tf.equal(y[task], marker)
             found[task] = tf.cast(~missing, tf.float32)
         by_task = weight if isinstance(weight, Mapping) else dict.fromkeys(y, weight)
         for task, given in by_task.items():

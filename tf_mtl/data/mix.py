@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 
 import numpy as np
 import tensorflow as tf
@@ -25,12 +26,14 @@ def mix(
     batches: str = "mixed",
     boundaries: Sequence[int] | None = None,
     epoch: str | int = "sum",
+    shuffle_buffer: int | None = None,
     seed: int | None = None,
 ) -> Mixture:
     r"""Mix several data sets, each repeated without end, at given rates.
 
     A row has labels for all tasks of all sources; those its own source lacks are zeros of weight 0. Sources go on from
-    epoch to epoch: nothing starts anew, so the end of a long source is not lost. Shuffle each source before mixing.
+    epoch to epoch of a `fit`: nothing starts anew, so the end of a long source is not lost. With `shuffle_buffer`, and
+    sources that do not shuffle, what an element holds follows from the seed and its place in the stream alone.
 
     Args:
         sources: `{name: data set}` of unbatched rows (x, {task: y}) or (x, {task: y}, {task: weight}). Inputs x must
@@ -54,8 +57,11 @@ def mix(
             as it takes, at the rates of the first step, until the first or the last source (of those with a rate above
             0) has been seen once in expectation, $\min_i$ or $\max_i\ n_i / p_i$ rows; or the number of steps. Rows
             are rounded up to full batches.
-        seed: Seed of the draws; the same seed gives the same stream. None: drawn once, now, by NumPy, which
-            `keras.utils.set_random_seed` seeds. Several workers must be given one.
+        shuffle_buffer: From how many rows of a source the next one is drawn, in another order in each pass, as in
+            `tf.data.Dataset.shuffle`; a number as large as the source shuffles it as a whole. None: in the source's
+            order. A `shuffle` of the source's own does as well, but its order depends on how often it was read before.
+        seed: Seed of the draws and of the order; the same seed gives the same stream. None: drawn once, now, by
+            NumPy, which `keras.utils.set_random_seed` seeds. Several workers must be given one.
 
     Returns:
         An endless data set of (x, {task: y}, {task: weight}), weights float32, whose `len` is that of an epoch. `fit`
@@ -83,8 +89,17 @@ def mix(
         raise ValueError(f"`batches` must be 'mixed' or 'homogeneous', received {batches!r}.")
     if batch_size is None and (batches == "homogeneous" or boundaries is not None):
         raise ValueError("`batches='homogeneous'` and `boundaries` are about batches: give `batch_size`.")
-    if epoch not in ("sum", "shortest", "longest") and (isinstance(epoch, (str, bool)) or not 0 < int(epoch) == epoch):
+    if epoch not in ("sum", "shortest", "longest") and not _is_number(epoch):
         raise ValueError(f"`epoch` must be 'sum', 'shortest', 'longest' or a number of steps, received {epoch!r}.")
+    if shuffle_buffer is not None and not _is_number(shuffle_buffer):
+        raise ValueError(f"`shuffle_buffer` must be a number of rows, or None, received {shuffle_buffer!r}.")
+    if seed is not None and not isinstance(seed, Integral):
+        raise ValueError(f"`seed` must be a whole number, or None, received {seed!r}.")
+    if isinstance(rates, DynamicRates) and batches == "mixed" and boundaries is not None:
+        raise ValueError(
+            "`boundaries` let rows of mixed batches wait for others, into an epoch for which DynamicRates are not "
+            "settled yet. Use batches='homogeneous', or leave `boundaries` out."
+        )
 
     def sizes():
         return [size(name, source) for name, source in sources.items()]
@@ -102,12 +117,14 @@ def mix(
     found = rates_of(rates, temperature, cap, epochs, list(sources), sizes)
     known = not isinstance(rates, DynamicRates)
     mixed = batches == "mixed"
-    seed = int(np.random.randint(2**31)) if seed is None else seed
+    seed = int(np.random.randint(2**31)) if seed is None else int(seed)
     steps = length() if rates == "annealed" or not known else None
     draws = Draws(
         found, length if steps is None else lambda: steps, len(sources), (batch_size or 1) if mixed else 1, seed, known
     )
-    parts = [weigh(source, tasks).repeat() for source in sources.values()]
+    parts = [
+        _passes(weigh(source, tasks), shuffle_buffer, seed + 1 + place) for place, source in enumerate(sources.values())
+    ]
     if mixed:
         parts = [complete(part, tasks) for part in parts]
     else:
@@ -122,3 +139,21 @@ def mix(
         options.experimental_optimization.map_parallelization = False
         stream = stream.with_options(options)
     return Mixture(stream, sources, rates, draws, length)
+
+
+def _passes(source, shuffle_buffer, seed):
+    """All rows of a source again and again."""
+    if shuffle_buffer is None:
+        return source.repeat()
+
+    def one(number):
+        tf.random.set_seed(1)  # of this function's graph, so that the order is that of `seed` alone
+        order = tf.random.stateless_uniform([], [seed, number], minval=1, maxval=2**62, dtype=tf.int64)
+        return source.shuffle(shuffle_buffer, seed=order, reshuffle_each_iteration=False)
+
+    endless = tf.data.Dataset.range(2**62).flat_map(one)
+    return endless.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+
+def _is_number(value):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1

@@ -56,7 +56,9 @@ class Mixture(tf.data.Dataset):
     """What `tf_mtl.data.mix` returns: an endless `tf.data.Dataset`, of which an epoch has `len(mixture)` elements.
 
     `fit` of `tf_mtl.MultiTaskModel` takes an epoch's number of steps from it, and logs the drawn shares as
-    `share_<source>`. `evaluate` and validation take its first epoch, the same rows each time unless a source shuffles.
+    `share_<source>`. Each `fit` begins at the first epoch, with `initial_epoch` too; `tf_mtl.callbacks.Checkpoint` goes
+    on where a run was. `evaluate`, `predict` and validation take the first epoch, the same rows each time unless a
+    source shuffles.
     A transformation, as `map`, `take` or `prefetch`, makes an ordinary data set of it, that no longer knows of epochs.
 
     Attributes:

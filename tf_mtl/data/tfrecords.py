@@ -26,7 +26,7 @@ def cache_tfrecords(dataset: tf.data.Dataset, path: str | Path) -> tf.data.Datas
         A data set of the same elements in the same order, with the same element spec and of known cardinality.
 
     Raises:
-        TypeError: for elements that are not dense or ragged tensors.
+        TypeError: for elements that are not dense or ragged tensors, or dense ones with several unknown axes.
         ValueError: for a data set without end, and if `path` holds elements of another spec.
 
     Example:
@@ -64,6 +64,10 @@ def _describe(element_spec):
         dense = isinstance(spec, tf.TensorSpec) and spec.dtype not in (tf.variant, tf.resource)
         if not dense and not isinstance(spec, tf.RaggedTensorSpec):
             raise TypeError(f"`dataset` must give dense or ragged tensors in dicts and tuples, received {spec}.")
+        if dense and list(spec.shape).count(None) > 1:
+            raise TypeError(
+                f"`dataset` must give dense tensors with at most one axis of unknown size, received {spec}."
+            )
         found["/".join(map(str, place))] = f"{spec.dtype.name} {spec.shape}" + ("" if dense else " ragged")
     return found
 

@@ -27,7 +27,8 @@ class RecurrentEncoder(StagedEncoder):
         dropout: Dropout after the embeddings and after each layer.
         embeddings: A matrix [vocabulary_size, dim] that the embeddings start from, as of
             `tf_mtl.text.Words.embeddings`; random by default. They are trained on, unless the layer
-            `encoder.stages[0].embedding` is frozen.
+            `encoder.stages[0].embedding` is frozen. With it all variables are made at once, so that trunks that copy
+            the encoder copy the matrix.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
 
@@ -84,6 +85,8 @@ class RecurrentEncoder(StagedEncoder):
                 for place in range(layers)
             ),
         ]
+        if embeddings is not None:
+            self.build((None, None))
 
     def build(self, input_shape):
         """Make the layers' variables for token ids of `input_shape` [B, S], or a dict of such shapes."""
@@ -154,7 +157,10 @@ class RecurrentStage(keras.layers.Layer):
 
     def call(self, inputs):
         """Return the layer's `sequence`, and the rest as it is."""
-        return {**inputs, "sequence": self.drop(self.layer(inputs["sequence"], mask=inputs["mask"]))}
+        # Keras' GPU kernels take no row without any step: the first one is run whatever it is, and the mask stays.
+        first = keras.ops.equal(keras.ops.arange(keras.ops.shape(inputs["mask"])[1]), 0)
+        mask = keras.ops.logical_or(inputs["mask"], first)
+        return {**inputs, "sequence": self.drop(self.layer(inputs["sequence"], mask=mask))}
 
     def compute_mask(self, inputs, mask=None):
         """Return no masks: the features hold it."""

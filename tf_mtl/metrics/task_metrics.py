@@ -29,6 +29,7 @@ def _as_metric(task, metric, loss):
             "sparse_categorical_crossentropy": keras.metrics.SparseCategoricalAccuracy,
             "categorical_crossentropy": keras.metrics.CategoricalAccuracy,
             "binary_crossentropy": keras.metrics.BinaryAccuracy,
+            "crf_negative_log_likelihood": keras.metrics.SparseCategoricalAccuracy,
         }
         kind = getattr(getattr(loss, "fn", None), "__name__", loss.name)
         if kind not in kinds:

@@ -16,7 +16,7 @@ Results = Mapping[str, Mapping[str, float]]
 class Comparison:
     r"""Relative gains of multi-task over single-task results; print it for a table.
 
-    A metric's gain is $(M - B)/B$ with the single-task result $B$, its sign turned where lower is better.
+    A metric's gain is $(M - B)/|B|$ with the single-task result $B$, its sign turned where lower is better.
 
     Attributes:
         rows: (task, metric, multi-task result, single-task result, gain) for each metric.
@@ -76,7 +76,7 @@ def compare(multi_task: Results, single_task: Results, lower_is_better: Iterable
                     f"`single_task['{task}']['{metric}']` is 0, so no relative gain can be given. Leave it out."
                 )
             is_error = metric in lower if lower is not None else _is_error(metric)
-            gain = (value - base) / base
+            gain = (value - base) / abs(base)
             rows.append((task, metric, float(value), float(base), -gain if is_error else gain))
     return Comparison(tuple(rows))
 

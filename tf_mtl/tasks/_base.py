@@ -77,7 +77,7 @@ class Task(ABC):
     def present(self, output: tf.Tensor) -> tf.Tensor | None:
         """Return which positions [B, W] of a sequence the output speaks of; None where it is no sequence.
 
-        Labels count there alone, unless each label has a weight of its own.
+        Labels count there alone, whatever their weights.
         """
         return None
 

@@ -20,8 +20,8 @@ class Tagging(Task):
     marks each word's first sub-word (see `tf_mtl.text.Subwords`), these alone are kept, in order and without gaps, so
     that labels, outputs and answers belong to words, W = S of them at most; otherwise each position is a word.
 
-    Labels are tag indices [B, W]; label weights are 0 where there is no label, [B, W], or [B] for whole sentences, of
-    which what lies behind the last word does not count.
+    Labels are tag indices [B, W]; label weights are 0 where there is no label, [B, W], or [B] for whole sentences.
+    What lies behind the last word never counts.
     Metrics: `accuracy` over words, and `span_f1` with BIO tags. With `crf=True` the output is that of
     `tf_mtl.layers.CRF`, [B, W + C + 2, C], the loss its negative log-likelihood, and tags are those of the likeliest
     path, in which with BIO tags no I-x follows anything but B-x or I-x.

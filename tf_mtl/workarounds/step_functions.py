@@ -3,7 +3,8 @@
 With `steps_per_execution > 1` Keras keeps the logs in an optional, which cannot hold values per replica. Under
 `MultiWorkerMirroredStrategy` it averages each logged value by a collective of its own, which takes no scalars. And at
 the end of a data set of unknown size it runs those parts of a step that do not wait for the batch that is not there:
-the optimizer counts one iteration more in each epoch.
+the optimizer counts one iteration more in each epoch. Where data have no end, an epoch whose number of steps is not a
+multiple of `steps_per_execution` becomes longer.
 
 Here every replica works out the same logs, and those of the first are taken. A batch reaches every replica whole, which
 takes its own rows from it (see `tf_mtl.division`). Where it is not known that there is a batch, it is drawn first.
@@ -65,8 +66,9 @@ def step_function(model: keras.Model, step: Callable[[Any], dict]) -> Callable[[
                 count = min(left, iterator.ahead)
                 source = iterator.source()
                 logs = single(source) if count == 1 else several(source, tf.constant(count))
+            is_last = count == iterator.ahead
             iterator.draw(count)
-            left -= count
+            left = 0 if is_last else left - count
         if logs is None:
             raise StopIteration
         return logs
