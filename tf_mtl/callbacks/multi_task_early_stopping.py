@@ -21,7 +21,7 @@ class MultiTaskEarlyStopping(keras.callbacks.Callback):
     or the worst $g_t$, the sign being that of `tf_mtl.report.compare`: positive gains are better. It is logged as
     `val_gain`. With single-task results for references its mean is the relative gain per task over them.
 
-    Monitor results of data with labels for every task: where there is none, Keras' logs say 0, of a loss too.
+    Monitor results of data with labels for every task: where there is none, the logs say 0, of a loss too.
     Epochs without validation do not count. A reference that is not given is the task's result of the first epoch, or
     of the first in which it is neither 0 nor NaN; until then the gain is that of 0 over any reference. A score of NaN
     is no better than another.
