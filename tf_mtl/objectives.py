@@ -70,7 +70,7 @@ class Objectives:
             y, weight = labels[task]
             there = tf.cast(present(outputs[task]), tf.float32)
             with tf.control_dependencies([_assert_as_long(task, y, there)]):
-                counted = there if weight is None else there * match_rank(weight, 2)
+                counted = tf.identity(there) if weight is None else there * match_rank(weight, 2)
             found[task] = clean_labels(self.losses[task], y, counted)
         return found
 
