@@ -96,6 +96,10 @@ def test_indices():
     data = tf.data.Dataset.from_tensors({"words": ["we", "win", "in"], "entities": [0, -100, 2], "topic": -1})
     (row,) = rows_of(data, words(), tasks()[:2])
     assert row[1:] == ({"entities": [0, 0, 2], "topic": 0}, {"entities": [1, 0, 1], "topic": 0})
+    numbers = data.map(lambda row: {**row, "topic": tf.cast(row["topic"], tf.float32)})  # as from_csv gives them
+    assert rows_of(numbers, words(), tasks()[1:2])[0][1:] == ({"topic": 0}, {"topic": 0})
+    with pytest.raises(ValueError, match="Record 0 has the label 2.0, but task 'topic' has the 2 labels"):
+        rows_of(numbers.map(lambda row: {**row, "topic": 2.0}), words(), tasks()[1:2])
     with pytest.raises(ValueError, match="Record 0 has the label 3, but task 'entities' has the 3 labels"):
         rows_of(data.map(lambda row: {**row, "entities": row["entities"] + 1}), words(), tasks()[:2])
 

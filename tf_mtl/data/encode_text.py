@@ -174,13 +174,10 @@ def _numbers(task, values, rows):
             f"The labels of task '{task.name}' are {names}, and its field holds numbers: names or indices? Read the "
             "field as text, such as by from_csv(..., strings=[field]), if they are names."
         )
-    if values.dtype.kind == "f":
-        there = ~np.isnan(values)
-    elif not names:
-        there = np.ones(values.shape, bool)
-    else:
-        there = values >= 0
-        beyond = np.flatnonzero(values >= len(names))
+    there = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+    if names:
+        there &= values >= 0
+        beyond = np.flatnonzero(there & (values >= len(names)))
         if len(beyond):
             raise ValueError(
                 f"Record {rows[beyond[0]]} has the label {values[beyond[0]]}, but task '{task.name}' has the "
