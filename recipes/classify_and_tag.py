@@ -36,9 +36,9 @@ SENTENCES = (
     "The committee will meet in Brussels on Tuesday.",
 )
 DEFAULTS = {
-    "bilstm": {"epochs": 8, "batch_size": 32, "learning_rate": 2e-3},
-    "transformer": {"epochs": 8, "batch_size": 32, "learning_rate": 1e-3},
-    "minilm": {"epochs": 3, "batch_size": 32, "learning_rate": 1e-4},
+    "bilstm": {"epochs": 8, "batch_size": 32, "learning_rate": 2e-3, "rates": "sqrt"},
+    "transformer": {"epochs": 8, "batch_size": 32, "learning_rate": 1e-3, "rates": "sqrt"},
+    "minilm": {"epochs": 3, "batch_size": 32, "learning_rate": 1e-4, "rates": "proportional"},
 }
 BOUNDARIES = [12, 20, 32, 48]
 SHUFFLE_BUFFER = 50_000  # more than any source has
@@ -179,7 +179,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pos", type=Path, required=True, metavar="FOLDER", help="CoNLL-U files")
     parser.add_argument("--sentiment", type=Path, metavar="FOLDER", help="the sentiment files; downloaded if left out")
     parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm")
-    parser.add_argument("--rates", default="sqrt", choices=["uniform", "proportional", "sqrt"])
+    parser.add_argument("--rates", choices=["uniform", "proportional", "sqrt"])
     parser.add_argument("--balancing", default="equal", help="name of a method of tf_mtl.balancing")
     parser.add_argument("--no-single-task", action="store_true", help="leave out the single-task models")
     where.add_options(parser)
