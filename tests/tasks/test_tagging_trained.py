@@ -1,13 +1,16 @@
 """Tagging in training: on two replicas as on one, in the trunks that give sequences, in micro-batches."""
 
 import contextlib
+import gc
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.saving.serialization_lib import ObjectSharingScope
 
 import tf_mtl as mtl
+from tf_mtl.encoders import recurrent
 
 SLOTS = ["O", "B-a", "I-a", "B-b"]
 ROWS, STEPS = 13, 7
@@ -197,3 +200,13 @@ def test_padding_changes_nothing():
     np.testing.assert_allclose(long["pooled"], short["pooled"], atol=1e-6)
     other = made({"token_ids": np.array([[3, 5, 2, 9]]), "padding_mask": np.array([[1, 1, 1, 0]])})
     np.testing.assert_allclose(other["pooled"], short["pooled"], atol=1e-6)
+
+
+def test_layers_stay_apart_whatever_is_collected_while_a_model_loads():
+    """While it loads a model, Keras takes a layer at the address of one that is gone for that one."""
+    made = []
+    with ObjectSharingScope():  # as `load_model` does
+        for place in range(60):
+            made.append(recurrent.RecurrentStage(5, "lstm", 0.0, name=f"stage_{place}"))
+            gc.collect()
+    assert len({id(part) for stage in made for part in (stage.layer.forward_layer, stage.layer.backward_layer)}) == 120

@@ -148,6 +148,8 @@ class RecurrentStage(keras.layers.Layer):
         self.config = {"units": units, "cell": cell, "dropout": dropout}
         layer = _CELLS[cell](units, return_sequences=True, dtype=self.dtype_policy, name="forward")
         self.layer = keras.layers.Bidirectional(layer, dtype=self.dtype_policy, name="bidirectional")
+        # Bidirectional copies the layer; while a model is loaded, Keras takes objects at one address for one object.
+        self._kept = lambda: layer
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, input_shape):
