@@ -31,6 +31,7 @@ test-slow: venv
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 benchmark: venv
 	$(BIN)/python benchmarks/step_time.py $(ARGS)

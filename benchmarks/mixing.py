@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.data.batch_by_length import batch_by_length
+from tf_mtl.data._batch_by_length import batch_by_length
 
 TASKS = ("topic", "polarity", "intensity", "disagreement")
 SIZES = (20_000, 10_000, 5_000, 1_000)

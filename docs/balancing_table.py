@@ -36,7 +36,11 @@ def row(method: type) -> str:
     parameters = [p for name, p in inspect.signature(method).parameters.items() if name != "name"]
     call = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
     rule = inspect.getdoc(method).split("\n\n")[0].replace("\n", " ").replace("|", r"\|")
-    features = "" if issubclass(method, mtl.balancing.Scalarizer) or method.halves or method.keeps_rows else "yes"
+    features = (
+        ""
+        if issubclass(method, mtl.balancing.Scalarizer) or method.needs_half_batches or method.has_jacobian_state
+        else "yes"
+    )
     cells = f"`{method.__name__}({call})`", rule, section(method, "Needs"), section(method, "Cost"), features
     return f"| {' | '.join(cells)} | {section(method, 'Reference')} |"
 

@@ -35,4 +35,4 @@ def checkpoint(folder: Path) -> keras.callbacks.Callback:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Return whether this process is the one that writes results."""
-    return mtl.distribute.place_among_workers(strategy)[0] == 0
+    return mtl.distribute.is_chief(strategy)

@@ -188,7 +188,7 @@ def test_what_is_refused(tmp_path):
         mtl.distill(student, {"prices": build("price")}, 10)
     with pytest.raises(ValueError, match="at least one model"):
         mtl.distill(student, {}, 10)
-    with pytest.raises(ValueError, match="positive whole number"):
+    with pytest.raises(ValueError, match="must be an integer, at least 1"):
         mtl.distill(student, {"price": build("price")}, 0)
     with pytest.raises(ValueError, match="must give 'price', but gives \\['sold'\\]"):
         mtl.distill(student, {"price": build("sold")}, 10)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.jacobian import jacobian
+from tf_mtl._engine.jacobian import jacobian
 
 B = mtl.balancing
 
@@ -122,7 +122,7 @@ def test_a_sparse_update_is_the_dense_one():
 class DenseUPGrad(B.Aggregator):
     """UPGrad on the whole Jacobian."""
 
-    keeps_rows = True
+    has_jacobian_state = True
 
     def call(self, jacobian, losses=None):
         weights = B.UPGrad()(jacobian @ tf.transpose(jacobian))

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
+from tf_mtl._engine.masked_losses import clean_labels, weighted_sums
 
 
 def softmax(z):
@@ -155,10 +156,10 @@ def test_ignore_class_and_masks_are_missing_labels():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)
     logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
     y = np.array([[1, -100, 2], [0, 3, -100]])
-    labels, weight = mtl.losses.clean_labels(loss, y, None)
+    labels, weight = clean_labels(loss, y, None)
     prediction = tf.constant(logits)
     prediction._keras_mask = tf.constant([[True, True, True], [False, True, True]])
-    total, count = mtl.losses.weighted_sums("a", loss, labels, prediction, weight)
+    total, count = weighted_sums("a", loss, labels, prediction, weight)
     p = softmax(logits.astype("float64"))
     expected = -np.log([p[0, 0, 1], p[0, 2, 2], p[1, 1, 3]])
     assert float(count) == 3

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.partition import partition
+from tf_mtl._graph.partition import partition
 
 
 def paths(variables):

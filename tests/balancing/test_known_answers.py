@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.balancing import pcgrad
+from tf_mtl.balancing import _pcgrad as pcgrad
 
 CASES = json.loads((Path(__file__).parent / "known_answers.json").read_text())["cases"]
 EXACT = {

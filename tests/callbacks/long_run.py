@@ -20,11 +20,11 @@ class Slow(keras.callbacks.Callback):
     """Gives a killer time, and says how far training is."""
 
     def on_train_begin(self, logs=None):
-        self.steps = [self.model.fitting.stream.steps]  # a list, so that no checkpoint holds it
+        self.steps = [self.model._feed.training.steps]  # a list, so that no checkpoint holds it
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.model.fitting.stream.steps > self.steps[-1]:
-            self.steps.append(self.model.fitting.stream.steps)
+        if self.model._feed.training.steps > self.steps[-1]:
+            self.steps.append(self.model._feed.training.steps)
             print(f"step {self.steps[-1]}", flush=True)
             time.sleep(0.05)
 
@@ -60,7 +60,7 @@ def main(name, directory, out, every, steps_per_execution="1"):
     checkpoint = mtl.callbacks.Checkpoint(directory, every=every)
     callbacks = [schedule, stop, checkpoint, Slow()]
     history = model.fit(data(0), validation_data=data(1), epochs=EPOCHS, verbose=0, callbacks=callbacks)
-    if mtl.distribute.place_among_workers(strategy)[0] == 0:
+    if mtl.distribute.is_chief(strategy):
         variables = [*model.variables, *model.optimizer.variables, *model.balancing.variables]
         found = {"weights": [v.numpy() for v in variables], "history": history.history, "epochs": history.epoch}
         with open(out, "wb") as file:

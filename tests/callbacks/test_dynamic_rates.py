@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.callbacks.dynamic_rates import DynamicRates
-from tf_mtl.data.dynamic_rates import DynamicRates as Rates
+from tf_mtl.callbacks._dynamic_rates import DynamicRates
+from tf_mtl.data._dynamic_rates import DynamicRates as Rates
 
 MONITOR = {"a": "val_a_mae", "b": "val_b_mae"}
 

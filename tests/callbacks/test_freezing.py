@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import tf_mtl as mtl
-from tf_mtl.callbacks.freezing import Freezing
-from tf_mtl.unlabelled import with_slots
+from tf_mtl._optimizers.internals import with_slots
+from tf_mtl.callbacks._freezing import Freezing
 
 GROUPS = ("encoder_dense_0", "encoder_dense_1", "a_", "b_")
 
@@ -241,7 +241,7 @@ def test_errors_in_fit():
     model.get_layer("encoder").trainable = False
     model.compile("adam", jit_compile=False)
     model.fit(*data(), verbose=0)
-    fails("the optimizer was made when it was frozen", {0: ["encoder"], 1: []}, model)
+    fails("the optimizer was built when it was frozen", {0: ["encoder"], 1: []}, model)
 
 
 def test_bad_arguments():
@@ -252,7 +252,7 @@ def test_bad_arguments():
         with pytest.raises(TypeError, match="must be a list of layers"):
             Freezing({0: layers})
     for epoch in (-1, "1", 0.5):
-        with pytest.raises(ValueError, match="whole numbers from 0"):
+        with pytest.raises(ValueError, match="an integer, at least 0"):
             Freezing({epoch: []})
-    with pytest.raises(ValueError, match="`every` must be a number of epochs"):
+    with pytest.raises(ValueError, match="`every` must be an integer, at least 1"):
         Freezing.gradually(["encoder"], every=0)

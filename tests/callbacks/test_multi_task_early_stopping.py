@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tf_mtl as mtl
-from tf_mtl.callbacks.multi_task_early_stopping import MultiTaskEarlyStopping
+from tf_mtl.callbacks._multi_task_early_stopping import MultiTaskEarlyStopping
 
 MONITOR = {"a": "val_a_score", "b": "val_b_loss"}
 

@@ -1,7 +1,7 @@
 """The models and runs whose files of version 0.1 lie in `files/`, and what becomes of them in further training.
 
-`python tests/compatibility/runs_of_0_1.py` wrote the files with the code of commit 27e2a4b, before modules were renamed.
-They must stay as they are: the test beside this script reads them with today's code.
+`python tests/compatibility/runs_of_0_1.py` wrote the files with the code of commit 27e2a4b. They
+must stay as they are: the test beside this script reads them with today's code.
 """
 
 import contextlib

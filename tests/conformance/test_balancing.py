@@ -40,7 +40,7 @@ def test_trains_with_missing_labels(method):
     assert logs["loss"][-1] < logs["loss"][0]
     assert made.balancing.tasks == TASKS
     expected = {"loss", *(f"{task}_loss" for task in TASKS)}
-    if not issubclass(method, B.Aggregator) and not method.constant:
+    if not issubclass(method, B.Aggregator) and not method.weights_are_constant:
         expected |= {f"weight/{task}" for task in TASKS}
     if not issubclass(method, B.Scalarizer):
         expected |= {"conflict", "cosine/a/b", "cosine/a/c", "cosine/b/c"}

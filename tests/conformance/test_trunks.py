@@ -67,7 +67,9 @@ def test_describes_sharing(trunk, kind, capsys):
     assert all(layer in printed for layer, _, _ in found.layers)
     assert found.parameters == sum(size for _, _, size in found.layers) == made.count_params()
     for task in TASKS:
-        alone = mtl.build_model(ENCODERS[kind][1](), trunk_of(trunk, kind).alone(task), [mtl.tasks.Regression(task)])
+        alone = mtl.build_model(
+            ENCODERS[kind][1](), trunk_of(trunk, kind).single_task(task), [mtl.tasks.Regression(task)]
+        )
         assert found.single_task[task] == alone.count_params()
     assert found.saved == pytest.approx(1 - found.parameters / sum(found.single_task.values()))
     if trunk is T.HardSharing:

@@ -37,7 +37,7 @@ def main(name, devices, out, *cases):
         with strategy.scope():
             found[case] = result(case)
         keras.utils.clear_session()
-    if mtl.distribute.place_among_workers(strategy)[0] == 0:
+    if mtl.distribute.is_chief(strategy):
         with open(out, "wb") as file:
             pickle.dump(found, file)
 

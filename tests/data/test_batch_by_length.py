@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.data.batch_by_length import batch_by_length
+from tf_mtl.data._batch_by_length import batch_by_length
 
 LENGTHS = [3, 9, 1, 12, 4, 8, 2, 11, 5, 7]
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.data.dynamic_rates import DynamicRates
+from tf_mtl.data._dynamic_rates import DynamicRates
 
 SIZES = {"a": 40, "b": 10, "c": 4}
 

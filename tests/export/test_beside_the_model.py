@@ -88,9 +88,9 @@ def test_batching_parameters(tmp_path):
     [
         ({"max_size": 4}, "received \\['max_size'\\]"),
         ({"num_batch_threads": 4}, "needs 'max_batch_size'"),
-        ({"max_batch_size": 0}, "'max_batch_size'\\]` must be a whole number of at least 1"),
-        ({"max_batch_size": 4, "batch_timeout_micros": 0.5}, "must be a whole number of at least 0"),
-        ({"max_batch_size": True}, "must be a whole number"),
+        ({"max_batch_size": 0}, "'max_batch_size'\\]` must be an integer, at least 1"),
+        ({"max_batch_size": 4, "batch_timeout_micros": 0.5}, "must be an integer, at least 0"),
+        ({"max_batch_size": True}, "must be an integer"),
         ({"max_batch_size": 8, "allowed_batch_sizes": [1.5, 8]}, "must rise"),
         ({"max_batch_size": 8, "allowed_batch_sizes": [1, 4]}, "end with max_batch_size=8"),
         ({"max_batch_size": 8, "allowed_batch_sizes": [4, 1, 8]}, "must rise"),
@@ -121,7 +121,7 @@ def test_examples_that_do_not_fit(warmup, message, tmp_path):
 
 @pytest.mark.parametrize("version", [0, -1, 1.5, True, "2"])
 def test_versions_that_a_server_cannot_compare(version, tmp_path):
-    with pytest.raises(ValueError, match="`version` must be a positive whole number"):
+    with pytest.raises(ValueError, match="`version` must be an integer, at least 1"):
         mtl.export.saved_model(build(), tmp_path, version=version)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tf_mtl as mtl
+from tf_mtl._engine.balancing_log import BalancingLog
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -59,7 +60,7 @@ def test_what_each_kind_logs():
 
 
 def test_cosines_by_hand():
-    metric = mtl.metrics.Balance(("a", "b", "c"), weights=True, cosines=True)
+    metric = BalancingLog(("a", "b", "c"), weights=True, cosines=True)
     rows = np.array([[1.0, 0], [0, 2], [-3, 4]], "float32")
     metric.update_state([1.0, 2.0, 3.0], rows @ rows.T)
     rows[1] = 0  # without labels, it does not count
@@ -73,6 +74,6 @@ def test_cosines_by_hand():
 
 
 def test_many_tasks_have_no_cosines_but_a_conflict():
-    metric = mtl.metrics.Balance(tuple("abcde"), weights=False, cosines=True)
+    metric = BalancingLog(tuple("abcde"), weights=False, cosines=True)
     metric.update_state(None, np.eye(5, dtype="float32"))
     assert set(metric.result()) == {"conflict"}

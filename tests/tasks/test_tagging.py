@@ -214,7 +214,7 @@ def test_spans_in_the_text():
     answer = task.decode(9.0 * np.eye(4, dtype="float32")[[[1, 2, 0, 3], [0, 0, 0, 0]]])
     texts = tf.constant(["Zoë Ω sees Rome", ""])
     begins, ends = np.array([[0, 5, 8, 13], [0, 0, 0, 0]]), np.array([[4, 7, 12, 17], [0, 0, 0, 0]])
-    located = task.in_text(answer, texts, tf.constant(begins), tf.constant(ends))
+    located = task.locate(answer, mtl.text.LocatedTexts(texts, tf.constant(begins), tf.constant(ends)))
     assert located["words"].numpy()[0].tolist() == [t.encode() for t in ("Zoë", "Ω", "sees", "Rome")]
     assert located["span_texts"].numpy().tolist() == [["Zoë Ω".encode(), b"Rome", b"", b""], [b""] * 4]
     assert located["span_byte_begins"].numpy()[0].tolist() == [0, 13, -1, -1]
@@ -222,7 +222,7 @@ def test_spans_in_the_text():
     alone = mtl.tasks.Tagging("t", 4, scheme="none")
     answer = alone.decode(9.0 * np.eye(4, dtype="float32")[[[1, 2, 0, 3], [0, 0, 0, 0]]])
     assert set(answer) == {"tags", "scores"}
-    assert set(alone.in_text(answer, texts, tf.constant(begins), tf.constant(ends))) == {"words"}
+    assert set(alone.locate(answer, mtl.text.LocatedTexts(texts, tf.constant(begins), tf.constant(ends)))) == {"words"}
 
 
 @pytest.mark.parametrize("crf", [False, True])

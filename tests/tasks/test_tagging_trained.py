@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
 import tf_mtl as mtl
-from tf_mtl.encoders import recurrent
+from tf_mtl.encoders import _recurrent as recurrent
 
 SLOTS = ["O", "B-a", "I-a", "B-b"]
 ROWS, STEPS = 13, 7

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.trunks.dselect_k import smooth_step
-from tf_mtl.trunks.learning_to_branch import Branch
+from tf_mtl.trunks._dselect_k import smooth_step
+from tf_mtl.trunks._learning_to_branch import Branch
 
 TASKS = ["a", "b"]
 SHAPES = pytest.mark.parametrize(("shape", "key"), [((5,), "pooled"), ((3, 5), "sequence")])

@@ -33,17 +33,6 @@ def in_range(
     raise ValueError(f"`{argument}` must be a number in {start}{low:g}, {high:g}{end}, received {value!r}.")
 
 
-def whole(argument: str, value: int, low: int) -> int:
-    """Return `value` if it is a whole number, at least `low`.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if not _is_number(value) or value != value // 1 or value < low:
-        raise ValueError(f"`{argument}` must be a whole number, at least {low}, received {value!r}.")
-    return int(value)
-
-
 def one_of(argument: str, value: str, choices: Sequence[str]) -> str:
     """Return `value` if it is one of the choices.
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import whole
+from tf_mtl._arguments import integer
 
 
 class Balancing(keras.layers.Layer, ABC):
@@ -23,14 +23,22 @@ class Balancing(keras.layers.Layer, ABC):
 
     Attributes:
         tasks: The tasks' names, in the order of losses and rows; empty outside a model.
-        constant: Whether the weights never change, so that there is nothing to log.
-        halves: Whether a weighting wants the Gramian J1 J2^T of the gradients on two halves of the batch, not J J^T.
-        keeps_rows: Whether an aggregator keeps state of the Jacobian's shape.
+        kind: What the method balances: "losses", "gramian" or "jacobian".
+        weights_are_constant: Whether the weights never change, so that there is nothing to log.
+        needs_half_batches: Whether a weighting needs the Gramian J1 J2^T of the gradients on two halves of the batch
+            instead of J J^T.
+        has_jacobian_state: Whether the method keeps state of the Jacobian's width.
+        observes_update: Whether `observe` needs the losses of the same batch after each update, which costs a
+            forward pass.
+        needs_validation: Whether the method learns from other batches, its attribute `validation`.
     """
 
-    constant = False
-    halves = False
-    keeps_rows = False
+    kind: str
+    weights_are_constant = False
+    needs_half_batches = False
+    has_jacobian_state = False
+    observes_update = False
+    needs_validation = False
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name or type(self).__name__.lower(), dtype="float32", autocast=False)
@@ -67,30 +75,34 @@ class Balancing(keras.layers.Layer, ABC):
                 f"tasks {list(tasks)}. Make a new one for each."
             )
         self._bound = bound
-        self.name_tasks(tuple(tasks))
+        self.set_tasks(tuple(tasks))
         if not self.built:
             self.build(input_shape)
             self.built = True
 
-    def name_tasks(self, tasks: tuple[str, ...]) -> None:
-        """Learn the tasks' names, before `build`."""
+    def set_tasks(self, tasks: tuple[str, ...]) -> None:
+        """Set the tasks' names; called before `build`."""
         self.tasks = tasks
 
     def transform(self, losses: tf.Tensor) -> tf.Tensor:
-        """Return what takes the losses' place, [T], before a weighting's or an aggregator's gradients are taken.
+        """Return what replaces the losses, [T], before a weighting's or an aggregator's gradients are taken.
 
-        Each entry is a function of its own loss. A task's own variables get the gradient of its entry, and the
-        method's trainable variables that of the sum.
+        Each entry is a function of its own loss; by default the loss itself. A task's own variables get the gradient of
+        its entry, and the method's trainable variables that of the sum.
         """
         return losses
 
+    def observe(self, losses: tf.Tensor) -> None:
+        """Receive the losses [T] of the batch of the last call, after the update; see `observes_update`."""
+
     def end_epoch(self) -> None:
-        """Take notice that an epoch of training has ended; `fit` calls this."""
+        """Called at the end of each epoch of `fit`."""
 
     @property
-    def linear(self) -> bool:
-        """Whether the derivatives by the losses that the method asks for do not depend on the losses."""
-        return type(self).transform is Balancing.transform
+    def derivatives_are_constant(self) -> bool:
+        """Whether the objective's derivatives by the losses do not depend on the losses."""
+        losses = tf.zeros([len(self.tasks)])
+        return self.transform(losses) is losses
 
     def add_state(self, name: str, shape: tuple[int, ...], initializer="zeros", dtype="float32") -> keras.Variable:
         """Make a variable that the method updates by `assign` (not by the optimizer)."""
@@ -112,31 +124,23 @@ class Balancing(keras.layers.Layer, ABC):
 
 
 class Scalarizer(Balancing):
-    """Turns the tasks' losses into one scalar, the objective.
+    """Turns the tasks' losses into one scalar, the objective."""
 
-    Attributes:
-        observes_update: Whether `observe` wants the losses of the same batch after each update, which costs a
-            forward pass.
-        needs_validation: Whether the method learns from other batches, its attribute `validation`.
-    """
-
-    observes_update = False
-    needs_validation = False
+    kind = "losses"
 
     @property
-    def linear(self):
-        return self.constant
+    def derivatives_are_constant(self):
+        return self.weights_are_constant
 
     @abstractmethod
     def call(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the objective, a scalar, from the losses [T]."""
 
-    def observe(self, losses: tf.Tensor) -> None:
-        """Take notice of the losses [T] of the batch of the last call, after the update."""
-
 
 class Weighting(Balancing):
     """Turns the Gramian of the tasks' gradients into weights; the update is their weighted sum."""
+
+    kind = "gramian"
 
     @abstractmethod
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
@@ -146,13 +150,15 @@ class Weighting(Balancing):
 class Aggregator(Balancing):
     """Turns the Jacobian of the tasks' losses into the direction of the update."""
 
+    kind = "jacobian"
+
     @abstractmethod
     def call(self, jacobian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return the direction [P] from the Jacobian J, [T, P], and the losses [T]."""
 
 
-class Draws:
-    """Seeds for stateless random operations: the same on every replica, and others at each call.
+class SeedSequence:
+    """Seeds for stateless random operations: the same on every replica, and new ones at each call.
 
     Args:
         owner: The method that draws, in its `build`.
@@ -161,7 +167,7 @@ class Draws:
 
     def __init__(self, owner: Balancing, seed: int):
         self._seed = seed
-        self._count = owner.add_state("draws", (), dtype="int64")
+        self._count = owner.add_state("seeds", (), dtype="int64")
 
     def next(self) -> tf.Tensor:
         """Return a new seed, [2]."""
@@ -173,9 +179,9 @@ def default_seed(seed: int | None) -> int:
     """Return `seed`, or a number that `keras.utils.set_random_seed` determines.
 
     Raises:
-        ValueError: if it is not a whole number.
+        ValueError: if it is not an integer.
     """
-    return random.randint(1, 2**31 - 1) if seed is None else whole("seed", seed, 0)
+    return random.randint(1, 2**31 - 1) if seed is None else integer("seed", seed, 0)
 
 
 def _floating(values: Any) -> tf.Tensor:

@@ -11,7 +11,7 @@ def uniform(count: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
     Args:
         count: How many.
-        seed: Two whole numbers, [2].
+        seed: Two integers, [2].
     """
     seed = tf.cast(seed, tf.uint32)
     places = tf.cast(tf.range(count), tf.uint32)

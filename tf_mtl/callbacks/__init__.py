@@ -1,8 +1,17 @@
 """Keras callbacks for several tasks."""
 
-from tf_mtl.callbacks.checkpoint import Checkpoint as Checkpoint
-from tf_mtl.callbacks.dynamic_rates import DynamicRates as DynamicRates
-from tf_mtl.callbacks.freezing import Freezing as Freezing
-from tf_mtl.callbacks.gradient_conflict import GradientConflict as GradientConflict
-from tf_mtl.callbacks.magnitude_pruning import MagnitudePruning as MagnitudePruning
-from tf_mtl.callbacks.multi_task_early_stopping import MultiTaskEarlyStopping as MultiTaskEarlyStopping
+from tf_mtl.callbacks._checkpoint import Checkpoint
+from tf_mtl.callbacks._dynamic_rates import DynamicRates
+from tf_mtl.callbacks._freezing import Freezing
+from tf_mtl.callbacks._gradient_conflict import GradientConflict
+from tf_mtl.callbacks._magnitude_pruning import MagnitudePruning
+from tf_mtl.callbacks._multi_task_early_stopping import MultiTaskEarlyStopping
+
+__all__ = [
+    "Checkpoint",
+    "DynamicRates",
+    "Freezing",
+    "GradientConflict",
+    "MagnitudePruning",
+    "MultiTaskEarlyStopping",
+]

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mtl._names import nearest
-from tf_mtl.data.dynamic_rates import DynamicRates
+from tf_mtl.data._dynamic_rates import DynamicRates
 
 Rates = Callable[[tf.Tensor, Callable[[], tf.Tensor]], tf.Tensor]
 """Called with steps and a function that gives their epochs, as an epoch's length may not be known or needed."""

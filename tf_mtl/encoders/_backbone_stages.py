@@ -6,14 +6,15 @@ from typing import Any
 
 import keras
 
+from tf_mtl._keys import PADDING_MASK, SEGMENT_IDS, TOKEN_IDS
 from tf_mtl.encoders._tokens import word_map
 
 
 def backbone_inputs(backbone: keras.Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs of a text backbone; `segment_ids` are 0 where it expects them and they are left out."""
     inputs = dict(inputs)
-    if "segment_ids" in backbone.input and "segment_ids" not in inputs:
-        inputs["segment_ids"] = keras.ops.zeros_like(inputs["token_ids"])
+    if SEGMENT_IDS in backbone.input and SEGMENT_IDS not in inputs:
+        inputs[SEGMENT_IDS] = keras.ops.zeros_like(inputs[TOKEN_IDS])
     return {name: inputs[name] for name in backbone.input}
 
 
@@ -24,7 +25,7 @@ def backbone_stages(backbone: keras.Model, name: str) -> list[keras.layers.Layer
         ValueError: if it has no layers with attention, or they need more than a sequence and its mask.
     """
     blocks = [layer for layer in backbone.layers if _has_attention(layer)]
-    if not blocks or not isinstance(backbone.input, Mapping) or "padding_mask" not in backbone.input:
+    if not blocks or not isinstance(backbone.input, Mapping) or PADDING_MASK not in backbone.input:
         raise ValueError(
             f"`backbone` '{backbone.name}' has no stages: only text backbones with layers of attention have some. "
             "Give the trunk a list of layers instead."
@@ -35,7 +36,7 @@ def backbone_stages(backbone: keras.Model, name: str) -> list[keras.layers.Layer
     stages = [FirstStage(_part(backbone.input, first), name=f"{name}_stage_0")]
     for place, (before, after) in enumerate(itertools.pairwise(cuts)):
         try:
-            part = _part({"sequence": before, "padding_mask": backbone.input["padding_mask"]}, after)
+            part = _part({"sequence": before, PADDING_MASK: backbone.input[PADDING_MASK]}, after)
         except ValueError as error:
             raise ValueError(
                 f"`backbone` '{backbone.name}' cannot be cut into stages, because its layer '{blocks[place].name}' "
@@ -69,7 +70,7 @@ class FirstStage(_Part):
 
     def call(self, inputs):
         """Return `sequence` and `mask`, and `word_starts` if they are given."""
-        mask = keras.ops.cast(inputs["padding_mask"], "bool")
+        mask = keras.ops.cast(inputs[PADDING_MASK], "bool")
         return {"sequence": self.part(backbone_inputs(self.part, inputs)), "mask": mask, **word_map(inputs)}
 
 
@@ -79,7 +80,7 @@ class NextStage(_Part):
 
     def call(self, inputs):
         """Return the `sequence` of this part, and the `mask`."""
-        return {**inputs, "sequence": self.part({"sequence": inputs["sequence"], "padding_mask": inputs["mask"]})}
+        return {**inputs, "sequence": self.part({"sequence": inputs["sequence"], PADDING_MASK: inputs["mask"]})}
 
 
 def _part(before, after):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tf_mtl._arguments import integer
+
 FILE = "batching_params.pbtxt"
 _NUMBERS = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
 
@@ -24,14 +26,13 @@ def batching_text(batching: Mapping[str, Any]) -> str:
     numbers = {name: batching[name] for name in _NUMBERS if name in batching}
     for name, value in numbers.items():
         least = 0 if name == "batch_timeout_micros" else 1
-        if type(value) is not int or value < least:
-            raise ValueError(f"`batching['{name}']` must be a whole number of at least {least}, received {value!r}.")
+        integer(f"batching['{name}']", value, least)
     if "max_batch_size" not in numbers:
         raise ValueError("`batching` needs 'max_batch_size', the most rows that are grouped.")
     allowed = list(batching.get("allowed_batch_sizes", ()))
-    whole = all(type(size) is int for size in allowed)
+    integers = all(type(size) is int for size in allowed)
     if allowed and (
-        not whole or allowed != sorted(set(allowed)) or allowed[0] < 1 or allowed[-1] != numbers["max_batch_size"]
+        not integers or allowed != sorted(set(allowed)) or allowed[0] < 1 or allowed[-1] != numbers["max_batch_size"]
     ):
         raise ValueError(
             f"`batching['allowed_batch_sizes']` must rise and end with max_batch_size={numbers['max_batch_size']}, or "

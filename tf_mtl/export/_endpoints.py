@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
 from tf_mtl.export._inputs import Raw, model_specs
-from tf_mtl.model import MultiTaskModel
 
 
 @dataclass(frozen=True)

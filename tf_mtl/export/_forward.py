@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._model import MultiTaskModel
 from tf_mtl.export._inputs import model_specs, pack
 from tf_mtl.export._requests import named
 from tf_mtl.export._verdict import difference
-from tf_mtl.model import MultiTaskModel
 
 
 def forward(model: MultiTaskModel, tasks: Sequence[str]) -> tf.types.experimental.PolymorphicFunction:

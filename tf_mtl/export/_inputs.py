@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl.text import LocatedTexts, TextPreprocessor
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -16,12 +18,12 @@ class Raw:
     Attributes:
         specs: What it takes: named `tf.TensorSpec`s in the structure that `prepare` takes.
         prepare: From raw inputs to the model's, each in the shape and type that the model takes, a traced function.
-        locate: From texts to them and the byte offsets of their words; None where the preprocessor does not tell.
+        locate: Locates the words of texts; None where the preprocessor is not one of texts.
     """
 
     specs: Any
     prepare: tf.types.experimental.PolymorphicFunction
-    locate: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]] | None
+    locate: Callable[[tf.Tensor], LocatedTexts] | None
 
     @classmethod
     def of(cls, preprocessor: Callable[[Any], Any], specs: Any) -> "Raw":
@@ -47,11 +49,10 @@ class Raw:
                     f"The preprocessor gives '{name}' the shape {value.shape}, as long as the batch's longest row. "
                     "Give the model an Input of a fixed length, to which rows are cut and padded."
                 )
-        locate = getattr(preprocessor, "locate", None)
-        return cls(raw, traced, None if locate is None else lambda texts: (texts, *locate(texts)))
+        return cls(raw, traced, preprocessor.locate if isinstance(preprocessor, TextPreprocessor) else None)
 
-    def located(self, inputs: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None:
-        """Return raw texts and where their words are, if the preprocessor tells."""
+    def located(self, inputs: Any) -> LocatedTexts | None:
+        """Return raw texts and where their words are; None for other raw inputs."""
         return None if self.locate is None else self.locate(inputs)
 
 

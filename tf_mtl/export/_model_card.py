@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._model import MultiTaskModel
 from tf_mtl._version import __version__
 from tf_mtl.export._endpoints import Endpoint
-from tf_mtl.model import MultiTaskModel
 from tf_mtl.report import table
 
 FILE = "model_card.json"

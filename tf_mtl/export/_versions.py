@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from tf_mtl._arguments import integer
 from tf_mtl._files import sync
 
 
@@ -23,12 +24,10 @@ def new_version(directory: Path, version: int | None) -> Iterator[tuple[Path, in
         version: A number; None for one more than the highest there is.
 
     Raises:
-        ValueError: if `version` is not a positive whole number.
+        ValueError: if `version` is not a positive integer.
         FileExistsError: if the version is there already, or another process puts it there meanwhile.
     """
-    if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 1):
-        raise ValueError(f"`version` must be a positive whole number, which servers compare, received {version!r}.")
-    version = _next(directory) if version is None else version
+    version = _next(directory) if version is None else integer("version", version, 1)
     target = directory / str(version)
     if target.exists():
         raise FileExistsError(f"Version {version} is in {directory} already; leave `version` out for the next one.")

@@ -1,5 +1,13 @@
 """Layers that Keras lacks."""
 
-from tf_mtl.layers.crf import CRF as CRF
-from tf_mtl.layers.first_subwords import FirstSubwords as FirstSubwords
-from tf_mtl.layers.mask_scores import MaskScores as MaskScores
+from tf_mtl.layers._crf import CRF
+from tf_mtl.layers._first_subwords import FirstSubwords
+from tf_mtl.layers._mask_scores import MaskScores
+from tf_mtl.layers._masked_mean import MaskedMean
+
+__all__ = [
+    "CRF",
+    "FirstSubwords",
+    "MaskScores",
+    "MaskedMean",
+]

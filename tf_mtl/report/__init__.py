@@ -1,7 +1,14 @@
 """What multi-task learning gained or cost: tables and plots."""
 
-from tf_mtl.report.compare import Comparison as Comparison
-from tf_mtl.report.compare import compare as compare
-from tf_mtl.report.curves import curves as curves
-from tf_mtl.report.table import table as table
-from tf_mtl.report.variants import variants as variants
+from tf_mtl.report._compare import Comparison, compare
+from tf_mtl.report._curves import curves
+from tf_mtl.report._table import table
+from tf_mtl.report._variants import variants
+
+__all__ = [
+    "Comparison",
+    "compare",
+    "curves",
+    "table",
+    "variants",
+]

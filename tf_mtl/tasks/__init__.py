@@ -1,8 +1,17 @@
 """Tasks: each a named head with its loss, its metrics and the decoding of its output."""
 
-from tf_mtl.tasks._base import Task as Task
-from tf_mtl.tasks.binary_classification import BinaryClassification as BinaryClassification
-from tf_mtl.tasks.classification import Classification as Classification
-from tf_mtl.tasks.multi_label import MultiLabel as MultiLabel
-from tf_mtl.tasks.regression import Regression as Regression
-from tf_mtl.tasks.tagging import Tagging as Tagging
+from tf_mtl.tasks._base import Task
+from tf_mtl.tasks._binary_classification import BinaryClassification
+from tf_mtl.tasks._classification import Classification
+from tf_mtl.tasks._multi_label import MultiLabel
+from tf_mtl.tasks._regression import Regression
+from tf_mtl.tasks._tagging import Tagging
+
+__all__ = [
+    "BinaryClassification",
+    "Classification",
+    "MultiLabel",
+    "Regression",
+    "Tagging",
+    "Task",
+]

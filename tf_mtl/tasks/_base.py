@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from tf_mtl.text import LocatedTexts
+
 
 class Task(ABC):
     """A named objective: layers from features to one output, its loss, its metrics and how its output is read.
@@ -18,9 +20,16 @@ class Task(ABC):
         hidden_units: Width of one hidden ReLU layer of the head's own; none by default.
         dropout: Share of the head's inputs dropped in training.
 
+    Attributes:
+        labels: The names of the classes, in the order of the output's last axis; none for tasks without classes.
+        labels_words: Whether labels are one per word, so that inputs that mark the words must reach the head.
+
     Raises:
         ValueError: if the name is not a Python identifier, which serving needs.
     """
+
+    labels: Sequence[str] = ()
+    labels_words = False
 
     def __init__(self, name: str, features: str = "pooled", hidden_units: int | None = None, dropout: float = 0.0):
         if not isinstance(name, str) or not name.isidentifier():
@@ -51,33 +60,29 @@ class Task(ABC):
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the answer in the output [B, ...]: tensors whose first axis is the batch; runs in the graph."""
 
-    def in_text(
-        self, answer: Mapping[str, tf.Tensor], texts: tf.Tensor, begins: tf.Tensor, ends: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """Return what a decoded answer points at in the texts that were asked about; by default nothing.
+    def locate(self, answer: Mapping[str, tf.Tensor], located: LocatedTexts) -> dict[str, tf.Tensor]:
+        """Return the parts of the texts that a decoded answer points at; by default none.
 
         Args:
             answer: What `decode` returned.
-            texts: The texts [B].
-            begins: Byte offsets [B, W] of the words in them, as of `tf_mtl.text.TextPreprocessor.locate`.
-            ends: Byte offsets [B, W] behind the words.
+            located: The texts, and where their words are.
         """
         return {}
 
-    def answer(self, output: tf.Tensor, located: tuple | None = None) -> dict[str, tf.Tensor]:
-        """Return the decoded output, with what it points at in the texts where these are `located`.
+    def answer(self, output: tf.Tensor, located: LocatedTexts | None = None) -> dict[str, tf.Tensor]:
+        """Return the decoded output, with the parts of the texts that it points at if these are given.
 
         Args:
             output: The task's output [B, ...].
-            located: The texts, and the byte offsets of their words; see `in_text`.
+            located: The texts, and where their words are.
         """
-        found = self.decode(output)
-        return found if located is None else {**found, **self.in_text(found, *located)}
+        answer = self.decode(output)
+        return answer if located is None else {**answer, **self.locate(answer, located)}
 
-    def present(self, output: tf.Tensor) -> tf.Tensor | None:
-        """Return which positions [B, W] of a sequence the output speaks of; None where it is no sequence.
+    def valid_mask(self, output: tf.Tensor) -> tf.Tensor | None:
+        """Return which positions [B, W] of a sequence are valid; None, the default, if the output is not a sequence.
 
-        Labels count there alone, whatever their weights.
+        Labels at other positions never count, whatever their weights.
         """
         return None
 
@@ -85,10 +90,10 @@ class Task(ABC):
         """Return what metrics compare with the labels; by default the output as it is."""
         return output
 
-    def imitation(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Return how far an output is from that of another model of the task, one value per row.
+    def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+        """Return the distance of an output from a teacher's, one value per row.
 
-        By default the task's loss with the other output as the label.
+        By default the task's loss with the teacher's output as the label.
         """
         return self.loss.call(target, output)
 

@@ -6,6 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import integer
+from tf_mtl._keys import TOKEN_IDS
+from tf_mtl.text._located import LocatedTexts
 from tf_mtl.text._rows import rows
 from tf_mtl.text._split import Split, split
 
@@ -28,18 +31,14 @@ class TextPreprocessor(keras.layers.Layer, ABC):
         names: The names of the inputs that it gives.
 
     Raises:
-        ValueError: if `length` is no positive whole number.
+        ValueError: if `length` is not a positive integer.
     """
 
-    names: tuple[str, ...] = ("token_ids",)
+    names: tuple[str, ...] = (TOKEN_IDS,)
 
     def __init__(self, length: int, **kwargs):
         super().__init__(**kwargs)
-        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            raise ValueError(
-                f"`length`, the longest sequence of tokens, must be a whole number > 0, received {length!r}."
-            )
-        self.length = length
+        self.length = integer("length", length, 1)
         self.built = True
 
     @property
@@ -94,16 +93,12 @@ class TextPreprocessor(keras.layers.Layer, ABC):
         encoded = self.encode(words if isinstance(words, tf.RaggedTensor) else split(words).words)
         return {name: self._dense(tokens, self.padding(name)) for name, tokens in encoded.items()}
 
-    def locate(self, texts: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return where in texts [B] the words are that the inputs hold, in order.
-
-        Returns:
-            Offsets in bytes of their begins and ends (see `split`), each int32 [B, length], 0 behind the last word.
-        """
+    def locate(self, texts: Any) -> LocatedTexts:
+        """Return texts [B] with the byte offsets [B, length] of the words that the inputs hold; see `split`."""
         found = self.split(texts)
         kept = self.word_counts(self.encode(found.words))[:, None] > tf.range(self.length, dtype=tf.int64)
         begins, ends = (tf.where(kept, self._dense(offsets, 0), 0) for offsets in (found.begins, found.ends))
-        return begins, ends
+        return LocatedTexts(rows("texts", texts), begins, ends)
 
     def inputs(self) -> dict[str, keras.KerasTensor]:
         """Return new symbolic inputs of any length, by name, so that training may use batches as long as they need."""

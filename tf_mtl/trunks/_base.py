@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tf_mtl._pooling import MaskedMean
+from tf_mtl.layers._masked_mean import MaskedMean
 
 Features = dict[str, keras.KerasTensor]
 
@@ -26,7 +26,7 @@ class Trunk(ABC):
         """Return a scalar of the weights of a model built with this trunk, which its loss contains; or None."""
         return None
 
-    def alone(self, task: str) -> "Trunk":
+    def single_task(self, task: str) -> "Trunk":
         """Return the trunk that a model of this task alone would have."""
         return self
 

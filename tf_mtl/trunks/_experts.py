@@ -9,17 +9,6 @@ from tf_mtl.trunks._base import Features, as_features
 from tf_mtl.trunks._stages import Encoder, Output, copy, on_features, run
 
 
-def checked_number(argument: str, number: Any, least: int = 1) -> int:
-    """Return a number of experts or levels.
-
-    Raises:
-        ValueError: unless it is a whole number from `least`.
-    """
-    if not isinstance(number, int) or isinstance(number, bool) or number < least:
-        raise ValueError(f"`{argument}` must be a whole number from {least}, received {number!r}.")
-    return number
-
-
 class Expert:
     """A copy of the layers given as `expert`, with new weights, called on each of the features."""
 

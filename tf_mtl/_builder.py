@@ -1,0 +1,68 @@
+"""Build a multi-task model from inputs, a trunk and tasks."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+
+from tf_mtl._keys import WORD_STARTS
+from tf_mtl._model import MultiTaskModel
+from tf_mtl.tasks import Task
+from tf_mtl.trunks import Trunk
+
+
+def build_model(
+    inputs: keras.KerasTensor | Mapping[str, keras.KerasTensor],
+    trunk: Trunk,
+    tasks: Sequence[Task],
+    name: str | None = None,
+) -> MultiTaskModel:
+    """Build a functional model with one output per task.
+
+    Args:
+        inputs: A `keras.Input`, or a dict of them.
+        trunk: The sharing structure, such as `tf_mtl.trunks.HardSharing(encoder)`.
+        tasks: The tasks, with different names.
+        name: Name of the model.
+
+    Returns:
+        A `MultiTaskModel` whose output is `{task: tensor}`.
+
+    Raises:
+        TypeError: if `trunk` is not a trunk, or `tasks` holds something else than tasks.
+        ValueError: for no task at all, two of the same name, or inputs that mark where words begin which the encoder
+            does not hand on to tasks with a label for each word.
+
+    Example:
+
+    >>> model = mtl.build_model(
+    ...     keras.Input((16,)),
+    ...     trunk=mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([32])),
+    ...     tasks=[mtl.tasks.Classification("topic", labels=4), mtl.tasks.Regression("intensity")],
+    ... )
+    >>> {task: output.shape for task, output in model.output.items()}
+    {'topic': (None, 4), 'intensity': (None, 1)}
+    """
+    if not isinstance(trunk, Trunk):
+        raise TypeError(
+            f"`trunk` must be a tf_mtl.trunks object, received {trunk!r}. "
+            "To share one encoder between all tasks, pass trunk=tf_mtl.trunks.HardSharing(encoder)."
+        )
+    wrong = [task for task in tasks if not isinstance(task, Task)]
+    if wrong:
+        raise TypeError(f"`tasks` must be tf_mtl.tasks objects, received {wrong[0]!r} among them.")
+    names = [task.name for task in tasks]
+    if not names:
+        raise ValueError("`tasks` must hold at least one task, received none.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"`tasks` must have different names, received {names}: rename one '{repeated[0]}'.")
+    features = trunk(inputs, names)
+    for task in tasks:
+        if task.labels_words and isinstance(inputs, Mapping) and WORD_STARTS in {*inputs} - {*features[task.name]}:
+            raise ValueError(
+                f"Task '{task.name}' has a label for each word, and the input '{WORD_STARTS}' tells where words begin. "
+                f"The encoder must pass it on, but gives {sorted(features[task.name])}. Return the input "
+                f"'{WORD_STARTS}' among the encoder's features."
+            )
+    outputs = {task.name: task.head(features[task.name]) for task in tasks}
+    return MultiTaskModel(inputs, outputs, name=name, tasks=tasks, trunk=trunk)

@@ -1,0 +1,1 @@
+"""The training engine. `step.py` is the place to start reading."""

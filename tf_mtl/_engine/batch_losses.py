@@ -1,0 +1,111 @@
+"""The tasks' losses on one micro-batch, divided by the label weights of the global batch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mtl._engine.objectives import Objectives, TaskLabels
+from tf_mtl._engine.replicas import per_replica_share, replica_sum
+from tf_mtl._shapes import match_rank
+
+
+class BatchLosses:
+    """One micro-batch with its contribution to the global losses.
+
+    The contributions of all replicas, and of all micro-batches of each, sum to the losses of the global batch; so do
+    their gradients.
+
+    Args:
+        objectives: The losses in force.
+        x: The inputs.
+        labels: The labels and weights by task.
+        penalty: Returns the sum of regularizers and `add_loss` terms of the last call of the model, or None.
+        first: Index of the first row in the global batch.
+        pieces: The number of micro-batches that the batch is split into.
+
+    Attributes:
+        x: The inputs.
+        labels: The labels and weights by task.
+        loss_sums: sum(w * l) of each task over these rows, [T]; set by `losses_and_penalty`, as are the next three.
+        weight_sums: sum(w) of each task over these rows, [T].
+        penalty: The penalty, a scalar or None.
+        labelled: Which tasks have a label in the global batch, [T].
+    """
+
+    def __init__(
+        self,
+        objectives: Objectives,
+        x: Any,
+        labels: TaskLabels,
+        penalty: Callable[[], tf.Tensor | None],
+        first: tf.Tensor | int = 0,
+        pieces: int = 1,
+    ):
+        self._objectives = objectives
+        self.x = x
+        self.labels = labels
+        self._current_penalty = penalty
+        self._first, self._pieces = first, pieces
+        self._half_weight_sums: tf.Tensor | None = None
+        self.loss_sums: tf.Tensor | None = None
+        self.weight_sums: tf.Tensor | None = None
+        self.penalty: tf.Tensor | None = None
+        self.labelled: tf.Tensor | None = None
+
+    def losses_and_penalty(self, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return the contributions to the losses [T] and to the penalty, for the outputs of the training pass."""
+        self.loss_sums, self.weight_sums = self._objectives.loss_sums(self.labels, outputs)
+        self.penalty = self._current_penalty()
+        global_weight_sums = self._global(self.weight_sums)
+        self.labelled = global_weight_sums > 0
+        losses = tf.math.divide_no_nan(self.loss_sums, global_weight_sums) * self._factors()
+        return losses, None if self.penalty is None else per_replica_share(self.penalty) / self._pieces
+
+    def losses(self, outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return the contributions to the losses [T] for other outputs; no attribute changes."""
+        loss_sums, weight_sums = self._objectives.loss_sums(self.labels, outputs)
+        return tf.math.divide_no_nan(loss_sums, self._global(weight_sums)) * self._factors()
+
+    def half_batch_losses(self, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Split the losses by the rows' indices in the global batch, even and odd.
+
+        Returns:
+            The contributions [2, T] of the two halves to the losses, and the factors [2, T] that turn each into the
+            mean over the half's own labels.
+        """
+        loss_sums, weight_sums = self._half_sums(outputs)
+        weight_sums = replica_sum(weight_sums) if self._half_weight_sums is None else self._half_weight_sums
+        whole = tf.reduce_sum(weight_sums, 0)
+        losses = tf.math.divide_no_nan(loss_sums, whole) * self._factors()
+        return losses, tf.math.divide_no_nan(whole, weight_sums)
+
+    def half_weight_sums(self, outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return sum(w) of each task over the rows with even indices and over those with odd ones, [2, T]."""
+        return self._half_sums(outputs)[1]
+
+    def set_global_weights(self, half_weight_sums: tf.Tensor) -> None:
+        """Set the sum of `half_weight_sums` over all micro-batches and replicas.
+
+        Without it the micro-batch counts as the whole batch, whose weights are summed over the replicas when needed.
+        """
+        self._half_weight_sums = half_weight_sums
+
+    def _half_sums(self, outputs):
+        rows = tf.shape(next(iter(outputs.values())))[0]
+        odd = tf.cast((self._first + tf.range(rows)) % 2, tf.float32)
+        halves = [self._objectives.loss_sums(self._with_weights_of(rows), outputs) for rows in (1 - odd, odd)]
+        return [tf.stack(sums) for sums in zip(*halves, strict=True)]
+
+    def _global(self, weight_sums):
+        return replica_sum(weight_sums) if self._half_weight_sums is None else tf.reduce_sum(self._half_weight_sums, 0)
+
+    def _with_weights_of(self, rows):
+        """The labels, with weight 0 in other rows."""
+        return {
+            task: (y, rows if weight is None else weight * match_rank(rows, len(weight.shape)))
+            for task, (y, weight) in self.labels.items()
+        }
+
+    def _factors(self):
+        return tf.constant(self._objectives.loss_weights)

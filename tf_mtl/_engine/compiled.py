@@ -1,0 +1,58 @@
+"""From the arguments of `compile` to a training engine."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tf_mtl import balancing as methods
+from tf_mtl._engine.balancing_log import BalancingLog
+from tf_mtl._engine.methods import input_shape, update_function
+from tf_mtl._engine.objectives import Objectives
+from tf_mtl._engine.step import Engine
+from tf_mtl._engine.task_losses import TaskLosses
+from tf_mtl._engine.task_metrics import compiled_metrics
+from tf_mtl._graph.partition import partition
+from tf_mtl.tasks import Task
+
+
+def compiled_engine(
+    model: keras.Model,
+    tasks: Sequence[Task],
+    *,
+    loss: Any,
+    loss_weights: Mapping[str, float] | None,
+    metrics: Mapping[str, Any] | None,
+    weighted_metrics: Mapping[str, Any] | None,
+    joint_metrics: Sequence[keras.metrics.Metric] | None,
+    balancing: str | methods.Balancing,
+    gradients: str,
+    accumulate: int,
+) -> Engine:
+    """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises."""
+    objectives = Objectives.create(model.output, tasks, loss, loss_weights)
+    task_metrics = compiled_metrics(objectives, tasks, metrics, weighted_metrics, joint_metrics)
+    method, parts = methods.get(balancing), partition(model)
+    update = update_function(method, gradients, parts, accumulate)
+    method.bind(parts.tasks, input_shape(method, gradients, parts), model)
+    return Engine(
+        objectives=objectives,
+        balancing=method,
+        gradients=gradients,
+        accumulate=accumulate,
+        parts=parts,
+        update=update,
+        losses=TaskLosses(parts.tasks, objectives.loss_weights),
+        metrics=task_metrics,
+        balancing_log=BalancingLog.for_method(method, parts.tasks),
+        compile_arguments={
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+            "joint_metrics": joint_metrics,
+            "balancing": method,
+            "gradients": gradients,
+            "accumulate": accumulate,
+        },
+    )

@@ -1,0 +1,112 @@
+"""What the tasks of a compiled model minimise: losses, loss weights, and which labels count."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._engine.masked_losses import as_loss, clean_labels, weighted_sums
+from tf_mtl._names import check_names
+from tf_mtl._pipeline.assertions import assert_none
+from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
+from tf_mtl._shapes import match_rank
+from tf_mtl.tasks import Task
+
+TaskLabels = dict[str, tuple[tf.Tensor, tf.Tensor | None]]
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """The losses in force.
+
+    Attributes:
+        losses: The loss of each task, in the order of the model's outputs.
+        loss_weights: The factor of each loss, in the same order.
+        specs: What the labels of each task must look like.
+        valid_masks: For task objects, the function from the output to the positions that labels may stand at.
+    """
+
+    losses: dict[str, keras.losses.Loss]
+    loss_weights: list[float]
+    specs: list[LabelSpec]
+    valid_masks: dict[str, Callable[[tf.Tensor], tf.Tensor | None]]
+
+    @classmethod
+    def create(
+        cls,
+        outputs: Mapping[str, keras.KerasTensor],
+        tasks: Sequence[Task],
+        loss: Any,
+        loss_weights: Mapping[str, float] | None,
+    ) -> "Objectives":
+        """Combine the losses that the tasks declare with those given to `compile`.
+
+        Raises:
+            ValueError: for unknown or missing task names, or losses and weights that are not supported.
+        """
+        if loss is not None and not isinstance(loss, Mapping):
+            loss = dict.fromkeys(outputs, loss)
+        given = {**{task.name: task.loss for task in tasks}, **(loss or {})}
+        check_names("loss", given, outputs)
+        losses = {task: as_loss(task, given[task]) for task in outputs}
+        specs = [LabelSpec.of(task, loss, outputs[task]) for task, loss in losses.items()]
+        return cls(losses, _factors(loss_weights, outputs), specs, {task.name: task.valid_mask for task in tasks})
+
+    def unpack_labels(self, y: Any, weight: Any) -> TaskLabels:
+        """Return each task's labels, those of weight 0 replaced by 0, and their weights (None: all labelled)."""
+        check_structure(y, weight, tuple(self.losses))
+        for spec in self.specs:
+            spec.check_shape(tf.TensorShape(y[spec.task].shape))
+        return {task: clean_labels(loss, y[task], weight_of(task, weight)) for task, loss in self.losses.items()}
+
+    def within_sequences(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> TaskLabels:
+        """Return the labels, those after the end of a sequence with weight 0."""
+        result = dict(labels)
+        for task, valid_mask in self.valid_masks.items():
+            mask = valid_mask(outputs[task])
+            if mask is None:
+                continue
+            y, weight = labels[task]
+            mask = tf.cast(mask, tf.float32)
+            with tf.control_dependencies([_assert_as_long(task, y, mask)]):
+                weight = tf.identity(mask) if weight is None else mask * match_rank(weight, 2)
+            result[task] = clean_labels(self.losses[task], y, weight)
+        return result
+
+    def loss_sums(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return sum(w * l) and sum(w) of each task over the given rows, both [T]."""
+        labels = self.within_sequences(labels, outputs)
+        pairs = [
+            weighted_sums(task, loss, labels[task][0], outputs[task], labels[task][1])
+            for task, loss in self.losses.items()
+        ]
+        loss_sums, weight_sums = zip(*pairs, strict=True)
+        return tf.stack(loss_sums), tf.stack(weight_sums)
+
+
+def _assert_as_long(task, y, mask):
+    rule = (
+        f"`y['{task}']` must be as long as the task's sequence, padded to the inputs' length (batches of "
+        "mtl.data.batch_by_length and mtl.data.mix are)."
+    )
+    if not y.shape[1:2].is_compatible_with(mask.shape[1:2]):
+        raise ValueError(f"{rule} Received: [{y.shape[1]}] and [{mask.shape[1]}].")
+    length = tf.shape(y)[1:2]
+    return assert_none(length != tf.shape(mask)[1:2], length, rule)
+
+
+def _factors(loss_weights, outputs):
+    if loss_weights is None:
+        return [1.0] * len(outputs)
+    if not isinstance(loss_weights, Mapping):
+        raise ValueError(f"`loss_weights` must be a dict {{task: factor}}, received {loss_weights!r}.")
+    check_names("loss_weights", loss_weights, outputs)
+    for task, factor in loss_weights.items():
+        if not isinstance(factor, (int, float)) or not 0 <= factor < float("inf"):
+            raise ValueError(
+                f"`loss_weights['{task}']` must be a finite number, not negative, received {factor!r}. "
+                "For weights that change in training use `balancing`."
+            )
+    return [float(loss_weights[task]) for task in outputs]

@@ -1,0 +1,114 @@
+"""The update of gradient methods that balance the gradients of shared variables: one backward pass per task.
+
+A task's own variables get the gradient of its own loss.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._engine.batch_losses import BatchLosses
+from tf_mtl._engine.derivatives import derivatives, derivatives_ahead, sum_of_transformed
+from tf_mtl._engine.jacobian import Jacobian, jacobian
+from tf_mtl._engine.replicas import per_replica_share, replica_sum
+from tf_mtl._engine.update import (
+    GradientSums,
+    Update,
+    after,
+    gradients_of,
+    loss_scale,
+    plus_all,
+    trainable,
+    values_of,
+)
+from tf_mtl._graph.partition import Partition
+from tf_mtl.balancing import Balancing
+
+
+def by_parameters(model: keras.Model, balancing: Balancing, batches: Sequence[BatchLosses], parts: Partition) -> Update:
+    """Collect the tasks' gradients over micro-batches and replicas, then combine them."""
+    collected = _collect(model, balancing, batches, parts)
+    weights, direction, gramian = _combine(balancing, collected, loss_scale(model))
+    collected.sums.add(collected.jacobian.variables, direction)
+    gradients = collected.sums.pairs([*model.trainable_variables, *balancing.trainable_variables])
+    return Update(collected.outputs, gradients, weights, gramian)
+
+
+def shared_gramian(model: keras.Model, x: Any, losses_of: Callable[..., tf.Tensor], parts: Partition) -> tf.Tensor:
+    """Return the inner products [T, T] of the tasks' gradients of the shared variables, in inference mode."""
+    shared = trainable(parts.shared)
+    with tf.GradientTape(persistent=True) as tape:
+        losses = tf.unstack(losses_of(model(x, training=False)))
+    return jacobian([tape.gradient(loss, values_of(shared)) for loss in losses], shared).gramian()
+
+
+class _Collected(NamedTuple):
+    """The gradients of the global batch, times the loss scale.
+
+    Attributes:
+        outputs: The model's outputs by task, of each micro-batch.
+        losses: The global losses, [T].
+        jacobian: The tasks' gradients of the shared variables; those on the halves of the batch, [2 T, P], the even
+            rows' first, where a method needs them.
+        sums: The gradients of the tasks' own variables, of the method's variables and of the penalty.
+        to_means: The factors [2, T] from the losses on each half of the batch to their means; None without halves.
+    """
+
+    outputs: list[dict[str, tf.Tensor]]
+    losses: tf.Tensor
+    jacobian: Jacobian
+    sums: GradientSums
+    to_means: tf.Tensor | None
+
+
+def _collect(model, balancing, batches, parts):
+    shared, scale = trainable(parts.shared), loss_scale(model)
+    own = {task: trainable(parts.own[task]) for task in parts.tasks}
+    outputs, rows, batch_losses, sums = [], None, [], GradientSums()
+    objective = sum_of_transformed(balancing)
+    slopes = derivatives_ahead(model, balancing, batches, objective)
+    for batch in batches:
+        x = after(rows, batch.x)
+        with tf.GradientTape(persistent=True) as tape:
+            outputs.append(model(x, training=True))
+            losses, penalty = batch.losses_and_penalty(outputs[-1])
+            per_half, to_means = losses[None], None
+            if balancing.needs_half_batches:
+                per_half, to_means = batch.half_batch_losses(outputs[-1])
+            per_half = [tf.unstack(half) for half in tf.unstack(per_half)]
+        batch_losses.append(losses)
+        if slopes is None:
+            slopes = derivatives(balancing, replica_sum(losses), objective)
+        factors, batch_rows = tf.unstack(slopes.by_losses * scale), []
+        for half in per_half:
+            for task, loss, factor in zip(parts.tasks, half, factors, strict=True):
+                row = gradients_of(tape, [loss], [*shared, *own[task]], [factor])
+                batch_rows.append(row[: len(shared)])
+                sums.add(own[task], row[len(shared) :])
+        rows = [plus_all(*pair) for pair in zip(rows or [None] * len(batch_rows), batch_rows, strict=True)]
+        sums.add_penalty(tape, penalty, model.trainable_variables, scale)
+    sums.add(balancing.trainable_variables, [per_replica_share(g * scale) for g in slopes.by_state])
+    stacked = jacobian(rows, shared, compact=not balancing.has_jacobian_state)
+    blocks, values = replica_sum((stacked.blocks, sums.values))
+    sums.replace(values)
+    losses = slopes.losses if len(batches) == 1 else replica_sum(tf.add_n(batch_losses))
+    return _Collected(outputs, losses, stacked._replace(blocks=blocks), sums, to_means)
+
+
+def _combine(balancing, collected, scale):
+    """The tasks' weights (None of an aggregator), the gradients of the shared variables, and the Gramian [T, T]."""
+    stacked, losses = collected.jacobian, collected.losses
+    halves = 1 if collected.to_means is None else 2
+    products = tf.reshape(stacked.gramian() / scale**2, [halves, losses.shape[0]] * 2)
+    gramian = tf.reduce_sum(products, [0, 2])
+    if balancing.kind == "jacobian":
+        direction = balancing(stacked.matrix() / scale, losses=losses) * scale
+        return None, stacked.unflatten(direction), gramian
+    seen = gramian
+    if collected.to_means is not None:
+        even, odd = tf.unstack(collected.to_means)
+        seen = products[0, :, 1] * even[:, None] * odd
+    weights = balancing(seen, losses=losses)
+    return weights, stacked.weighted(tf.tile(weights, [halves])), gramian

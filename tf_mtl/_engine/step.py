@@ -1,0 +1,143 @@
+"""The training step: losses -> global losses -> balancing -> gradients -> update -> what unlabelled tasks keep.
+
+Every function here runs in the replica context, where each replica is given the whole global batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._engine import lookahead
+from tf_mtl._engine.balancing_log import BalancingLog
+from tf_mtl._engine.batch_losses import BatchLosses
+from tf_mtl._engine.methods import UpdateFunction, update_function
+from tf_mtl._engine.objectives import Objectives, TaskLabels
+from tf_mtl._engine.replicas import replica_sum
+from tf_mtl._engine.scalarized import nothing_shared
+from tf_mtl._engine.task_losses import TaskLosses
+from tf_mtl._engine.task_metrics import TaskMetrics
+from tf_mtl._engine.unlabelled import SavedValues, restore_where_unlabelled
+from tf_mtl._graph.partition import Partition, partition
+from tf_mtl._optimizers.internals import apply_global, with_slots
+from tf_mtl._pipeline.division import divide
+from tf_mtl.balancing import Balancing
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """What `compile` has settled, and the steps that follow from it.
+
+    A plain object, so that Keras does not take its parts for layers of the model.
+
+    Attributes:
+        objectives: The losses in force.
+        balancing: The balancing method.
+        gradients: What gradient methods balance, "parameters" or "features".
+        accumulate: The number of micro-batches of a step.
+        parts: The model's variables by the tasks that they reach.
+        update: The function that computes an update.
+        losses: The losses in the logs.
+        metrics: The tasks' metrics.
+        balancing_log: What balancing did, in the logs; None for constant weights.
+        compile_arguments: What `compile` was given, for saving.
+    """
+
+    objectives: Objectives
+    balancing: Balancing
+    gradients: str
+    accumulate: int
+    parts: Partition
+    update: UpdateFunction
+    losses: TaskLosses
+    metrics: TaskMetrics
+    balancing_log: BalancingLog | None
+    compile_arguments: dict[str, Any]
+
+    def train_step(self, model: keras.Model, data: Any, objectives_of: Callable[[Any], Objectives]) -> None:
+        """Train on a global batch.
+
+        Args:
+            model: The compiled model.
+            data: The global batch; paired with a validation batch where the balancing method needs one.
+            objectives_of: From the inputs of a micro-batch to the objectives to be minimised on it.
+        """
+        data, validation = data if self.balancing.needs_validation else (data, None)
+        batches = self._micro_batches(model, data, objectives_of, self.accumulate)
+        saved = self._save_unlabelled(model, batches[0].labels)
+        if validation is not None:
+            pair = *batches, *self._micro_batches(model, validation, objectives_of)
+            lookahead.learn_from_validation(model, self.balancing, *pair)
+        seeds = lookahead.seed_state(model) if self.balancing.observes_update else None
+        update = self.update(model, self.balancing, batches, self.parts)
+        apply_global(model.optimizer, update.gradients)
+        for values in saved:
+            restore_where_unlabelled(values, batches[0].labelled)
+        if seeds is not None:
+            self.balancing.observe(lookahead.global_losses(model, batches, seeds))
+        if self.balancing_log is not None:
+            self.balancing_log.update_state(update.weights, update.gramian)
+        for batch, outputs in zip(batches, update.outputs, strict=True):
+            self._log(batch.labels, outputs, batch.loss_sums, batch.weight_sums, batch.penalty)
+
+    def test_step(self, model: keras.Model, data: Any) -> None:
+        """Evaluate a global batch."""
+        (batch,) = self._micro_batches(model, data, lambda x: self.objectives)
+        outputs = model(batch.x, training=False)
+        self._log(batch.labels, outputs, *self.objectives.loss_sums(batch.labels, outputs), penalty_of(model))
+
+    def with_current_trainable(self, model: keras.Model) -> Engine:
+        """Return the engine for the variables that are trainable now; its state is this one's."""
+        parts = partition(model)
+        if self.balancing.kind == "losses" or any(v.trainable for v in parts.shared):
+            update = update_function(self.balancing, self.gradients, parts, self.accumulate)
+        else:
+            update = nothing_shared
+        return dataclasses.replace(self, parts=parts, update=update)
+
+    def _micro_batches(self, model, data, objectives_of, pieces=1):
+        """This replica's rows of a global batch, as micro-batches with their losses."""
+        batches = []
+        for rows in divide(data, pieces):
+            x, y, weight = keras.utils.unpack_x_y_sample_weight(rows.data)
+            labels = self.objectives.unpack_labels(y, weight)
+            batches.append(BatchLosses(objectives_of(x), x, labels, lambda: penalty_of(model), rows.first, pieces))
+        return batches
+
+    def _save_unlabelled(self, model: keras.Model, labels: TaskLabels) -> list[SavedValues]:
+        """Read what belongs to tasks that may have no label in this batch, optimizer slots included."""
+        tasks = [index for index, task in enumerate(self.parts.tasks) if labels[task][1] is not None]
+        saved = []
+        for index in tasks:
+            variables = with_slots(model.optimizer, self.parts.own[self.parts.tasks[index]])
+            saved.append(SavedValues.read(variables, index))
+        learned = self.balancing.trainable_variables
+        if tasks and learned:
+            shape = (len(self.parts.tasks),)
+            per_task = [v for v in with_slots(model.optimizer, learned) if v.shape == shape]
+            saved.append(SavedValues.read(per_task, None))
+        return saved
+
+    def _log(self, labels, outputs, loss_sums, weight_sums, penalty):
+        self.losses.update_state(loss_sums, weight_sums, penalty)
+        self.metrics.update_state(self.objectives.within_sequences(labels, outputs), outputs)
+
+
+def penalty_of(model: keras.Model) -> tf.Tensor | None:
+    """Return the sum of regularizers and `add_loss` terms of the last call, or None."""
+    penalties = [tf.cast(tf.reduce_sum(penalty), tf.float32) for penalty in model.losses]
+    return tf.add_n(penalties) if penalties else None
+
+
+def results_over_replicas(model: keras.Model) -> dict[str, tf.Tensor]:
+    """Return the results of the metrics over all replicas, on each of them."""
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        return model.get_metrics_result()
+    variables = [v for metric in model.metrics for v in metric.variables]
+    values = replica_sum([tf.convert_to_tensor(v.value) for v in variables])
+    with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+        return model.get_metrics_result()

@@ -1,0 +1,180 @@
+"""Which variables tasks share and which are a task's own, read off the functional graph."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The variables of a model by the tasks whose outputs they reach.
+
+    Attributes:
+        inputs: The model's symbolic inputs, in the structure it was built with.
+        outputs: Its symbolic outputs by task.
+        shared: Variables that reach the outputs of two tasks or more.
+        sharers: For each of `shared`, the tasks whose outputs it reaches.
+        own: For each task, the variables that reach only its output.
+        tied: Those of `shared` that are also used on the far side of the frontier, as an embedding is
+            whose table also serves as a task's output projection.
+        nested: Own variables within nested models that several tasks read, so before the frontier.
+        frontier: Symbolic float tensors that leave the shared part of the graph and depend on shared variables.
+        crossing: Symbolic tensors other than the frontier's that the tasks' own parts read: inputs, masks.
+    """
+
+    inputs: Any
+    outputs: dict[str, keras.KerasTensor]
+    shared: tuple[keras.Variable, ...]
+    sharers: tuple[tuple[str, ...], ...]
+    own: dict[str, tuple[keras.Variable, ...]]
+    tied: tuple[keras.Variable, ...]
+    nested: tuple[keras.Variable, ...]
+    frontier: tuple[keras.KerasTensor, ...]
+    crossing: tuple[keras.KerasTensor, ...]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Task names, in the order of the model's outputs."""
+        return tuple(self.outputs)
+
+    @cached_property
+    def submodels(self) -> tuple[keras.Model, keras.Model]:
+        """The shared part, from inputs to `[*frontier, *crossing]`, and the tasks' own part, from there to outputs."""
+        between = [*self.frontier, *self.crossing]
+        outputs = {task: output for task, output in self.outputs.items() if task not in self.shared_outputs}
+        return keras.Model(self.inputs, between), keras.Model(between, outputs)
+
+    @property
+    def shared_outputs(self) -> dict[str, int]:
+        """Tasks whose output another task reads, and its place in `[*frontier, *crossing]`."""
+        place = {id(x): i for i, x in enumerate([*self.frontier, *self.crossing])}
+        return {task: place[id(output)] for task, output in self.outputs.items() if id(output) in place}
+
+    def check_shared(self, asked_by: str) -> None:
+        """Raise if the tasks share no trainable variable.
+
+        Raises:
+            ValueError: naming `asked_by`, the method that needs shared variables.
+        """
+        if not any(v.trainable for v in self.shared):
+            raise ValueError(
+                f"balancing={asked_by!r} balances the gradients of variables that tasks share, but nothing "
+                f"trainable is shared by two of the tasks {list(self.tasks)}. Share an encoder between them, "
+                "or use balancing='equal'."
+            )
+
+
+def partition(model: keras.Model) -> Partition:
+    """Find the shared and the own variables of a functional model with a dict of outputs.
+
+    A variable is a task's own if only that task's output can be reached from it; if two or more can, it is
+    shared. That holds for layers called several times, for variables used by several layers (tied weights), and for
+    the layers within nested functional models.
+
+    Args:
+        model: A functional model whose output is a dict `{task: tensor}`.
+
+    Returns:
+        The `Partition`.
+
+    Example:
+
+    >>> x = keras.Input((4,))
+    >>> h = keras.layers.Dense(8, name="encoder")(x)
+    >>> heads = {name: keras.layers.Dense(1, name=name)(h) for name in ("a", "b")}
+    >>> found = mtl.partition(keras.Model(x, heads))
+    >>> [v.path for v in found.shared]
+    ['encoder/kernel', 'encoder/bias']
+    >>> [v.path for v in found.own["a"]]
+    ['a/kernel', 'a/bias']
+    """
+    nodes: dict[int, Any] = {}
+    reached_by: dict[int, set[str]] = {}
+    for task, output in model.output.items():
+        for node in _ancestors(output, model.inputs):
+            nodes[id(node)] = node
+            reached_by.setdefault(id(node), set()).add(task)
+
+    tasks_of: dict[int, set[str]] = {}
+    for task, output in model.output.items():
+        for variable in _variables(output, model.inputs):
+            tasks_of.setdefault(id(variable), set()).add(task)
+    in_part: dict[bool, set[int]] = {True: set(), False: set()}
+    for key, node in nodes.items():
+        in_part[len(reached_by[key]) > 1].update(id(v) for v in getattr(node.operation, "variables", ()))
+
+    variables = [v for v in model.variables if id(v) in tasks_of]
+    shared = tuple(v for v in variables if len(tasks_of[id(v)]) > 1)
+    own = {task: tuple(v for v in variables if tasks_of[id(v)] == {task}) for task in model.output}
+    frontier, crossing = _frontier(model, nodes, reached_by)
+    return Partition(
+        inputs=model.input,
+        outputs=dict(model.output),
+        shared=shared,
+        sharers=tuple(tuple(task for task in model.output if task in tasks_of[id(v)]) for v in shared),
+        own=own,
+        tied=tuple(v for v in shared if id(v) in in_part[False]),
+        nested=tuple(v for found in own.values() for v in found if id(v) in in_part[True]),
+        frontier=frontier,
+        crossing=crossing,
+    )
+
+
+def _ancestors(output, inputs) -> list[Any]:
+    """The nodes that compute `output` from `inputs`, each after the nodes it reads."""
+    given = {id(x) for x in inputs}
+    ordered, seen, stack = [], set(), [(_node(output), False)]
+    while stack:
+        node, expanded = stack.pop()
+        if expanded:
+            ordered.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((_node(x), False) for x in node.input_tensors if id(x) not in given)
+    return ordered
+
+
+def _variables(output, inputs) -> list[keras.Variable]:
+    """The variables that `output` depends on; of a nested functional model those that its output depends on."""
+    given, seen, found, stack = {id(x) for x in inputs}, set(), [], [output]
+    while stack:
+        tensor = stack.pop()
+        if id(tensor) in given or id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        operation, _, index = tensor._keras_history
+        if isinstance(operation, keras.Model) and hasattr(operation, "operations"):
+            found += _variables(operation.outputs[index], operation.inputs)
+        else:
+            found += getattr(operation, "variables", ())
+        stack += _node(tensor).input_tensors
+    return found
+
+
+def _node(tensor):
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def _frontier(model, nodes, reached_by):
+    """The tensors that cross from the shared part into the tasks' own: differentiable ones, and the others."""
+    is_shared = {key: len(tasks) > 1 for key, tasks in reached_by.items()}
+    trains: dict[int, bool] = {}
+    for key, node in nodes.items():
+        trains[key] = bool(getattr(node.operation, "trainable_variables", ())) or any(
+            trains.get(id(_node(x)), False) for x in node.input_tensors
+        )
+
+    def leaves(tensor) -> bool:
+        key = id(_node(tensor))
+        return key not in is_shared or is_shared[key]
+
+    read = [x for key, node in nodes.items() if not is_shared[key] for x in node.input_tensors]
+    read += list(model.output.values())
+    crossing = list({id(x): x for x in read if leaves(x)}.values())
+    frontier = [x for x in crossing if trains.get(id(_node(x)), False) and keras.backend.is_float_dtype(x.dtype)]
+    chosen = {id(x) for x in frontier}
+    return tuple(frontier), tuple(x for x in crossing if id(x) not in chosen)

@@ -1,0 +1,533 @@
+"""A functional Keras model that is trained on several tasks."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tf_mtl import balancing as methods
+from tf_mtl._decoding import decode
+from tf_mtl._engine.compiled import compiled_engine
+from tf_mtl._engine.objectives import Objectives
+from tf_mtl._engine.similarity import gradient_cosines
+from tf_mtl._engine.step import Engine, results_over_replicas
+from tf_mtl._graph.sharing import Sharing, sharing
+from tf_mtl._names import check_names
+from tf_mtl._optimizers.options import check_loss_scaling, check_options
+from tf_mtl._pipeline.checks import readable_errors, with_checks
+from tf_mtl._pipeline.feed import Feed, evaluate_feed, fit_feed, predict_feed, with_epoch_end
+from tf_mtl._pipeline.step_functions import predict_function, step_function
+from tf_mtl.distribute._workers import lost_worker_errors
+from tf_mtl.tasks import Task
+from tf_mtl.text import TextPreprocessor
+from tf_mtl.trunks import Trunk
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class MultiTaskModel(keras.Model):
+    r"""A functional Keras model with a dict of outputs, one per task, whose tasks are balanced in training.
+
+    It differs from `keras.Model` in this:
+
+    - each task's loss is sum(w * l) / sum(w) over the rows of the global batch that are labelled for the task, where
+      `sample_weight[task]` is the label weight and 0 stands for "no label"; such a label may hold anything, NaN
+      included. In a batch without any label for a task the task's own variables stay as they are;
+    - `compile(balancing=...)` chooses how the tasks' losses or gradients become one update;
+    - the same global batches give the same weights under `tf.distribute` strategies as on one device;
+    - `metrics` count labelled rows once, `weighted_metrics` count them by their label weight;
+    - `loss` in the logs is the sum of the tasks' losses times their loss weights, plus penalties, whatever
+      the balancing minimises.
+
+    Args:
+        inputs: Symbolic inputs: a `keras.Input`, or a dict or list of them.
+        outputs: `{task: symbolic output}`. Outputs of 16 bits are cast to float32.
+        name: Name of the model.
+        tasks: Task objects that give losses, metrics and decoding; `tf_mtl.build_model` passes them.
+        trunk: The sharing structure that the graph was built with, which may add a penalty to the loss;
+            `tf_mtl.build_model` passes it.
+        **kwargs: See `keras.Model`.
+
+    Raises:
+        TypeError: if `outputs` is not a dict of tensors.
+        ValueError: if `tasks` have other names than `outputs`.
+
+    Example:
+
+    >>> x = keras.Input((8,))
+    >>> h = keras.layers.Dense(16, activation="relu")(x)
+    >>> model = mtl.MultiTaskModel(
+    ...     x, {"topic": keras.layers.Dense(3)(h), "price": keras.layers.Dense(1)(h)}
+    ... )
+    >>> loss = {"topic": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "price": "mse"}
+    >>> model.compile("adam", loss=loss, metrics={"topic": ["accuracy"], "price": ["mae"]})
+    >>> y = {"topic": np.array([0, 2, -1, 1]), "price": np.array([1.5, 2.0, 0.5, np.nan])}
+    >>> weight = {"topic": np.array([1, 1, 0, 1]), "price": np.array([1, 1, 1, 0])}
+    >>> history = model.fit(np.ones((4, 8)), y, sample_weight=weight, verbose=0)
+    >>> sorted(history.history)
+    ['loss', 'price_loss', 'price_mae', 'topic_accuracy', 'topic_loss']
+    """
+
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        name=None,
+        *,
+        tasks: Sequence[Task] | None = None,
+        trunk: Trunk | None = None,
+        **kwargs,
+    ):
+        if not isinstance(outputs, Mapping) or not all(isinstance(t, keras.KerasTensor) for t in outputs.values()):
+            raise TypeError(
+                "`outputs` must be a flat dict {task: symbolic tensor}, which names the tasks; "
+                f"received {type(outputs).__name__}: {outputs}."
+            )
+        if tasks is not None:
+            check_names("tasks", [task.name for task in tasks], outputs)
+        outputs = {task: _float32(task, output) for task, output in outputs.items()}
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        self._freeze_again()
+        self._tasks = tuple(tasks or ())
+        self._trunk = trunk
+        self._engine: Engine | None = None
+        self._feed: Feed | None = None
+        self._evaluating = False
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks' names, in the order of the outputs."""
+        return tuple(self.output)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The task objects that the model was built with; none for a plain functional graph."""
+        return self._tasks
+
+    @property
+    def trunk(self) -> Trunk | None:
+        """The sharing structure that the model was built with; None for a plain functional graph."""
+        return self._trunk
+
+    @property
+    def losses(self):
+        """The penalties: those of layers, as in Keras, and that of the trunk."""
+        penalty = None if self._trunk is None else self._trunk.penalty(self)
+        return super().losses + ([] if penalty is None else [penalty])
+
+    @property
+    def losses_by_task(self) -> dict[str, keras.losses.Loss]:
+        """The losses that the tasks declare; after `compile`, the losses in force."""
+        if self._engine is not None:
+            return dict(self._engine.objectives.losses)
+        return {task.name: task.loss for task in self._tasks}
+
+    @property
+    def metrics_by_task(self) -> dict[str, list[keras.metrics.Metric]]:
+        """The metrics that the tasks declare; after `compile`, the metrics in force."""
+        if self._engine is not None:
+            return self._engine.metrics.by_task(self.task_names)
+        return {task.name: task.metrics() for task in self._tasks}
+
+    @property
+    def balancing(self) -> methods.Balancing | None:
+        """The balancing method in force."""
+        return None if self._engine is None else self._engine.balancing
+
+    def compile(
+        self,
+        optimizer="adamw",
+        loss=None,
+        loss_weights: Mapping[str, float] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        weighted_metrics: Mapping[str, Any] | None = None,
+        *,
+        joint_metrics: Sequence[keras.metrics.Metric] | None = None,
+        balancing: str | methods.Balancing = "equal",
+        gradients: str = "parameters",
+        accumulate: int = 1,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Settle optimizer, losses, metrics and balancing.
+
+        Args:
+            optimizer: See `keras.Model.compile`.
+            loss: `{task: loss}`, or one loss for all tasks. Tasks left out keep the loss they declare.
+            loss_weights: `{task: factor}` of each task's loss, before balancing; 1 by default.
+            metrics: `{task: metrics}`. Tasks left out keep the metrics they declare; [] stands for none.
+            weighted_metrics: `{task: metrics}` that count rows by their label weight.
+            joint_metrics: Metrics of several tasks at once, such as `tf_mtl.metrics.FrameAccuracy`.
+            balancing: A method of `tf_mtl.balancing`, or the name of one.
+            gradients: What gradient methods balance: "parameters", the gradients of shared variables (as the
+                methods' papers do), or "features", those of the tensors between the shared part and the tasks' own,
+                which needs one backward pass through the trunk instead of one per task.
+            accumulate: The number of micro-batches that each batch is split into. They are processed one after the
+                other, and their gradients make one update, that of the whole batch, for the memory of one of them
+                (BatchNormalization's statistics are those of a micro-batch). Methods whose weights depend on the
+                losses, such as all scalarizers but "equal" and "fixed", need one more forward pass.
+            run_eagerly: See `keras.Model.compile`.
+            steps_per_execution: See `keras.Model.compile`.
+            jit_compile: See `keras.Model.compile`.
+            auto_scale_loss: See `keras.Model.compile`.
+
+        Raises:
+            ValueError: for unknown or missing task names, losses or metrics that are not supported, a
+                gradient method where nothing is shared, or options that are not supported under the strategy.
+        """
+        strategy = self.distribute_strategy
+        with strategy.scope():
+            optimizer = keras.optimizers.get(optimizer)
+            check_options(strategy, optimizer, jit_compile)
+            engine = compiled_engine(
+                self,
+                self._tasks,
+                loss=loss,
+                loss_weights=loss_weights,
+                metrics=metrics,
+                weighted_metrics=weighted_metrics,
+                joint_metrics=joint_metrics,
+                balancing=balancing,
+                gradients=gradients,
+                accumulate=accumulate,
+            )
+            check_loss_scaling(optimizer, engine.balancing, auto_scale_loss and self.dtype_policy.name)
+            super().compile(
+                optimizer=optimizer,
+                run_eagerly=run_eagerly,
+                steps_per_execution=steps_per_execution,
+                jit_compile=jit_compile,
+                auto_scale_loss=auto_scale_loss,
+            )
+            self._loss_tracker, self._compile_metrics = engine.losses, engine.metrics
+            self._engine = engine
+
+    @property
+    def metrics(self):
+        """The metrics that `fit` and `evaluate` report, and those of the layers."""
+        own: list[keras.metrics.Metric] = []
+        if self._engine is not None:
+            own = [self._engine.losses, self._engine.metrics]
+            if self._engine.balancing_log is not None and not self._evaluating:
+                own.append(self._engine.balancing_log)
+        return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> keras.callbacks.History:
+        """Train the model; see `keras.Model.fit`.
+
+        Data are (x, {task: y}) or (x, {task: y}, {task: weight}): a `tf.data.Dataset` of batches, arrays, a
+        `keras.utils.PyDataset` or a generator. A task without an entry among the weights is labelled in every row.
+        A `tf_mtl.data.Mixture` of batches knows how many steps an epoch has, and the logs show the share of rows
+        drawn from each source, `share_<source>`.
+
+        Raises:
+            ValueError: for labels, weights or inputs that do not fit the model or hold NaN where they count, and
+                for endless data without a number of steps.
+        """
+        self._assert_compile_called("fit")
+        if class_weight is not None:
+            raise ValueError("`class_weight` is for models with one output: pass label weights, `sample_weight`.")
+        self._feed = fit_feed(
+            self._engine.objectives.specs,
+            self.balancing,
+            (x, y, sample_weight),
+            batch_size,
+            shuffle,
+            steps_per_epoch,
+            callbacks,
+            validation_split,
+            validation_data,
+            validation_batch_size,
+            validation_steps,
+        )
+        try:
+            with readable_errors(), lost_worker_errors():
+                return super().fit(
+                    self._feed.training,
+                    epochs=epochs,
+                    verbose=verbose,
+                    callbacks=with_epoch_end(callbacks, self, self._end_epoch, self._feed.mixture),
+                    validation_data=self._feed.validation,
+                    shuffle=False,
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=self._feed.steps_per_epoch,
+                    validation_steps=validation_steps,
+                    validation_batch_size=validation_batch_size,
+                    validation_freq=validation_freq,
+                )
+        finally:
+            self._feed = None
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Return `loss`, `<task>_loss` and `<task>_<metric>` over the labelled rows; see `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: as `fit`.
+        """
+        self._assert_compile_called("evaluate")
+        if not kwargs.get("_use_cached_eval_dataset"):  # as `fit` asks, with streams of its own
+            x = evaluate_feed(self._engine.objectives.specs, (x, y, sample_weight), batch_size, steps)
+        with readable_errors(), lost_worker_errors(), self._evaluation():
+            return super().evaluate(
+                x, verbose=verbose, steps=steps, callbacks=callbacks, return_dict=return_dict, **kwargs
+            )
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> dict[str, np.ndarray]:
+        """Return the outputs for all rows, in order; see `keras.Model.predict`."""
+        with lost_worker_errors():
+            return super().predict(predict_feed(x, batch_size, steps), None, verbose, steps, callbacks)
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: None = None, return_dict: bool = False
+    ) -> Any:
+        """Run one training step on arrays; see `keras.Model.train_on_batch`."""
+        self._assert_compile_called("train_on_batch")
+        if self.balancing.needs_validation:
+            raise ValueError(f"{type(self.balancing).__name__} learns from other batches as well: train with `fit`.")
+        x, y, sample_weight = with_checks((x, y, sample_weight), self._engine.objectives.specs)
+        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""
+        self._assert_compile_called("test_on_batch")
+        x, y, sample_weight = with_checks((x, y, sample_weight), self._engine.objectives.specs)
+        with self._evaluation():
+            return super().test_on_batch(x, y, sample_weight, return_dict)
+
+    def decode(
+        self,
+        outputs: Mapping[str, Any],
+        texts: Sequence[str] | None = None,
+        preprocessor: TextPreprocessor | None = None,
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """Return what the outputs say, by task: labels, scores, values.
+
+        Args:
+            outputs: What `predict` or a call of the model returned.
+            texts: The texts that the outputs are about, in which spans are to be located.
+            preprocessor: The `tf_mtl.text` object that prepared the texts; passed together with them.
+
+        Raises:
+            ValueError: if the model was built without task objects, one of `texts` and `preprocessor` is missing,
+                there are not as many texts as rows, or the outputs come from batches that differ in length.
+
+        Example:
+
+        >>> tasks = [mtl.tasks.Regression("stars", low=1, high=5)]
+        >>> trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8]))
+        >>> model = mtl.build_model(keras.Input((4,)), trunk, tasks)
+        >>> model.decode({"stars": np.array([[9.0]])})["stars"]["value"].tolist()
+        [5.0]
+        """
+        return decode(self._tasks, outputs, texts, preprocessor)
+
+    def gradient_cosines(self, batch: Any) -> np.ndarray:
+        """Return the cosines [T, T] between the tasks' gradients of the shared variables on a batch.
+
+        They are measured in inference mode, and nothing of the model changes. NaN stands for a task whose gradient is
+        zero, as without labels.
+
+        Args:
+            batch: (x, {task: y}) or (x, {task: y}, {task: weight}).
+
+        Raises:
+            ValueError: if the tasks share no trainable variable.
+        """
+        self._assert_compile_called("gradient_cosines")
+        return gradient_cosines(self, self._engine.objectives, self._engine.parts, batch)
+
+    def describe_sharing(self, print_fn: Callable[[str], Any] | None = print) -> Sharing:
+        """Print and return which layers are shared by which tasks, with their parameters.
+
+        Args:
+            print_fn: What prints the table, as in `summary`; None prints nothing.
+
+        Example:
+
+        >>> trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8]))
+        >>> model = mtl.build_model(keras.Input((4,)), trunk, [mtl.tasks.Regression(name) for name in ("a", "b")])
+        >>> sharing = model.describe_sharing(print_fn=None)
+        >>> sharing.parameters, sharing.single_task
+        (58, {'a': 49, 'b': 49})
+        """
+        result = sharing(self, self._tasks, self._trunk)
+        if print_fn is not None:
+            print_fn(str(result))
+        return result
+
+    def single_task(self, task: str, copy: bool = False) -> "MultiTaskModel":
+        """Return a model of one of the tasks, to be tuned further by itself after the joint training.
+
+        It has the same inputs, the output, task object and layers of the task, and is not compiled. Data need the
+        labels of this task alone: `data.map(lambda x, y: (x, {"ner": y["ner"]}))`.
+
+        Args:
+            task: Name of the task.
+            copy: Whether it has layers of its own, with the same weights, so that training it leaves this model as it
+                is. By default both share their layers, and training one trains the other.
+
+        Raises:
+            ValueError: for an unknown task.
+
+        Example:
+
+        >>> tasks = [mtl.tasks.Classification("topic", labels=3), mtl.tasks.Regression("price")]
+        >>> model = mtl.build_model(keras.Input((4,)), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8])), tasks)
+        >>> tuned = model.single_task("price", copy=True)
+        >>> tuned.compile(keras.optimizers.AdamW(1e-5))
+        >>> _ = tuned.fit(np.ones((8, 4)), {"price": np.zeros(8)}, verbose=0)
+        >>> tuned.task_names
+        ('price',)
+        """
+        check_names("task", [task], self.task_names, required=False)
+        tasks = [each for each in self._tasks if each.name == task]
+        trunk = None if self._trunk is None else self._trunk.single_task(task)
+        output, name = {task: self.output[task]}, f"{self.name}_{task}"
+        with self.distribute_strategy.scope():
+            single = MultiTaskModel(self.input, output, name, tasks=tasks or None, trunk=trunk)
+            if copy:
+                shared, single = single, MultiTaskModel.from_config(single.get_config())
+                single.set_weights(shared.get_weights())
+        return single
+
+    def train_step(self, data):
+        """Run one training step on a global batch, in the replica context."""
+        self._engine.train_step(self, data, self._training_objectives)
+        return results_over_replicas(self)
+
+    def test_step(self, data):
+        """Run one evaluation step on a global batch, in the replica context."""
+        self._engine.test_step(self, data)
+        return results_over_replicas(self)
+
+    def make_train_function(self, force=False):
+        """Make the optimizer's variables, then the training function."""
+        self._build_optimizer()
+        return super().make_train_function(force)
+
+    def make_predict_function(self, force=False):
+        """Make the function that `predict` calls with a list of batches."""
+        if self.predict_function is None or force:
+            self.predict_function = predict_function(self)
+
+    def get_config(self):
+        """Return the graph's config, the tasks', and the trunk's unless it was given functions."""
+        config = super().get_config()
+        if self._tasks:
+            config["tasks"] = [keras.saving.serialize_keras_object(task) for task in self._tasks]
+        if self._trunk is not None and self._trunk.serializable:
+            config["trunk"] = keras.saving.serialize_keras_object(self._trunk)
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Return a model from `get_config`'s dict."""
+        config = dict(config)
+        if "tasks" in config:
+            config["tasks"] = [keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]]
+        if "trunk" in config:
+            config["trunk"] = keras.saving.deserialize_keras_object(config["trunk"], custom_objects)
+        return super().from_config(config, custom_objects)
+
+    def get_compile_config(self):
+        """Return what `compile` was called with, for saving."""
+        if self._engine is None:
+            return {}
+        own = {"optimizer": self.optimizer, **self._engine.compile_arguments}
+        return {**super().get_compile_config(), **keras.saving.serialize_keras_object(own)}
+
+    def compile_from_config(self, config):
+        """Compile with `get_compile_config`'s dict, and make the optimizer's variables."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self._build_optimizer()
+
+    def _freeze_again(self):
+        """Freeze what lies within frozen layers: Keras makes parts trainable that a layer gets when it is built."""
+        for layer in self._flatten_layers(include_self=False):
+            if not layer.trainable:
+                layer.trainable = True  # setting it to what it is does nothing
+                layer.trainable = False
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras averages a batch over the replicas here, which fails for strings; everything is built by now.
+        pass
+
+    def _make_function(self, step):
+        return step_function(self, step)
+
+    def _get_metrics_result_or_logs(self, logs):
+        if not logs:
+            raise ValueError("The data set is empty: it gave no batch. Check its source, filters and `take`.")
+        return {name: float(value) for name, value in logs.items()}
+
+    def _build_optimizer(self):
+        if self.optimizer is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build([*self.trainable_variables, *self.balancing.trainable_variables])
+
+    def _training_objectives(self, x: Any) -> Objectives:
+        """Return what a training step minimises on rows with these inputs; a subclass may add to it."""
+        return self._engine.objectives
+
+    def _refresh_trainable(self):
+        """Train what is trainable now, with all state that there is; the training step is traced anew."""
+        self._engine = self._engine.with_current_trainable(self)
+        self.make_train_function(force=True)
+
+    def _end_epoch(self):
+        with self.distribute_strategy.scope():
+            self.balancing.end_epoch()
+
+    @contextlib.contextmanager
+    def _evaluation(self):
+        """Leave out of `metrics` what is measured in training only."""
+        self._evaluating = True
+        try:
+            yield
+        finally:
+            self._evaluating = False
+
+
+def _float32(task, output):
+    if keras.backend.standardize_dtype(output.dtype) in ("float16", "bfloat16"):
+        return keras.layers.Activation("linear", dtype="float32", name=f"{task}_float32")(output)
+    return output

@@ -1,0 +1,137 @@
+"""Checks of the data before it reaches a training step, with messages that say what to do."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl._pipeline.assertions import MARK, assert_none
+from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
+from tf_mtl.data import Mixture
+
+
+def with_checks(data: tuple[Any, Any, Any], specs: Sequence[LabelSpec]) -> tuple[Any, Any, Any]:
+    """Return data whose batches are checked as they are read.
+
+    Arrays are checked at once; a `tf.data.Dataset` by its element spec now and by its values in the pipeline, beside
+    the training step; generators and `PyDataset`s batch by batch. Anything else is returned as it is.
+
+    Args:
+        data: (x, y, sample_weight), as Keras takes them: arrays, or a source of whole batches with None for the others.
+        specs: What the labels of each task must satisfy.
+
+    Raises:
+        TypeError: if labels are not a dict.
+        ValueError: for unknown or missing task names, wrong shapes or values, an empty data set.
+    """
+    x, y, weight = data
+    if y is None:
+        if isinstance(x, tf.data.Dataset):
+            return _checked_dataset(x, specs), y, weight
+        if isinstance(x, keras.utils.PyDataset):
+            return _CheckedPyDataset(x, specs), y, weight
+        if isinstance(x, Iterator):
+            return (_checked_batch(batch, specs) for batch in x), y, weight
+    return _checked_arrays(x, y, weight, specs)
+
+
+def _checked_batch(batch, specs):
+    return _checked_arrays(*keras.utils.unpack_x_y_sample_weight(batch), specs)
+
+
+def _checked_arrays(x, y, weight, specs):
+    if x is None or y is None or not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y))):
+        return x, y, weight
+    check_structure(y, weight, tuple(spec.task for spec in specs))
+    if any(leaf.shape[0] == 0 for leaf in keras.tree.flatten(x)):
+        raise ValueError("`x` must have at least one row, received an empty array.")
+    weights = {spec.task: weight_of(spec.task, weight) for spec in specs}
+    for spec in specs:
+        spec.check_shape(tf.TensorShape(y[spec.task].shape))
+    with tf.device("CPU"):
+        for violation in _violations(x, y, weights, specs):
+            _raise(*violation)
+    if all(w is None for w in weights.values()):
+        return x, y, None
+    rows = len(keras.tree.flatten(x)[0])
+    return x, y, {task: np.ones(rows, "float32") if w is None else w for task, w in weights.items()}
+
+
+class _CheckedPyDataset(keras.utils.PyDataset):
+    """A `PyDataset` whose batches are checked when they are read."""
+
+    def __init__(self, source, specs):
+        super().__init__(source.workers, source.use_multiprocessing, source.max_queue_size)
+        self.source, self.specs = source, specs
+
+    @property
+    def num_batches(self):
+        return self.source.num_batches
+
+    def __getitem__(self, index):
+        return _checked_batch(self.source[index], self.specs)
+
+    def on_epoch_begin(self):
+        self.source.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.source.on_epoch_end()
+
+
+def _checked_dataset(dataset, specs):
+    element = dataset.element_spec
+    if not isinstance(element, tuple) or len(element) not in (2, 3):
+        raise TypeError(
+            "A data set for training or evaluation must give (x, {task: y}) or (x, {task: y}, {task: weight}), "
+            f"received elements of {element}."
+        )
+    if int(dataset.cardinality()) == 0:
+        raise ValueError("The data set is empty: it must give at least one batch.")
+    _, y, weight = keras.utils.unpack_x_y_sample_weight(element)
+    check_structure(y, weight, tuple(spec.task for spec in specs))
+    for spec in specs:
+        spec.check_shape(y[spec.task].shape)
+
+    @tf.autograph.experimental.do_not_convert
+    def check(*batch):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        asserts = [assert_none(*violation) for violation in _violations(x, y, weight, specs)]
+        with tf.control_dependencies(asserts):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    if isinstance(dataset, Mixture) and not dataset.draws_ahead:  # training has yet to settle its rates
+        return dataset.map(check)
+    return dataset.map(check, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+
+
+def _violations(x, y, weight, specs):
+    violations = []
+    for path, leaf in keras.tree.flatten_with_path(x):
+        if tf.as_dtype(leaf.dtype).is_floating:
+            name = "".join(f"[{key!r}]" for key in path)
+            rule = f"`x{name}` must not hold NaN or infinity. Fill or drop such rows first."
+            violations.append((~tf.math.is_finite(leaf), leaf, rule))
+    for spec in specs:
+        violations += spec.violations(y[spec.task], weight_of(spec.task, weight))
+    return violations
+
+
+def _raise(wrong, values, rule):
+    if tf.reduce_any(wrong):
+        raise ValueError(f"{rule} Received: {tf.boolean_mask(values, wrong)[:6].numpy().tolist()}.")
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn the failure of a check in the data pipeline into a `ValueError` with its message alone."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        failure = re.search(re.escape(MARK) + r"(.*Received:)\]? (\[[^]]*\])", str(error))
+        if not failure:
+            raise
+        raise ValueError(f"{failure[1]} {failure[2]}.".replace("\\'", "'")) from None

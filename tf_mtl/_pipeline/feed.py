@@ -1,0 +1,147 @@
+"""From what `fit`, `evaluate` and `predict` are given to checked streams of batches."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._pipeline.checks import with_checks
+from tf_mtl._pipeline.epochs import check_finite, one_epoch, steps_per_epoch_of
+from tf_mtl._pipeline.labels import LabelSpec
+from tf_mtl._pipeline.stream import Stream, split, stream, unpacked
+from tf_mtl.balancing import Balancing
+from tf_mtl.data import Mixture
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a call of `fit` works with.
+
+    Attributes:
+        training: The batches to train on.
+        validation: Those to validate on; None without.
+        steps_per_epoch: The number of batches of an epoch; None for all.
+        callbacks: The callbacks given.
+        mixture: The mixture that is trained on; None for other data.
+    """
+
+    training: Stream
+    validation: Stream | None
+    steps_per_epoch: int | None
+    callbacks: list[keras.callbacks.Callback]
+    mixture: Mixture | None
+
+
+def fit_feed(
+    specs: Sequence[LabelSpec],
+    balancing: Balancing,
+    data: tuple[Any, Any, Any],
+    batch_size: int | None,
+    shuffle: bool,
+    steps_per_epoch: int | None,
+    callbacks: Any,
+    validation_split: float,
+    validation_data: Any,
+    validation_batch_size: int | None,
+    validation_steps: int | None,
+) -> Feed:
+    """Return what `fit` works with; see there for the arguments.
+
+    Args:
+        specs: What the labels of each task must look like.
+        balancing: The balancing method.
+        data: (x, y, sample_weight), as `fit` was given them.
+        batch_size: As given to `fit`, as are all that follow.
+        shuffle: See above.
+        steps_per_epoch: See above.
+        callbacks: See above.
+        validation_split: See above.
+        validation_data: See above.
+        validation_batch_size: See above.
+        validation_steps: See above.
+    """
+    x = data[0]
+    check_finite("x", x, steps_per_epoch, "steps_per_epoch")
+    steps_per_epoch = steps_per_epoch_of(x, steps_per_epoch)
+    mixture = x if isinstance(x, Mixture) else None
+    data = with_checks(data, specs)
+    if validation_split and validation_data is None:
+        data, validation_data = split(data, validation_split)
+    validation = None
+    if validation_data is not None:
+        validation_data = one_epoch("validation_data", validation_data, validation_steps, "validation_steps")
+        validation_data = with_checks(unpacked(validation_data), specs)
+        validation = stream(*validation_data, batch_size=validation_batch_size or batch_size)
+    if balancing.needs_validation:
+        data = (_zipped(data[0], balancing, specs), None, None)
+    training = stream(*data, batch_size=batch_size, shuffle=shuffle)
+    training.epoch_size = steps_per_epoch
+    return Feed(training, validation, steps_per_epoch, callback_list(callbacks), mixture)
+
+
+def evaluate_feed(
+    specs: Sequence[LabelSpec], data: tuple[Any, Any, Any], batch_size: int | None, steps: int | None
+) -> Stream:
+    """Return the batches that `evaluate` works through."""
+    x, y, weight = data
+    return stream(*with_checks((one_epoch("x", x, steps, "steps"), y, weight), specs), batch_size=batch_size)
+
+
+def predict_feed(x: Any, batch_size: int | None, steps: int | None) -> Stream:
+    """Return the batches that `predict` works through."""
+    return stream(one_epoch("x", x, steps, "steps"), batch_size=batch_size)
+
+
+def callback_list(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that `fit` was given: none, one, a list of them, or a Keras `CallbackList`."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+    return [callback for callback in given if callback is not None]
+
+
+def with_epoch_end(
+    callbacks: Any, model: keras.Model, end_epoch: Callable[[], None], mixture: Mixture | None = None
+) -> Any:
+    """Return the callbacks with what happens at the end of an epoch before them, since they may save the model."""
+    first: list[keras.callbacks.Callback] = [keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: end_epoch())]
+    if mixture is not None:
+        first.append(_SourceShares(mixture))
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.callbacks[:0] = first
+        for callback in first:
+            callback.set_model(model)
+        return callbacks
+    return [*first, *callback_list(callbacks)]
+
+
+class _SourceShares(keras.callbacks.Callback):
+    """Logs the share of rows that a mixture drew from each of its sources in the epoch."""
+
+    def __init__(self, mixture):
+        super().__init__()
+        self.mixture = mixture
+
+    def on_epoch_begin(self, epoch, logs=None):
+        stream = self.model.feed.training  # of which a resumed run has already drawn some of the epoch
+        self.first = (stream.steps - (stream.calls_to_replay > 0)) // stream.epoch_size * stream.epoch_size
+
+    def on_epoch_end(self, epoch, logs=None):
+        shares = self.mixture.shares(self.first, self.model.feed.training.steps - self.first)
+        logs.update({f"share_{source}": share for source, share in shares.items()})
+
+
+def _zipped(x, balancing, specs):
+    """Pair the batches of a data set with those that a balancing method learns from."""
+    name = type(balancing).__name__
+    if balancing.validation is None:
+        raise ValueError(
+            f"{name} learns from validation batches: pass {name}(validation=dataset), or set "
+            "model.balancing.validation on a loaded model."
+        )
+    if not isinstance(x, tf.data.Dataset):
+        raise ValueError(f"{name} needs `x` to be a tf.data.Dataset of batches, received {type(x).__name__}.")
+    validation, _, _ = with_checks((balancing.validation, None, None), specs)
+    return tf.data.Dataset.zip(x, validation.repeat())

@@ -1,0 +1,121 @@
+"""What the labels of a task must look like, and the check of a batch against that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._names import check_names
+from tf_mtl._shapes import match_rank
+from tf_mtl.losses import CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood
+
+_UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
+_LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """What a loss and an output demand of a task's labels.
+
+    Attributes:
+        task: The task's name.
+        shape: The labels' shape without the batch; None where only the loss knows.
+        high: Labels lie in [0, high]; None for any number.
+        classes: Whether labels are class indices, integers from 0 to `high`.
+        ignored: A class index that stands for "no label"; None if there is none.
+    """
+
+    task: str
+    shape: tuple[int | None, ...] | None = None
+    high: float | None = None
+    classes: bool = False
+    ignored: int | None = None
+
+    @classmethod
+    def of(cls, task: str, loss: keras.losses.Loss, output: keras.KerasTensor) -> "LabelSpec":
+        """Read the demands off a task's loss and symbolic output."""
+        if isinstance(loss, CellwiseBinaryCrossentropy):
+            return cls(task, tuple(output.shape[1:]), 1.0)
+        if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
+            return cls(task, (None,), output.shape[-1] - 1, True)
+        function = getattr(loss, "fn", None)
+        kind = getattr(function, "__name__", None)
+        if not getattr(function, "__module__", "").startswith("keras.") or kind in _LABELS_OF_OTHER_SHAPE:
+            return cls(task)
+        if kind == "sparse_categorical_crossentropy":
+            ignored = getattr(loss, "ignore_class", None)
+            return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, ignored)
+        return cls(task, tuple(output.shape[1:]), 1.0 if kind in _UNIT_RANGE else None)
+
+    def check_shape(self, shape: tf.TensorShape) -> None:
+        """Raise if labels of this shape, batch included, do not fit the output.
+
+        Raises:
+            ValueError: naming the shapes.
+        """
+        if self.shape is None or shape.rank is None:
+            return
+        expected = tf.TensorShape([None, *self.shape])
+        fits = shape.is_compatible_with(expected) or shape.is_compatible_with(expected + [1])
+        if self.shape[-1:] == (1,):
+            fits = fits or shape.is_compatible_with(expected[:-1])
+        if not fits:
+            kind = "class indices" if self.classes else "labels"
+            raise ValueError(
+                f"`y['{self.task}']` has shape {shape}, but the task's output and loss need {kind} of shape "
+                f"{expected}. Reshape the labels, or change the task's output or loss."
+            )
+
+    def violations(self, y: tf.Tensor, weight: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor, str]]:
+        """Return what is wrong in a batch: (which cells, their values, the rule that they break)."""
+        y = tf.cast(y, tf.float32)
+        counted = tf.ones_like(y, tf.bool)
+        violations = []
+        if weight is not None:
+            weight = tf.cast(weight, tf.float32)
+            rule = f"`sample_weight['{self.task}']` must be finite and not negative (0: no label)."
+            violations.append((~((weight >= 0) & tf.math.is_finite(weight)), weight, rule))
+            counted &= match_rank(weight > 0, len(y.shape))
+        if self.ignored is not None:
+            counted &= tf.not_equal(y, float(self.ignored))
+        finite = tf.math.is_finite(y)
+        mark_missing = "Give missing labels the weight 0, for instance with tf_mtl.data.mask_missing."
+        rule = f"`y['{self.task}']` must not hold NaN or infinity where its weight is not 0. {mark_missing}"
+        violations.append((~finite & counted, y, rule))
+        if self.high is not None:
+            inside = (y >= 0) & (y <= self.high)
+            rule = f"lie in [0, {self.high:g}]"
+            if self.classes:
+                inside &= tf.equal(y, tf.round(y))
+                rule = f"be class indices from 0 to {self.high}"
+            rule = f"`y['{self.task}']` must {rule} where its weight is not 0. {mark_missing}"
+            violations.append((~inside & counted & finite, y, rule))
+        return violations
+
+
+def check_structure(y: Any, weight: Any, tasks: tuple[str, ...]) -> None:
+    """Raise unless labels, and weights if there are any, are dicts keyed by task.
+
+    Raises:
+        TypeError: if one is not a dict.
+        ValueError: for an unknown task name, or a task without labels.
+    """
+    if not isinstance(y, Mapping):
+        raise TypeError(
+            f"`y` must be a dict {{task: labels}} with the keys {list(tasks)}, received {type(y).__name__}."
+        )
+    check_names("y", y, tasks)
+    if isinstance(weight, Mapping):
+        check_names("sample_weight", weight, tasks, required=False)
+    elif weight is not None and not hasattr(weight, "shape"):
+        raise TypeError(
+            "`sample_weight` must be a dict {task: weights}, or one array for all tasks, "
+            f"received {type(weight).__name__}."
+        )
+
+
+def weight_of(task: str, weight: Any) -> Any:
+    """Return a task's label weights: its entry, the one tensor for all tasks, or None."""
+    return weight.get(task) if isinstance(weight, Mapping) else weight

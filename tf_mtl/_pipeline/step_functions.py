@@ -1,0 +1,112 @@
+"""The functions with which Keras' loops take steps.
+
+They replace Keras' own, which go wrong in four ways. With `steps_per_execution > 1` Keras keeps the logs in an
+optional, which cannot hold values per replica. Under `MultiWorkerMirroredStrategy` it averages each logged value by a
+collective of its own, which does not accept scalars. At the end of a data set of unknown size it runs the parts of a
+step that do not depend on the missing batch, so the optimizer counts one iteration too many per epoch. And with endless
+data, an epoch whose number of steps is not a multiple of `steps_per_execution` becomes longer.
+
+Here every replica computes the same logs, and those of the first are taken. A batch reaches every replica whole, which
+takes its own rows from it (see `division.py`). Where it is unknown whether another batch follows, it is drawn first.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._pipeline.division import count_rows, divide
+from tf_mtl._pipeline.stream import Pass
+
+
+def step_function(model: keras.Model, step: Callable[[Any], dict]) -> Callable[[Iterator], dict]:
+    """Return the function that Keras' loops call with an iterator; it takes `model.steps_per_execution` steps.
+
+    Args:
+        model: The compiled model.
+        step: Its `train_step` or `test_step`, which returns the same logs on every replica.
+
+    Returns:
+        A function from an iterator to the logs of the last step.
+    """
+    strategy, steps_per_call = model.distribute_strategy, model.steps_per_execution
+
+    @tf.autograph.experimental.do_not_convert
+    def one(data):
+        return _first(strategy, strategy.run(step, args=(data,)))
+
+    if not model.run_eagerly:
+        one = tf.function(one, reduce_retracing=True, jit_compile=model.jit_compile)
+    one = tf.autograph.experimental.do_not_convert(model._autoconvert_optionals(one))
+
+    def several(iterator, count):
+        logs = one(next(iterator))
+        for _ in tf.range(count - 1):
+            logs = one(next(iterator))
+        return logs
+
+    def single(iterator):
+        return one(next(iterator))
+
+    if not model.run_eagerly:
+        single, several = (tf.function(f, reduce_retracing=True) for f in (single, several))
+
+    def function(iterator):
+        if not isinstance(iterator, Pass):  # `train_on_batch` passes an iterator of one batch
+            return one(next(iterator))
+        if iterator.stream.calls_to_replay:
+            return iterator.stream.replay()
+        logs, left = None, steps_per_call
+        while left and iterator.remaining != 0:
+            if iterator.remaining is None:
+                count, batch = 1, next(iterator.source(), None)
+                if batch is None:
+                    iterator.close()
+                    break
+                logs = one(batch)
+            else:
+                count = min(left, iterator.remaining)
+                source = iterator.source()
+                logs = single(source) if count == 1 else several(source, tf.constant(count))
+            is_last = count == iterator.remaining
+            iterator.advance(count)
+            left = 0 if is_last else left - count
+        if logs is None:
+            raise StopIteration
+        return logs
+
+    return function
+
+
+def predict_function(model: keras.Model) -> Callable[[list], Any]:
+    """Return the function that `predict` calls with a list of batches; it returns the outputs of all rows."""
+    strategy = model.distribute_strategy
+
+    def predict(data):
+        return model.predict_step(divide(data)[0].data)
+
+    def one(data):
+        outputs = strategy.run(predict, args=(data,))
+        if strategy.num_replicas_in_sync == 1:
+            return _first(strategy, outputs)
+        rows = count_rows(data)
+        return keras.tree.map_structure(lambda output: strategy.gather(output, axis=0)[:rows], outputs)
+
+    one = tf.autograph.experimental.do_not_convert(one)
+    if not model.run_eagerly:
+        one = tf.function(one, reduce_retracing=True, jit_compile=model.jit_compile)
+    one = model._autoconvert_optionals(one)
+
+    def function(batches):
+        outputs = [one(batch) for batch in batches]
+        if len(outputs) == 1:
+            return outputs[0]
+        return keras.tree.map_structure(lambda *parts: tf.concat(parts, 0), *outputs)
+
+    return function
+
+
+def _first(strategy, values):
+    """The values of this worker's first replica."""
+    return keras.tree.map_structure(lambda value: strategy.experimental_local_results(value)[0], values)

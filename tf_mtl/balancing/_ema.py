@@ -1,0 +1,61 @@
+"""Moving averages of weights."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.balancing._arguments import in_range
+from tf_mtl.balancing._base import Balancing
+from tf_mtl.balancing._wrapper import Wrapper
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class EMA(Wrapper):
+    r"""CR-MOGM: moving averages $\lambda \leftarrow \beta \lambda + (1 - \beta) w$ of any method's weights w.
+
+    The weights of a scalarizer are its objective's derivatives by the losses; of an aggregator the direction is
+    averaged. A task's first weight is taken as it is, and its average stays while its gradient is zero, as without
+    labels.
+
+    Needs: what the method needs.
+    Cost: that of the method.
+    Reference: Zhou et al., "On the Convergence of Stochastic Multi-Objective Gradient Manipulation and Beyond",
+        NeurIPS 2022.
+
+    Args:
+        method: A method of any kind that does not learn from validation batches.
+        beta: Share of the former weights, in [0, 1]; 0.9 in the paper.
+        name: Name of the layer.
+
+    Raises:
+        TypeError: if `method` is not a balancing method.
+        ValueError: if `beta` is out of range, or the method learns from validation batches.
+
+    Example:
+
+    >>> method = mtl.balancing.EMA(mtl.balancing.MGDA(), beta=0.9)
+    """
+
+    def __init__(self, method: Balancing, beta: float = 0.9, name: str | None = None):
+        super().__init__(method, name)
+        self.beta = in_range("beta", beta, 0, 1)
+
+    def build(self, input_shape):
+        self.weighting.build(input_shape)
+        of_direction = self.kind == "jacobian"
+        self.mean = self.add_state("mean", input_shape[1:] if of_direction else input_shape[:1])
+        self.begun = self.add_state("begun", () if of_direction else input_shape[:1])
+
+    def replace(self, compute: Callable[[], tf.Tensor], labelled: tf.Tensor) -> tf.Tensor:
+        """Return the averages, and update them."""
+        updated = tf.reduce_any(labelled) if self.kind == "jacobian" else labelled
+        begun, mean = tf.convert_to_tensor(self.begun), tf.convert_to_tensor(self.mean)
+        share = begun * self.beta
+        mean = tf.where(updated, share * mean + (1 - share) * compute(), mean)
+        self.mean.assign(mean)
+        self.begun.assign(tf.where(updated, 1.0, begun))
+        return mean
+
+    def get_config(self):
+        return {**super().get_config(), "beta": self.beta}

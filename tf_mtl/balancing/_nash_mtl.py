@@ -1,0 +1,56 @@
+"""Multi-task learning as a bargaining game."""
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.balancing import _solvers
+from tf_mtl.balancing._arguments import in_range
+from tf_mtl.balancing._base import Weighting
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class NashMTL(Weighting):
+    r"""Nash-MTL: the Nash bargaining solution, $G w = 1 / w$ with w > 0.
+
+    The direction does not depend on the gradients' lengths. Its own length is $\sqrt{T}$, which is then limited. A task
+    whose gradient is zero, as without labels, is left out.
+
+    Needs: the Gramian.
+    Cost: one backward pass per task.
+    Reference: Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022.
+
+    Args:
+        max_norm: The longest direction; 1 in the authors' code. None: no limit.
+        name: Name of the layer.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+
+    >>> mtl.balancing.NashMTL(max_norm=None)(np.diag([4.0, 1.0])).numpy().round(4).tolist()
+    [0.5, 1.0]
+    """
+
+    def __init__(self, max_norm: float | None = 1.0, name: str | None = None):
+        super().__init__(name=name)
+        self.max_norm = max_norm if max_norm is None else in_range("max_norm", max_norm, 0, open_low=True)
+
+    def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
+        """Return weights [T] from the Gramian [T, T]."""
+        weights = _solvers.proportional_fairness(gramian, 1.0)
+        if self.max_norm is not None:
+            square = tf.reduce_sum(weights * tf.linalg.matvec(tf.cast(gramian, tf.float64), weights))
+            weights *= self.max_norm / tf.maximum(tf.sqrt(tf.nn.relu(square)), self.max_norm)
+        return tf.cast(weights, gramian.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "max_norm": self.max_norm}
+
+    @classmethod
+    def from_config(cls, config):
+        """Return a method from `get_config`'s dict; one of version 0.1 also tells how often to solve."""
+        config = dict(config)
+        if config.pop("every", 1) != 1:
+            raise ValueError("NashMTL(every=n) has become Every(NashMTL(), n): train such a model anew.")
+        return cls(**config)

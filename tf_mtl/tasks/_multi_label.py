@@ -1,0 +1,78 @@
+"""Any number of labels at once."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from tf_mtl.losses import CellwiseBinaryCrossentropy
+from tf_mtl.metrics import MultiLabelF1
+from tf_mtl.tasks._base import Task, class_names
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class MultiLabel(Task):
+    """Any number of C labels: logits [B, C] from a feature vector, binary cross-entropy of each cell.
+
+    Labels are 0 or 1, [B, C]; label weights are [B] for rows, or [B, C] where single labels are missing.
+    Metrics: `micro_f1`, `macro_f1`. Decoded: `labels`, the names of the labels found and "" for the others, and
+    `scores`, all probabilities; both [B, C].
+
+    Args:
+        name: The task's name.
+        labels: The labels' names, or their number.
+        threshold: Probability from which on a label is given.
+        pos_weight: Factor of positive cells in the loss: one number, or one per label.
+        **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
+
+    Example:
+
+    >>> task = mtl.tasks.MultiLabel("tags", labels=["new", "used"])
+    >>> task.decode(np.array([[1.0, -1.0]]))["labels"].numpy().tolist()
+    [[b'new', b'']]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        labels: Sequence[str] | int,
+        threshold: float = 0.5,
+        pos_weight: float | list[float] = 1.0,
+        **kwargs,
+    ):
+        super().__init__(name, **kwargs)
+        self.labels = class_names(name, labels, least=1)
+        self.threshold = threshold
+        self.pos_weight = pos_weight
+
+    @property
+    def output_units(self) -> int:
+        """The number of labels."""
+        return len(self.labels)
+
+    @property
+    def loss(self) -> keras.losses.Loss:
+        """Binary cross-entropy of logits, one value per cell."""
+        return CellwiseBinaryCrossentropy(self.pos_weight)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return F1 over all cells and the mean F1 of the labels."""
+        return [MultiLabelF1(len(self.labels), average, self.threshold) for average in ("micro", "macro")]
+
+    def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return `labels` [B, C] (string) and `scores` [B, C] from logits [B, C]."""
+        scores = tf.sigmoid(tf.cast(output, tf.float32))
+        return {"labels": tf.where(scores >= self.threshold, tf.constant(self.labels), ""), "scores": scores}
+
+    def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+        """Return the cross-entropy of two models' logits, in the shape of the task's loss."""
+        return self.loss.call(tf.sigmoid(target), output)
+
+    def get_config(self) -> dict:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "labels": self.labels,
+            "threshold": self.threshold,
+            "pos_weight": self.pos_weight,
+        }
