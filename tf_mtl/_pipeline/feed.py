@@ -125,11 +125,11 @@ class _SourceShares(keras.callbacks.Callback):
         self.mixture = mixture
 
     def on_epoch_begin(self, epoch, logs=None):
-        stream = self.model.feed.training  # of which a resumed run has already drawn some of the epoch
+        stream = self.model._feed.training  # of which a resumed run has already drawn some of the epoch
         self.first = (stream.steps - (stream.calls_to_replay > 0)) // stream.epoch_size * stream.epoch_size
 
     def on_epoch_end(self, epoch, logs=None):
-        shares = self.mixture.shares(self.first, self.model.feed.training.steps - self.first)
+        shares = self.mixture.shares(self.first, self.model._feed.training.steps - self.first)
         logs.update({f"share_{source}": share for source, share in shares.items()})
 
 
