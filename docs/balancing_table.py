@@ -8,12 +8,14 @@ import re
 from pathlib import Path
 
 import tf_mtl as mtl
+from tf_mtl.balancing._wrapper import Wrapper
 
 PAGE = Path(__file__).with_name("balancing.md")
 KINDS = {
     "Scalarizers: losses to one objective": mtl.balancing.Scalarizer,
     "Weightings: Gramian to weights": mtl.balancing.Weighting,
     "Aggregators: Jacobian to direction": mtl.balancing.Aggregator,
+    "Wrappers: around a method of any kind": Wrapper,
 }
 
 
@@ -36,11 +38,8 @@ def row(method: type) -> str:
     parameters = [p for name, p in inspect.signature(method).parameters.items() if name != "name"]
     call = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
     rule = inspect.getdoc(method).split("\n\n")[0].replace("\n", " ").replace("|", r"\|")
-    features = (
-        ""
-        if issubclass(method, mtl.balancing.Scalarizer) or method.needs_half_batches or method.has_jacobian_state
-        else "yes"
-    )
+    refuses = method.needs_half_batches or method.has_jacobian_state
+    features = "" if issubclass(method, (mtl.balancing.Scalarizer, Wrapper)) or refuses else "yes"
     cells = f"`{method.__name__}({call})`", rule, section(method, "Needs"), section(method, "Cost"), features
     return f"| {' | '.join(cells)} | {section(method, 'Reference')} |"
 
