@@ -86,15 +86,15 @@ def test_losses_follow_the_formula_and_end_on_the_labels():
 def test_labels_of_weight_0_may_be_anything():
     x, y, weight = data()
     spoilt = {name: np.where(weight[name].reshape(-1, *[1] * (v.ndim - 1)) > 0, v, -7) for name, v in y.items()}
-    found = []
+    weights = []
     for labels in (y, spoilt):
         keras.utils.set_random_seed(1)
         student, teacher = build(*TASKS), build("price")
         trainer = mtl.distill(student, {"price": lambda_model(teacher)}, annealing_steps=3)
         trainer.compile("adam", balancing="upgrad")
         trainer.fit(x, labels, sample_weight=weight, epochs=4, verbose=0)
-        found.append(student.get_weights())
-    for one, other in zip(*found, strict=True):
+        weights.append(student.get_weights())
+    for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -140,16 +140,16 @@ def test_a_teacher_that_knows_more_helps_while_labels_are_noise():
 )
 def test_with_other_ways_of_stepping(options):
     x, y, weight = data()
-    found = []
+    weights = []
     for given in (options, {k: v for k, v in options.items() if k == "balancing"}):
         keras.utils.set_random_seed(1)
         student, teachers = build(*TASKS), {"kind": build("kind"), "tags": build("tags")}
         trainer = mtl.distill(student, teachers, annealing_steps=5)
         trainer.compile(keras.optimizers.SGD(0.01), **given)
         trainer.fit(x, y, 4, epochs=3, shuffle=False, sample_weight=weight, verbose=0)
-        found.append(student.get_weights())
+        weights.append(student.get_weights())
     tolerance = 2e-2 if "gradients" in options else 1e-5  # of features: another direction
-    for one, other in zip(*found, strict=True):
+    for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, atol=tolerance)
 
 
@@ -168,7 +168,7 @@ def test_another_loss_with_one_value_per_row():
 
 def test_two_replicas_equal_one():
     x, y, weight = data()
-    found = []
+    weights = []
     for place in (strategy("one_device"), strategy("mirrored")):
         keras.utils.set_random_seed(1)
         with place.scope():
@@ -177,8 +177,8 @@ def test_two_replicas_equal_one():
         with place.scope():
             trainer.compile(keras.optimizers.SGD(0.05))
         trainer.fit(x, y, 4, epochs=3, shuffle=False, sample_weight=weight, verbose=0)
-        found.append(student.get_weights())
-    for one, other in zip(*found, strict=True):
+        weights.append(student.get_weights())
+    for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
@@ -190,10 +190,10 @@ def test_what_is_refused(tmp_path):
         mtl.distill(student, {}, 10)
     with pytest.raises(ValueError, match="must be an integer, at least 1"):
         mtl.distill(student, {"price": build("price")}, 0)
-    with pytest.raises(ValueError, match="must give 'price', but gives \\['sold'\\]"):
+    with pytest.raises(ValueError, match="must return 'price', but returns \\['sold'\\]"):
         mtl.distill(student, {"price": build("sold")}, 10)
     wide = keras.Model((x := keras.Input((5,))), keras.layers.Dense(2)(x))
-    with pytest.raises(ValueError, match="must give outputs of shape"):
+    with pytest.raises(ValueError, match="must return outputs of shape"):
         mtl.distill(student, {"price": wide}, 10)
     narrow = keras.Model((x := keras.Input((4,))), keras.layers.Dense(1)(x))
     with pytest.raises(ValueError, match="cannot take the student's inputs"):

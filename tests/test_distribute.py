@@ -39,5 +39,5 @@ def test_virtual_devices_in_a_new_process():
 
 def test_many_machines_by_tf_config():
     cluster = {"cluster": {"worker": ["localhost:0"]}, "task": {"type": "worker", "index": 0}}
-    found, errors = run("auto", TF_CONFIG=json.dumps(cluster))
-    assert found == "many machines: CollectiveAllReduceStrategy, 1 replica, as TF_CONFIG names workers: 1", errors
+    printed, errors = run("auto", TF_CONFIG=json.dumps(cluster))
+    assert printed == "many machines: CollectiveAllReduceStrategy, 1 replica, as TF_CONFIG names workers: 1", errors

@@ -12,16 +12,16 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 
-MODULES = ["tf_mtl", *(found.name for found in pkgutil.walk_packages(mtl.__path__, "tf_mtl."))]
+MODULES = ["tf_mtl", *(module.name for module in pkgutil.walk_packages(mtl.__path__, "tf_mtl."))]
 GLOBALS = {"np": np, "keras": keras, "tf": tf, "mtl": mtl}
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
     module = importlib.import_module(name)
-    found = doctest.DocTestFinder(exclude_empty=True).find(module, globs=dict(GLOBALS))
+    tests = doctest.DocTestFinder(exclude_empty=True).find(module, globs=dict(GLOBALS))
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    for test in found:
+    for test in tests:
         runner.run(test)
     assert runner.failures == 0
 

@@ -107,9 +107,9 @@ def test_cosines_and_conflict_by_hand():
     heads = {task: model.get_layer(task).get_weights()[0] for task in ("a", "b")}
     _, _, (a, b), _ = by_hand(x, y, model.get_layer("encoder").get_weights()[0], heads)
     expected = (a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b)
-    found = model.gradient_cosines((x, y))
-    assert found[0, 1] == pytest.approx(expected, rel=1e-4)
-    assert found[0, 0] == pytest.approx(1.0, rel=1e-5)
+    cosines = model.gradient_cosines((x, y))
+    assert cosines[0, 1] == pytest.approx(expected, rel=1e-4)
+    assert cosines[0, 0] == pytest.approx(1.0, rel=1e-5)
     unlabelled = model.gradient_cosines((x, y, {"a": np.zeros(8)}))
     assert np.isnan(unlabelled[0, 1])
     assert not np.isnan(unlabelled[1, 1])

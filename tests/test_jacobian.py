@@ -32,14 +32,14 @@ def test_compact_equals_dense(jit):
     @tf.function(jit_compile=jit)
     def both(ids):
         gradients = two_lookups(table, kernel, ids, tf.unstack(heads))
-        found = []
+        results = []
         for compact in (True, False):
             whole = jacobian(gradients, [table, kernel], compact=compact)
             of_table, of_kernel = whole.weighted(weights)
             sizes.append(isinstance(of_table, tf.IndexedSlices))
             width = tf.shape(whole.matrix())[1]
-            found.append((whole.gramian(), tf.convert_to_tensor(of_table), of_kernel, width))
-        return found
+            results.append((whole.gramian(), tf.convert_to_tensor(of_table), of_kernel, width))
+        return results
 
     compact, dense = both(ids)
     for a, b in zip(compact[:3], dense[:3], strict=True):

@@ -24,9 +24,9 @@ def test_equal_balancing_trains_to_the_same_weights_step_by_step(optimizer):
         rows = slice(8 * step, 8 * step + 8)
         part = x[rows], {task: labels[rows] for task, labels in y.items()}
         expected = plain.train_on_batch(*part, return_dict=True)
-        found = ours.train_on_batch(*part, return_dict=True)
+        logs = ours.train_on_batch(*part, return_dict=True)
         assert examples.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-6
-        assert found == pytest.approx(expected, rel=1e-5)
+        assert logs == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
@@ -47,9 +47,9 @@ def test_the_sum_of_task_gradients_is_the_gradient_of_the_sum(method, gradients)
     plain.compile("adam", **COMPILE)
     ours.compile("adam", balancing=method(), gradients=gradients, **COMPILE)
     expected = plain.fit(data, epochs=3, verbose=0).history
-    found = ours.fit(data, epochs=3, verbose=0).history
+    logs = ours.fit(data, epochs=3, verbose=0).history
     assert examples.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-5
-    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert logs["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
 def test_keras_usage_works_as_before():

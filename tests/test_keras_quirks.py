@@ -13,8 +13,8 @@ import tf_mtl as mtl
 def test_a_loss_is_divided_by_all_rows():
     """losses/masked.py"""
     loss = keras.losses.MeanSquaredError()
-    found = float(loss(np.zeros((3, 1)), np.ones((3, 1)), sample_weight=np.array([1.0, 0.0, 0.0])))
-    assert found == pytest.approx(1 / 3)
+    value = float(loss(np.zeros((3, 1)), np.ones((3, 1)), sample_weight=np.array([1.0, 0.0, 0.0])))
+    assert value == pytest.approx(1 / 3)
 
 
 def test_logged_task_losses_are_skewed_by_ragged_batches():
@@ -23,9 +23,9 @@ def test_logged_task_losses_are_skewed_by_ragged_batches():
     plain, ours = examples.model(keras.Model), examples.model()
     for model in (plain, ours):
         model.compile("sgd", loss=examples.LOSS)
-    found, true = (model.evaluate(data, verbose=0, return_dict=True) for model in (plain, ours))
-    assert found["loss"] == pytest.approx(true["loss"], rel=1e-5)
-    assert found["price_loss"] != pytest.approx(true["price_loss"], rel=1e-3)
+    logs, true = (model.evaluate(data, verbose=0, return_dict=True) for model in (plain, ours))
+    assert logs["loss"] == pytest.approx(true["loss"], rel=1e-5)
+    assert logs["price_loss"] != pytest.approx(true["price_loss"], rel=1e-3)
 
 
 def test_loss_weights_with_wrong_names_are_accepted():
@@ -92,14 +92,14 @@ def two_replicas(**options):
 
 def test_gradients_are_clipped_on_each_replica():
     """workarounds/global_gradients.py"""
-    found = []
+    weights = []
     for strategy in (tf.distribute.get_strategy(), mtl.distribute.strategy("mirrored")):
         with strategy.scope():
             model = examples.model(keras.Model)
             model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.01), loss=examples.LOSS)
         model.fit(examples.batches(examples.full_data(), 40), verbose=0)
-        found.append(model.get_weights())
-    assert examples.largest_difference(*found) > 1e-3
+        weights.append(model.get_weights())
+    assert examples.largest_difference(*weights) > 1e-3
 
 
 def test_several_steps_per_execution_fail_with_replicas():

@@ -72,11 +72,11 @@ OPTIMIZERS = {  # from a learning rate
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_equals_one_optimizer_for_each_layer(kind):
     make = OPTIMIZERS[kind]
-    found = full(lambda model: layerwise(make(0.02), model, FACTORS))
+    trained = full(lambda model: layerwise(make(0.02), model, FACTORS))
     expected = by_hand(lambda factor: make(0.02 * factor))
-    assert examples.largest_difference(expected.get_weights(), found.get_weights()) < 1e-4
+    assert examples.largest_difference(expected.get_weights(), trained.get_weights()) < 1e-4
     alike = full(lambda model: make(0.02))
-    assert examples.largest_difference(alike.get_weights(), found.get_weights()) > 1e-3
+    assert examples.largest_difference(alike.get_weights(), trained.get_weights()) > 1e-3
 
 
 def test_decoupled_decay_in_numpy():
@@ -108,11 +108,11 @@ def test_factor_0_moves_nothing(kind):
         return optimizer
 
     before = []
-    found = fitted(frozen, epochs=1)
-    for value, v in zip(before, found.get_layer("encoder").weights, strict=True):
+    trained = fitted(frozen, epochs=1)
+    for value, v in zip(before, trained.get_layer("encoder").weights, strict=True):
         np.testing.assert_array_equal(value, v.numpy())
-    assert not np.array_equal(found.get_layer("price").get_weights()[0], examples.model().get_layer("price").kernel)
-    assert len(with_slots(found.optimizer, found.get_layer("encoder").weights)) == 2
+    assert not np.array_equal(trained.get_layer("price").get_weights()[0], examples.model().get_layer("price").kernel)
+    assert len(with_slots(trained.optimizer, trained.get_layer("encoder").weights)) == 2
 
 
 def test_slots_are_found_and_unlabelled_tasks_stand_still():
@@ -176,9 +176,9 @@ def test_loss_scaling_outside_and_inside(outside):
             return keras.optimizers.LossScaleOptimizer(layerwise(adam, model, FACTORS), initial_scale=64.0)
         return layerwise(keras.optimizers.LossScaleOptimizer(adam, initial_scale=64.0), model, FACTORS)
 
-    found = full(scaled)
+    trained = full(scaled)
     plain = full(lambda model: layerwise(keras.optimizers.Adam(0.02), model, FACTORS))
-    assert examples.largest_difference(plain.get_weights(), found.get_weights()) < 1e-4
+    assert examples.largest_difference(plain.get_weights(), trained.get_weights()) < 1e-4
 
 
 def test_callbacks_set_the_learning_rate():
@@ -199,8 +199,8 @@ def built(encoder):
 
 def test_names_of_tasks_and_of_layers_within_layers():
     model = built(mtl.encoders.MLPEncoder([6, 4]))
-    found = layerwise("sgd", model, {"price": 3.0, "mlp_encoder_dense_1": 0.5, "mlp_encoder": 0.1}).factors
-    factors = [found.get(v.path, 1.0) for v in model.trainable_variables]
+    by_path = layerwise("sgd", model, {"price": 3.0, "mlp_encoder_dense_1": 0.5, "mlp_encoder": 0.1}).factors
+    factors = [by_path.get(v.path, 1.0) for v in model.trainable_variables]
     assert factors == [0.1, 0.1, 0.5, 0.5, 3.0, 3.0, 3.0, 3.0, 1.0, 1.0]
     layer = layerwise("sgd", model, {model.get_layer("mlp_encoder"): 0.2}).factors
     assert list(layer.values()) == [0.2] * 4
@@ -211,10 +211,10 @@ def test_decay_over_stages_of_tokens():
     model = mtl.build_model(
         keras.Input((8,), dtype="int32"), mtl.trunks.HardSharing(encoder), [mtl.tasks.Regression("a")]
     )
-    found = layerwise("adamw", model, layerwise_decay(encoder, 0.5)).factors
-    assert set(found) == {v.path for v in encoder.weights}
+    by_path = layerwise("adamw", model, layerwise_decay(encoder, 0.5)).factors
+    assert set(by_path) == {v.path for v in encoder.weights}
     layers = [keras.tree.flatten(stage) for stage in encoder.stages]
-    by_stage = [{found[v.path] for layer in stage for v in layer.weights} for stage in layers]
+    by_stage = [{by_path[v.path] for layer in stage for v in layer.weights} for stage in layers]
     assert by_stage == [{0.5 ** (len(by_stage) - place)} for place in range(len(by_stage))]
     assert len(by_stage) >= 3
 
@@ -226,7 +226,7 @@ def test_errors():
     with pytest.raises(ValueError, match="Did you mean 'rent'"):
         layerwise("sgd", model, {"rents": 0.1})
     for factor in (-1.0, float("nan"), float("inf"), True):
-        with pytest.raises(ValueError, match=r"`factors\['rent'\]` must be a number from 0 up"):
+        with pytest.raises(ValueError, match=r"`factors\['rent'\]` must be a number, at least 0"):
             layerwise("sgd", model, {"rent": factor})
     with pytest.raises(ValueError, match="'other' has none"):
         layerwise("sgd", model, {keras.layers.Dense(3, name="other"): 0.1})

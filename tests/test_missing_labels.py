@@ -96,8 +96,8 @@ def test_a_batch_without_labels_leaves_the_tasks_own_variables_and_slots(optimiz
     model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)  # so that the slots hold something
 
     def own():
-        found = [v for v in [*model.variables, *optimizer.variables] if "topic" in v.path]
-        return {v.path: v.numpy() for v in found}
+        variables = [v for v in [*model.variables, *optimizer.variables] if "topic" in v.path]
+        return {v.path: v.numpy() for v in variables}
 
     def others():
         return {v.path: v.numpy() for v in model.variables if "topic" not in v.path}

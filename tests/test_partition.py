@@ -17,14 +17,14 @@ def dense(name, units=3):
 
 
 def test_hard_sharing():
-    found = partition(examples.model())
-    assert found.tasks == ("topic", "price")
-    assert paths(found.shared) == ["encoder/bias", "encoder/kernel"]
-    assert paths(found.own["topic"]) == ["topic/bias", "topic/kernel"]
-    assert paths(found.own["price"]) == ["price/bias", "price/kernel"]
-    assert found.tied == ()
-    assert [x.shape for x in found.frontier] == [(None, 8)]
-    assert found.crossing == ()
+    parts = partition(examples.model())
+    assert parts.tasks == ("topic", "price")
+    assert paths(parts.shared) == ["encoder/bias", "encoder/kernel"]
+    assert paths(parts.own["topic"]) == ["topic/bias", "topic/kernel"]
+    assert paths(parts.own["price"]) == ["price/bias", "price/kernel"]
+    assert parts.tied == ()
+    assert [x.shape for x in parts.frontier] == [(None, 8)]
+    assert parts.crossing == ()
 
 
 def test_a_layer_of_two_heads_of_three():
@@ -32,20 +32,20 @@ def test_a_layer_of_two_heads_of_three():
     h = dense("encoder")(x)
     middle = dense("middle")(h)
     model = keras.Model(x, {"a": dense("a")(middle), "b": dense("b")(middle), "c": dense("c")(h)})
-    found = partition(model)
-    assert paths(found.shared) == ["encoder/kernel", "middle/kernel"]
-    assert {task: paths(own) for task, own in found.own.items()} == {t: [f"{t}/kernel"] for t in "abc"}
-    assert len(found.frontier) == 2
+    parts = partition(model)
+    assert paths(parts.shared) == ["encoder/kernel", "middle/kernel"]
+    assert {task: paths(own) for task, own in parts.own.items()} == {t: [f"{t}/kernel"] for t in "abc"}
+    assert len(parts.frontier) == 2
 
 
 def test_one_layer_called_by_two_heads_each_on_its_own_features():
     x = keras.Input((4,))
     common = dense("common", 4)
     own = {task: dense(f"own_{task}", 4)(x) for task in "ab"}
-    found = partition(keras.Model(x, {task: common(h) for task, h in own.items()}))
-    assert paths(found.shared) == paths(found.tied) == ["common/kernel"]
-    assert paths(found.own["a"]) == ["own_a/kernel"]
-    assert found.frontier == ()
+    parts = partition(keras.Model(x, {task: common(h) for task, h in own.items()}))
+    assert paths(parts.shared) == paths(parts.tied) == ["common/kernel"]
+    assert paths(parts.own["a"]) == ["own_a/kernel"]
+    assert parts.frontier == ()
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -72,37 +72,37 @@ def tied_model(model_class=mtl.MultiTaskModel):
 
 
 def test_an_embedding_tied_between_trunk_and_head():
-    found = partition(tied_model())
-    assert paths(found.shared) == ["embedding/embeddings", "encoder/bias", "encoder/kernel"]
-    assert paths(found.tied) == ["embedding/embeddings"]
-    assert found.own["word"] == ()
+    parts = partition(tied_model())
+    assert paths(parts.shared) == ["embedding/embeddings", "encoder/bias", "encoder/kernel"]
+    assert paths(parts.tied) == ["embedding/embeddings"]
+    assert parts.own["word"] == ()
 
 
 def test_a_head_that_also_reads_the_inputs():
     x = keras.Input((4,), name="x")
     h = dense("encoder")(x)
     wide = keras.layers.Concatenate()([h, x])
-    found = partition(keras.Model(x, {"a": dense("a")(wide), "b": dense("b")(h)}))
-    assert paths(found.shared) == ["encoder/kernel"]
-    assert paths(found.own["a"]) == ["a/kernel"]
-    assert len(found.frontier) == 1
-    assert [t.name for t in found.crossing] == ["x"]
+    parts = partition(keras.Model(x, {"a": dense("a")(wide), "b": dense("b")(h)}))
+    assert paths(parts.shared) == ["encoder/kernel"]
+    assert paths(parts.own["a"]) == ["a/kernel"]
+    assert len(parts.frontier) == 1
+    assert [t.name for t in parts.crossing] == ["x"]
 
 
 def test_a_task_that_reads_another_tasks_output():
     x = keras.Input((4,))
     first = dense("a")(dense("encoder")(x))
-    found = partition(keras.Model(x, {"a": first, "b": dense("b")(first)}))
-    assert paths(found.shared) == ["a/kernel", "encoder/kernel"]
-    assert found.own["a"] == ()
-    assert paths(found.own["b"]) == ["b/kernel"]
+    parts = partition(keras.Model(x, {"a": first, "b": dense("b")(first)}))
+    assert paths(parts.shared) == ["a/kernel", "encoder/kernel"]
+    assert parts.own["a"] == ()
+    assert paths(parts.own["b"]) == ["b/kernel"]
 
 
 def test_one_task_only():
     x = keras.Input((4,))
-    found = partition(keras.Model(x, {"a": dense("a")(dense("encoder")(x))}))
-    assert found.shared == found.frontier == ()
-    assert paths(found.own["a"]) == ["a/kernel", "encoder/kernel"]
+    parts = partition(keras.Model(x, {"a": dense("a")(dense("encoder")(x))}))
+    assert parts.shared == parts.frontier == ()
+    assert paths(parts.own["a"]) == ["a/kernel", "encoder/kernel"]
 
 
 def test_nested_models_and_frozen_layers():
@@ -112,9 +112,9 @@ def test_nested_models_and_frozen_layers():
     frozen = dense("frozen", 4)
     frozen.trainable = False
     h = inner(frozen(x))
-    found = partition(keras.Model(x, {"a": dense("a")(h), "b": dense("b")(h)}))
-    assert paths(found.shared) == ["frozen/kernel", "inside/kernel"]
-    found.check_shared("Method")
+    parts = partition(keras.Model(x, {"a": dense("a")(h), "b": dense("b")(h)}))
+    assert paths(parts.shared) == ["frozen/kernel", "inside/kernel"]
+    parts.check_shared("Method")
 
 
 def nested_model(model_class=mtl.MultiTaskModel):
@@ -130,10 +130,10 @@ def nested_model(model_class=mtl.MultiTaskModel):
 
 def test_heads_in_a_nested_model_are_their_tasks_own():
     model = nested_model()
-    found = partition(model)
-    assert paths(found.shared) == ["inside/kernel", "outer/kernel"]
-    assert {task: paths(own) for task, own in found.own.items()} == {"a": ["a/kernel"], "b": ["b/kernel"]}
-    assert len(found.nested) == 2
+    parts = partition(model)
+    assert paths(parts.shared) == ["inside/kernel", "outer/kernel"]
+    assert {task: paths(own) for task, own in parts.own.items()} == {"a": ["a/kernel"], "b": ["b/kernel"]}
+    assert len(parts.nested) == 2
     x, y = np.ones((4, 4), "float32"), {"a": np.full((4, 3), np.nan), "b": np.ones((4, 3))}
     model.compile("adam", loss="mse", balancing=examples.SumOfGradients())
     before = {v.path: v.numpy() for v in model.variables}

@@ -65,8 +65,8 @@ def test_predictions_of_two_replicas_come_in_order():
     two, _ = train(mtl.distribute.strategy("mirrored"), "equal", "parameters")
     text = tf.data.Dataset.from_tensor_slices(WORDS).batch(4)
     expected = one.predict(text, verbose=0)
-    for task, found in two.predict(text, verbose=0).items():
-        np.testing.assert_allclose(found, expected[task], rtol=1e-4, atol=1e-6)
+    for task, outputs in two.predict(text, verbose=0).items():
+        np.testing.assert_allclose(outputs, expected[task], rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_without_labels_leaves_own_variables_on_every_replica():
@@ -79,8 +79,8 @@ def test_a_batch_without_labels_leaves_own_variables_on_every_replica():
     model.fit(x, y, sample_weight=weight, verbose=0)
 
     def own():
-        found = [v for v in [*model.variables, *optimizer.variables] if "topic" in v.path]
-        return [strategy.experimental_local_results(v.value)[i].numpy() for v in found for i in (0, 1)]
+        variables = [v for v in [*model.variables, *optimizer.variables] if "topic" in v.path]
+        return [strategy.experimental_local_results(v.value)[i].numpy() for v in variables for i in (0, 1)]
 
     before = own()
     data = examples.batches((x, y, weight)).skip(1).take(1)
@@ -121,10 +121,10 @@ def test_evaluation_counts_each_row_once_where_replicas_have_none():
         two.compile("sgd", loss=examples.LOSS, metrics={"topic": [Count()], "price": []})
     for size in (1, 4, 9):  # one row for two replicas; three batches, of which the last has one row; uneven halves
         data = examples.batches((x, y), size)
-        expected, found = (model.evaluate(data, verbose=0, return_dict=True) for model in (one, two))
-        assert found["topic_count"] == expected["topic_count"] == 9
+        expected, logs = (model.evaluate(data, verbose=0, return_dict=True) for model in (one, two))
+        assert logs["topic_count"] == expected["topic_count"] == 9
         for name, value in expected.items():
-            assert found[name] == pytest.approx(value, rel=1e-5)
+            assert logs[name] == pytest.approx(value, rel=1e-5)
         predictions = [model.predict(data, verbose=0)["topic"] for model in (one, two)]
         np.testing.assert_allclose(*predictions, rtol=1e-5, atol=1e-6)
 

@@ -126,9 +126,9 @@ def test_exports(tmp_path):
     single = joint.single_task("topic", copy=True)
     path = mtl.export.saved_model(single, tmp_path / "export", check=False)
     x = vectors(3)
-    found = tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.constant(x))
+    answers = tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.constant(x))
     expected = joint.decode(joint.predict(x, verbose=0))["topic"]
-    assert [label.decode() for label in found["topic_label"].numpy()] == expected["label"].tolist()
+    assert [label.decode() for label in answers["topic_label"].numpy()] == expected["label"].tolist()
 
 
 def test_two_replicas_equal_one():

@@ -28,9 +28,9 @@ def build_model(
         A `MultiTaskModel` whose output is `{task: tensor}`.
 
     Raises:
-        TypeError: if `trunk` is not a trunk, or `tasks` holds something else than tasks.
-        ValueError: for no task at all, two of the same name, or inputs that mark where words begin which the encoder
-            does not hand on to tasks with a label for each word.
+        TypeError: if `trunk` is not a trunk, or `tasks` holds anything but tasks.
+        ValueError: for no task, two tasks of the same name, or inputs that mark where words begin if the encoder does
+            not pass them on to tasks with a label for each word.
 
     Example:
 

@@ -23,21 +23,22 @@ def distill(student: MultiTaskModel, teachers: Mapping[str, keras.Model], anneal
     with the student's output $s(x)$, the teacher's $\tau(x)$, the task's loss $\ell$, the task's
     distance $d$ of two outputs (`distillation_loss`: cross-entropy with the teacher's probabilities; for regression the
     task's loss) and $n$ `annealing_steps`: the student starts as an apprentice and ends on the labels alone (teacher
-    annealing). Rows without a label for a task count neither way. Evaluation is by the labels alone.
+    annealing). Rows without a label for a task do not count for it. Evaluation uses the labels alone.
 
-    Compile and fit what is returned, with any balancing; evaluate, save and export the student.
-    `tf_mtl.callbacks.Checkpoint` and `ModelCheckpoint(save_weights_only=True)` work in training; whole models that
-    hold teachers are not saved.
+    Compile and fit the returned model, with any balancing; evaluate, save and export the student.
+    `tf_mtl.callbacks.Checkpoint` and `ModelCheckpoint(save_weights_only=True)` work in training; saving the whole
+    returned model is not supported.
 
     Args:
         student: A model built with task objects.
-        teachers: `{task: model}`; models that take the student's inputs and give the task's output, alone or in a
-            dict. They stay as they are. Tasks without a teacher learn from their labels.
-        annealing_steps: Optimizer steps until only the labels count, commonly all of the training.
+        teachers: `{task: model}`; each model takes the student's inputs and returns the task's output, alone or in a
+            dict. Teachers are not changed. Tasks without a teacher learn from their labels.
+        annealing_steps: The number of optimizer steps until only the labels count, commonly that of the whole
+            training.
 
     Raises:
-        ValueError: for unknown tasks, no teachers, steps that are not a positive integer, a teacher that gives
-            outputs of another shape, or a student without task objects.
+        ValueError: for unknown tasks, no teachers, steps that are not a positive integer, a teacher that
+            returns outputs of another shape, or a student without task objects.
 
     Example:
 
@@ -53,7 +54,9 @@ def distill(student: MultiTaskModel, teachers: Mapping[str, keras.Model], anneal
     Reference: Clark et al., "BAM! Born-Again Multi-Task Networks for Natural Language Understanding", ACL 2019.
     """
     if not student.tasks:
-        raise ValueError("`student` needs task objects, which say how to imitate: build it with tf_mtl.build_model.")
+        raise ValueError(
+            "`student` needs task objects, which define the distillation losses: build it with tf_mtl.build_model."
+        )
     check_names("teachers", teachers, student.task_names, required=False)
     if not teachers:
         raise ValueError("`teachers` must hold at least one model, received none.")
@@ -69,57 +72,65 @@ class _Apprenticeship(MultiTaskModel):
 
     def __init__(self, student, teachers, annealing_steps):
         super().__init__(student.input, student.output, student.name, tasks=student.tasks, trunk=student.trunk)
-        self._teachers = _Kept(dict(teachers))
+        self._teachers = _Teachers(dict(teachers))
         self._annealing_steps = annealing_steps
 
     def _training_objectives(self, x: Any) -> Objectives:
         """Return the objectives with the teachers' outputs on these rows."""
         objectives = super()._training_objectives(x)
         steps = tf.cast(self.optimizer.iterations, tf.float32)
-        share = tf.minimum(1.0, steps / self._annealing_steps)
+        label_weight = tf.minimum(1.0, steps / self._annealing_steps)
         tasks = {task.name: task for task in self.tasks}
         losses = dict(objectives.losses)
         for name, teacher in self._teachers.models.items():
             target = tf.stop_gradient(tf.cast(_output(name, teacher(x, training=False)), tf.float32))
-            losses[name] = _Taught(losses[name], tasks[name].distillation_loss, target, share)
+            losses[name] = _Taught(losses[name], tasks[name].distillation_loss, target, label_weight)
         return dataclasses.replace(objectives, losses=losses)
 
     def get_config(self):
-        raise NotImplementedError("What `distill` returns is for training only: save the student, which it trains.")
+        raise NotImplementedError(
+            "Saving the model that `distill` returns is not supported: save the student, which it trains."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kept:
+class _Teachers:
     """A plain object, so that Keras does not take the teachers for layers of the model."""
 
     models: dict[str, keras.Model]
 
 
 class _Taught(keras.losses.Loss):
-    """A task's loss on one batch, partly by a teacher's outputs for it."""
+    """A task's loss on one batch, weighted with the distance from a teacher's outputs."""
 
-    def __init__(self, loss: keras.losses.Loss, distillation_loss: Callable, target: tf.Tensor, share: tf.Tensor):
+    def __init__(
+        self, loss: keras.losses.Loss, distillation_loss: Callable, target: tf.Tensor, label_weight: tf.Tensor
+    ):
         super().__init__(name=loss.name)
-        self.loss, self.distillation_loss, self.target, self.share = loss, distillation_loss, target, share
+        self.loss, self.distillation_loss = loss, distillation_loss
+        self.target, self.label_weight = target, label_weight
         self.missing_label = getattr(loss, "missing_label", 0)
 
     def call(self, y_true, y_pred):
-        by_labels = self.loss.call(y_true, y_pred)
-        by_teacher = self.distillation_loss(self.target, y_pred)
-        further = list(range(by_labels.shape.rank, by_teacher.shape.rank))  # cells of a loss that has one value per row
-        return self.share * by_labels + (1 - self.share) * tf.reduce_mean(by_teacher, further)
+        of_labels = self.loss.call(y_true, y_pred)
+        of_teacher = self.distillation_loss(self.target, y_pred)
+        extra_axes = list(range(of_labels.shape.rank, of_teacher.shape.rank))  # cells, where the loss is per row
+        of_teacher = tf.reduce_mean(of_teacher, extra_axes)
+        return self.label_weight * of_labels + (1 - self.label_weight) * of_teacher
 
 
 def _check_teacher(task, teacher, student):
     try:
         outputs = teacher(student.input)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"`teachers['{task}']` cannot take the student's inputs: {error}") from error
+        raise ValueError(f"`teachers['{task}']` does not accept the student's inputs: {error}") from error
     if isinstance(outputs, Mapping) and task not in outputs:
-        raise ValueError(f"`teachers['{task}']` must give '{task}', but gives {sorted(outputs)}.")
+        raise ValueError(f"`teachers['{task}']` must return '{task}', but returns {sorted(outputs)}.")
     given, expected = _output(task, outputs).shape, student.output[task].shape
     if given != expected:
-        raise ValueError(f"`teachers['{task}']` must give outputs of shape {expected}, as the student; not {given}.")
+        raise ValueError(
+            f"`teachers['{task}']` must return outputs of shape {expected}, as the student does, received {given}."
+        )
 
 
 def _output(task, outputs):

@@ -13,6 +13,7 @@ from tf_mtl._engine.compiled import compiled_engine
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.similarity import gradient_cosines
 from tf_mtl._engine.step import Engine, results_over_replicas
+from tf_mtl._graph.functional import as_float32, freeze_again
 from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
 from tf_mtl._optimizers.options import check_loss_scaling, check_options
@@ -29,22 +30,22 @@ from tf_mtl.trunks import Trunk
 class MultiTaskModel(keras.Model):
     r"""A functional Keras model with a dict of outputs, one per task, whose tasks are balanced in training.
 
-    It differs from `keras.Model` in this:
+    It differs from `keras.Model` as follows:
 
-    - each task's loss is sum(w * l) / sum(w) over the rows of the global batch that are labelled for the task, where
-      `sample_weight[task]` is the label weight and 0 stands for "no label"; such a label may hold anything, NaN
-      included. In a batch without any label for a task the task's own variables stay as they are;
-    - `compile(balancing=...)` chooses how the tasks' losses or gradients become one update;
-    - the same global batches give the same weights under `tf.distribute` strategies as on one device;
-    - `metrics` count labelled rows once, `weighted_metrics` count them by their label weight;
-    - `loss` in the logs is the sum of the tasks' losses times their loss weights, plus penalties, whatever
-      the balancing minimises.
+    - Each task's loss is sum(w * l) / sum(w) over the rows of the global batch that are labelled for the task, where
+      `sample_weight[task]` is the label weight and 0 means "no label". A label of weight 0 may hold anything, even
+      NaN. A batch without any label for a task leaves the task's own variables unchanged.
+    - `compile(balancing=...)` chooses how the tasks' losses or gradients become one update.
+    - The same global batches give the same weights under `tf.distribute` strategies as on one device.
+    - `metrics` count labelled rows once, `weighted_metrics` count them by their label weight.
+    - `loss` in the logs is the sum of the tasks' losses times their loss weights, plus penalties, whatever the
+      balancing minimises.
 
     Args:
         inputs: Symbolic inputs: a `keras.Input`, or a dict or list of them.
         outputs: `{task: symbolic output}`. Outputs of 16 bits are cast to float32.
         name: Name of the model.
-        tasks: Task objects that give losses, metrics and decoding; `tf_mtl.build_model` passes them.
+        tasks: Task objects, which define losses, metrics and decoding; `tf_mtl.build_model` passes them.
         trunk: The sharing structure that the graph was built with, which may add a penalty to the loss;
             `tf_mtl.build_model` passes it.
         **kwargs: See `keras.Model`.
@@ -69,15 +70,17 @@ class MultiTaskModel(keras.Model):
     ['loss', 'price_loss', 'price_mae', 'topic_accuracy', 'topic_loss']
     """
 
+    predict_function: Callable[[list], Any] | None
+
     def __init__(
         self,
-        inputs,
-        outputs,
-        name=None,
+        inputs: Any,
+        outputs: Mapping[str, keras.KerasTensor],
+        name: str | None = None,
         *,
         tasks: Sequence[Task] | None = None,
         trunk: Trunk | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         if not isinstance(outputs, Mapping) or not all(isinstance(t, keras.KerasTensor) for t in outputs.values()):
             raise TypeError(
@@ -86,13 +89,13 @@ class MultiTaskModel(keras.Model):
             )
         if tasks is not None:
             check_names("tasks", [task.name for task in tasks], outputs)
-        outputs = {task: _float32(task, output) for task, output in outputs.items()}
+        outputs = {task: as_float32(task, output) for task, output in outputs.items()}
         super().__init__(inputs, outputs, name=name, **kwargs)
-        self._freeze_again()
+        freeze_again(self)
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
         self._engine: Engine | None = None
-        self._feed: Feed | None = None
+        self._feed: Feed | None = None  # while `fit` runs
         self._evaluating = False
 
     @property
@@ -111,7 +114,7 @@ class MultiTaskModel(keras.Model):
         return self._trunk
 
     @property
-    def losses(self):
+    def losses(self) -> list[Any]:
         """The penalties: those of layers, as in Keras, and that of the trunk."""
         penalty = None if self._trunk is None else self._trunk.penalty(self)
         return super().losses + ([] if penalty is None else [penalty])
@@ -137,8 +140,8 @@ class MultiTaskModel(keras.Model):
 
     def compile(
         self,
-        optimizer="adamw",
-        loss=None,
+        optimizer: str | keras.optimizers.Optimizer = "adamw",
+        loss: Any = None,
         loss_weights: Mapping[str, float] | None = None,
         metrics: Mapping[str, Any] | None = None,
         weighted_metrics: Mapping[str, Any] | None = None,
@@ -152,13 +155,13 @@ class MultiTaskModel(keras.Model):
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
     ) -> None:
-        """Settle optimizer, losses, metrics and balancing.
+        """Configure optimizer, losses, metrics and balancing.
 
         Args:
             optimizer: See `keras.Model.compile`.
             loss: `{task: loss}`, or one loss for all tasks. Tasks left out keep the loss they declare.
             loss_weights: `{task: factor}` of each task's loss, before balancing; 1 by default.
-            metrics: `{task: metrics}`. Tasks left out keep the metrics they declare; [] stands for none.
+            metrics: `{task: metrics}`. Tasks left out keep the metrics they declare; [] means none.
             weighted_metrics: `{task: metrics}` that count rows by their label weight.
             joint_metrics: Metrics of several tasks at once, such as `tf_mtl.metrics.FrameAccuracy`.
             balancing: A method of `tf_mtl.balancing`, or the name of one.
@@ -206,7 +209,7 @@ class MultiTaskModel(keras.Model):
             self._engine = engine
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that `fit` and `evaluate` report, and those of the layers."""
         own: list[keras.metrics.Metric] = []
         if self._engine is not None:
@@ -245,12 +248,12 @@ class MultiTaskModel(keras.Model):
             ValueError: for labels, weights or inputs that do not fit the model or hold NaN where they count, and
                 for endless data without a number of steps.
         """
-        self._assert_compile_called("fit")
+        engine = self._engine_for("fit")
         if class_weight is not None:
             raise ValueError("`class_weight` is for models with one output: pass label weights, `sample_weight`.")
         self._feed = fit_feed(
-            self._engine.objectives.specs,
-            self.balancing,
+            engine.objectives.specs,
+            engine.balancing,
             (x, y, sample_weight),
             batch_size,
             shuffle,
@@ -267,7 +270,7 @@ class MultiTaskModel(keras.Model):
                     self._feed.training,
                     epochs=epochs,
                     verbose=verbose,
-                    callbacks=with_epoch_end(callbacks, self, self._end_epoch, self._feed.mixture),
+                    callbacks=with_epoch_end(callbacks, self, engine.balancing, self._feed.mixture),
                     validation_data=self._feed.validation,
                     shuffle=False,
                     initial_epoch=initial_epoch,
@@ -296,9 +299,9 @@ class MultiTaskModel(keras.Model):
         Raises:
             ValueError: as `fit`.
         """
-        self._assert_compile_called("evaluate")
+        engine = self._engine_for("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # as `fit` asks, with streams of its own
-            x = evaluate_feed(self._engine.objectives.specs, (x, y, sample_weight), batch_size, steps)
+            x = evaluate_feed(engine.objectives.specs, (x, y, sample_weight), batch_size, steps)
         with readable_errors(), lost_worker_errors(), self._evaluation():
             return super().evaluate(
                 x, verbose=verbose, steps=steps, callbacks=callbacks, return_dict=return_dict, **kwargs
@@ -320,16 +323,16 @@ class MultiTaskModel(keras.Model):
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: None = None, return_dict: bool = False
     ) -> Any:
         """Run one training step on arrays; see `keras.Model.train_on_batch`."""
-        self._assert_compile_called("train_on_batch")
-        if self.balancing.needs_validation:
-            raise ValueError(f"{type(self.balancing).__name__} learns from other batches as well: train with `fit`.")
-        x, y, sample_weight = with_checks((x, y, sample_weight), self._engine.objectives.specs)
+        engine = self._engine_for("train_on_batch")
+        if engine.balancing.needs_validation:
+            raise ValueError(f"{type(engine.balancing).__name__} learns from other batches as well: train with `fit`.")
+        x, y, sample_weight = with_checks((x, y, sample_weight), engine.objectives.specs)
         return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""
-        self._assert_compile_called("test_on_batch")
-        x, y, sample_weight = with_checks((x, y, sample_weight), self._engine.objectives.specs)
+        engine = self._engine_for("test_on_batch")
+        x, y, sample_weight = with_checks((x, y, sample_weight), engine.objectives.specs)
         with self._evaluation():
             return super().test_on_batch(x, y, sample_weight, return_dict)
 
@@ -339,7 +342,7 @@ class MultiTaskModel(keras.Model):
         texts: Sequence[str] | None = None,
         preprocessor: TextPreprocessor | None = None,
     ) -> dict[str, dict[str, np.ndarray]]:
-        """Return what the outputs say, by task: labels, scores, values.
+        """Return the decoded outputs by task: labels, scores, values.
 
         Args:
             outputs: What `predict` or a call of the model returned.
@@ -363,8 +366,8 @@ class MultiTaskModel(keras.Model):
     def gradient_cosines(self, batch: Any) -> np.ndarray:
         """Return the cosines [T, T] between the tasks' gradients of the shared variables on a batch.
 
-        They are measured in inference mode, and nothing of the model changes. NaN stands for a task whose gradient is
-        zero, as without labels.
+        The gradients are taken in inference mode, and the model does not change. A task whose gradient is zero, for
+        instance without labels, has NaN.
 
         Args:
             batch: (x, {task: y}) or (x, {task: y}, {task: weight}).
@@ -372,14 +375,14 @@ class MultiTaskModel(keras.Model):
         Raises:
             ValueError: if the tasks share no trainable variable.
         """
-        self._assert_compile_called("gradient_cosines")
-        return gradient_cosines(self, self._engine.objectives, self._engine.parts, batch)
+        engine = self._engine_for("gradient_cosines")
+        return gradient_cosines(self, engine.objectives, engine.parts, batch)
 
     def describe_sharing(self, print_fn: Callable[[str], Any] | None = print) -> Sharing:
         """Print and return which layers are shared by which tasks, with their parameters.
 
         Args:
-            print_fn: What prints the table, as in `summary`; None prints nothing.
+            print_fn: The function that prints the table, as in `summary`; None prints nothing.
 
         Example:
 
@@ -395,15 +398,15 @@ class MultiTaskModel(keras.Model):
         return result
 
     def single_task(self, task: str, copy: bool = False) -> "MultiTaskModel":
-        """Return a model of one of the tasks, to be tuned further by itself after the joint training.
+        """Return a model of one task alone, for instance to fine-tune it after the joint training.
 
-        It has the same inputs, the output, task object and layers of the task, and is not compiled. Data need the
-        labels of this task alone: `data.map(lambda x, y: (x, {"ner": y["ner"]}))`.
+        It has the same inputs, and the task's output, task object and layers; it is not compiled. Its data hold the
+        labels of this task only: `data.map(lambda x, y: (x, {"ner": y["ner"]}))`.
 
         Args:
             task: Name of the task.
-            copy: Whether it has layers of its own, with the same weights, so that training it leaves this model as it
-                is. By default both share their layers, and training one trains the other.
+            copy: Whether to copy the layers with their weights, so that training the new model does not change this
+                one. By default the models share their layers, and training one trains the other.
 
         Raises:
             ValueError: for an unknown task.
@@ -429,28 +432,28 @@ class MultiTaskModel(keras.Model):
                 single.set_weights(shared.get_weights())
         return single
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         """Run one training step on a global batch, in the replica context."""
-        self._engine.train_step(self, data, self._training_objectives)
+        self._engine_for("fit").train_step(self, data, self._training_objectives)
         return results_over_replicas(self)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, Any]:
         """Run one evaluation step on a global batch, in the replica context."""
-        self._engine.test_step(self, data)
+        self._engine_for("evaluate").test_step(self, data)
         return results_over_replicas(self)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Any:
         """Make the optimizer's variables, then the training function."""
         self._build_optimizer()
         return super().make_train_function(force)
 
-    def make_predict_function(self, force=False):
-        """Make the function that `predict` calls with a list of batches."""
-        if self.predict_function is None or force:
+    def make_predict_function(self, force: bool = False) -> None:
+        """Make the function that `predict` calls."""
+        if force or self.predict_function is None:
             self.predict_function = predict_function(self)
 
-    def get_config(self):
-        """Return the graph's config, the tasks', and the trunk's unless it was given functions."""
+    def get_config(self) -> dict[str, Any]:
+        """Return the config of the graph, the tasks, and the trunk unless it holds functions."""
         config = super().get_config()
         if self._tasks:
             config["tasks"] = [keras.saving.serialize_keras_object(task) for task in self._tasks]
@@ -459,7 +462,7 @@ class MultiTaskModel(keras.Model):
         return config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "MultiTaskModel":
         """Return a model from `get_config`'s dict."""
         config = dict(config)
         if "tasks" in config:
@@ -468,27 +471,20 @@ class MultiTaskModel(keras.Model):
             config["trunk"] = keras.saving.deserialize_keras_object(config["trunk"], custom_objects)
         return super().from_config(config, custom_objects)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         """Return what `compile` was called with, for saving."""
         if self._engine is None:
             return {}
         own = {"optimizer": self.optimizer, **self._engine.compile_arguments}
         return {**super().get_compile_config(), **keras.saving.serialize_keras_object(own)}
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile with `get_compile_config`'s dict, and make the optimizer's variables."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self._build_optimizer()
 
-    def _freeze_again(self):
-        """Freeze what lies within frozen layers: Keras makes parts trainable that a layer gets when it is built."""
-        for layer in self._flatten_layers(include_self=False):
-            if not layer.trainable:
-                layer.trainable = True  # setting it to what it is does nothing
-                layer.trainable = False
-
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras averages a batch over the replicas here, which fails for strings; everything is built by now.
+        # Keras averages a batch over the replicas here, which fails for strings; the model is already built.
         pass
 
     def _make_function(self, step):
@@ -496,26 +492,29 @@ class MultiTaskModel(keras.Model):
 
     def _get_metrics_result_or_logs(self, logs):
         if not logs:
-            raise ValueError("The data set is empty: it gave no batch. Check its source, filters and `take`.")
+            raise ValueError("The data set is empty: it has no batch. Check its source, filters and `take`.")
         return {name: float(value) for name, value in logs.items()}
 
     def _build_optimizer(self):
         if self.optimizer is not None and not self.optimizer.built:
+            learned = self._engine_for("fit").balancing.trainable_variables
             with self.distribute_strategy.scope():
-                self.optimizer.build([*self.trainable_variables, *self.balancing.trainable_variables])
+                self.optimizer.build([*self.trainable_variables, *learned])
 
     def _training_objectives(self, x: Any) -> Objectives:
         """Return what a training step minimises on rows with these inputs; a subclass may add to it."""
-        return self._engine.objectives
+        return self._engine_for("fit").objectives
 
     def _refresh_trainable(self):
-        """Train what is trainable now, with all state that there is; the training step is traced anew."""
-        self._engine = self._engine.with_current_trainable(self)
+        """Train the variables that are trainable now; state is kept, and the training step is traced again."""
+        self._engine = self._engine_for("fit").with_current_trainable(self)
         self.make_train_function(force=True)
 
-    def _end_epoch(self):
-        with self.distribute_strategy.scope():
-            self.balancing.end_epoch()
+    def _engine_for(self, caller: str) -> Engine:
+        """Return the engine for a method, which `compile` must precede."""
+        if self._engine is None:
+            raise ValueError(f"You must call `compile()` before calling `{caller}()`.")
+        return self._engine
 
     @contextlib.contextmanager
     def _evaluation(self):
@@ -525,9 +524,3 @@ class MultiTaskModel(keras.Model):
             yield
         finally:
             self._evaluating = False
-
-
-def _float32(task, output):
-    if keras.backend.standardize_dtype(output.dtype) in ("float16", "bfloat16"):
-        return keras.layers.Activation("linear", dtype="float32", name=f"{task}_float32")(output)
-    return output

@@ -123,12 +123,12 @@ def test_trains_saves_and_exports(case, tmp_path):
     tensors = x if isinstance(x, dict) else {"inputs": x}
     specs = signature.structured_input_signature[1]
     rows = {name: np.reshape(value, [4, *specs[name].shape[1:]]) for name, value in tensors.items()}
-    found = signature(**{name: tf.cast(value, specs[name].dtype) for name, value in rows.items()})
+    answers = signature(**{name: tf.cast(value, specs[name].dtype) for name, value in rows.items()})
     for key, expected in model.decode(predictions)["t"].items():
-        assert found[f"t_{key}"].shape[0] == 4
+        assert answers[f"t_{key}"].shape[0] == 4
         if expected.dtype.kind == "f":
-            np.testing.assert_allclose(found[f"t_{key}"], expected, rtol=1e-5, atol=1e-6)
-    assert len(found) >= 2  # with one output alone, TF Serving's REST interface drops its name
+            np.testing.assert_allclose(answers[f"t_{key}"], expected, rtol=1e-5, atol=1e-6)
+    assert len(answers) >= 2  # with one output alone, TF Serving's REST interface drops its name
 
 
 @pytest.mark.parametrize("case", EVERY, ids=names)
@@ -183,11 +183,11 @@ def test_padding_and_empty_texts(encoder):
 
 def test_other_encoders_and_backbones():
     image = keras.Sequential([keras.layers.Conv2D(4, 3)])
-    found = mtl.trunks.HardSharing(image)(keras.Input((8, 8, 3)), ["a"])["a"]
-    assert (found["map"].shape, found["pooled"].shape) == ((None, 6, 6, 4), (None, 4))
+    features = mtl.trunks.HardSharing(image)(keras.Input((8, 8, 3)), ["a"])["a"]
+    assert (features["map"].shape, features["pooled"].shape) == ((None, 6, 6, 4), (None, 4))
     tokens = keras.layers.Embedding(9, 4, mask_zero=True)
-    found = mtl.trunks.HardSharing(tokens)(keras.Input((5,)), ["a"])["a"]
-    assert (found["sequence"].shape, found["pooled"].shape) == ((None, 5, 4), (None, 4))
+    features = mtl.trunks.HardSharing(tokens)(keras.Input((5,)), ["a"])["a"]
+    assert (features["sequence"].shape, features["pooled"].shape) == ((None, 5, 4), (None, 4))
     backbone_of_images = mtl.encoders.BackboneEncoder(image, trainable=False)
     features = backbone_of_images(np.ones((2, 8, 8, 3)))
     assert (features["map"].shape, features["pooled"].shape) == ((2, 6, 6, 4), (2, 4))

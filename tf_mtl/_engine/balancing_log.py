@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from tf_mtl.balancing import Balancing
 
-MOST_TASKS_WITH_COSINES = 4
+MAX_TASKS_WITH_COSINES = 4
 
 
 class BalancingLog(keras.metrics.Metric):
     """Means over the steps since the last reset of what balancing saw and did.
 
     `weight/<task>` is the weight that a method gave a task; `cosine/<a>/<b>` the cosine of two tasks' gradients, for
-    up to four tasks, over the steps in which both have one; `conflict` the share of the pairs of tasks whose
+    up to four tasks, over the steps in which both have a gradient; `conflict` the fraction of pairs of tasks whose
     cosine is negative. A method that gives a direction has no weights, and one that sees only losses no cosines.
 
     Args:
@@ -42,28 +42,28 @@ class BalancingLog(keras.metrics.Metric):
         """Add one step's weights [T] and Gramian [T, T]; either may be None where it is not counted."""
         if self.weights is not None:
             self.weights.assign_add(tf.concat([tf.cast(weights, tf.float32), [1.0]], 0))
-        if self.cosines is not None:
+        if self.cosines is not None and self.conflict is not None:
             norms = tf.sqrt(tf.nn.relu(tf.linalg.diag_part(gramian)))
             cosines = tf.math.divide_no_nan(gramian / tf.maximum(norms, 1e-30)[:, None], norms)
-            known = tf.cast((norms[:, None] > 0) & (norms > 0), tf.float32)
-            known = tf.linalg.band_part(known, 0, -1) - tf.linalg.diag(tf.linalg.diag_part(known))
-            self.cosines.assign_add(tf.stack([known * cosines, known]))
-            pairs = tf.reduce_sum(known)
-            opposed = tf.reduce_sum(known * tf.cast(cosines < 0, tf.float32))
-            share = tf.math.divide_no_nan(opposed, pairs)
-            self.conflict.assign_add(tf.stack([share, tf.cast(pairs > 0, tf.float32)]))
+            valid = tf.cast((norms[:, None] > 0) & (norms > 0), tf.float32)
+            valid = tf.linalg.band_part(valid, 0, -1) - tf.linalg.diag(tf.linalg.diag_part(valid))
+            self.cosines.assign_add(tf.stack([valid * cosines, valid]))
+            pairs = tf.reduce_sum(valid)
+            in_conflict = tf.reduce_sum(valid * tf.cast(cosines < 0, tf.float32))
+            fraction = tf.math.divide_no_nan(in_conflict, pairs)
+            self.conflict.assign_add(tf.stack([fraction, tf.cast(pairs > 0, tf.float32)]))
 
     def result(self):
-        """Return a dict of the means; 0 where there was nothing to count."""
-        found = {}
+        """Return a dict of the means; 0 where nothing was counted."""
+        results: dict[str, tf.Tensor] = {}
         if self.weights is not None:
             sums = tf.convert_to_tensor(self.weights)
             means = tf.math.divide_no_nan(sums[:-1], sums[-1])
-            found |= {f"weight/{task}": mean for task, mean in zip(self.tasks, tf.unstack(means), strict=True)}
-        if self.cosines is not None:
+            results |= {f"weight/{task}": mean for task, mean in zip(self.tasks, tf.unstack(means), strict=True)}
+        if self.cosines is not None and self.conflict is not None:
             cosines = tf.math.divide_no_nan(*tf.unstack(tf.convert_to_tensor(self.cosines)))
-            if len(self.tasks) <= MOST_TASKS_WITH_COSINES:
+            if len(self.tasks) <= MAX_TASKS_WITH_COSINES:
                 pairs = combinations(enumerate(self.tasks), 2)
-                found |= {f"cosine/{a}/{b}": cosines[i, j] for (i, a), (j, b) in pairs}
-            found["conflict"] = tf.math.divide_no_nan(*tf.unstack(tf.convert_to_tensor(self.conflict)))
-        return found
+                results |= {f"cosine/{a}/{b}": cosines[i, j] for (i, a), (j, b) in pairs}
+            results["conflict"] = tf.math.divide_no_nan(*tf.unstack(tf.convert_to_tensor(self.conflict)))
+        return results

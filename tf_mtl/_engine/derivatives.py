@@ -1,17 +1,18 @@
 """The derivatives of an objective by the tasks' global losses, which weight the tasks' gradients."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
 
 from tf_mtl._engine import lookahead
 from tf_mtl._engine.batch_losses import BatchLosses
-from tf_mtl._engine.update import values_of
+from tf_mtl._engine.gradients import values_of
+from tf_mtl._engine.replicas import replica_sum
 from tf_mtl.balancing import Balancing
 
-Objective = Callable[[tf.Tensor], tf.Tensor]
+Objective: TypeAlias = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Derivatives(NamedTuple):
@@ -38,22 +39,23 @@ def derivatives(balancing: Balancing, losses: tf.Tensor, objective: Objective) -
     return Derivatives(losses, by_losses, by_state)
 
 
-def derivatives_ahead(
+def derivatives_for(
     model: keras.Model, balancing: Balancing, batches: Sequence[BatchLosses], objective: Objective
-) -> Derivatives | None:
-    """Return the derivatives before the first of several micro-batches is differentiated; None for a single one.
+) -> Callable[[tf.Tensor], Derivatives]:
+    """Return a function from a micro-batch's contribution to the losses [T] to the derivatives at the global losses.
 
-    A single batch's forward pass gives its global losses anyway. Several need further forward passes, unless the
-    derivatives do not depend on the losses.
+    A single batch gives its global losses in its own forward pass. Several need further forward passes beforehand,
+    unless the derivatives do not depend on the losses.
     """
     if len(batches) == 1:
-        return None
+        return lambda losses: derivatives(balancing, replica_sum(losses), objective)
     lookahead.share_global_weights(model, batches)
     if balancing.derivatives_are_constant:
-        losses = tf.zeros([len(balancing.tasks)])
+        global_losses = tf.zeros([len(balancing.tasks)])
     else:
-        losses = lookahead.global_losses(model, batches, lookahead.seed_state(model))
-    return derivatives(balancing, losses, objective)
+        global_losses = lookahead.global_losses(model, batches, lookahead.seed_state(model))
+    ahead = derivatives(balancing, global_losses, objective)
+    return lambda _: ahead
 
 
 def sum_of_transformed(balancing: Balancing) -> Objective:

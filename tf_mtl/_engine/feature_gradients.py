@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from tf_mtl._engine.batch_losses import BatchLosses
 from tf_mtl._engine.derivatives import derivatives, sum_of_transformed
+from tf_mtl._engine.gradients import GradientSums, gradients_of, loss_scale, trainable, values_of
 from tf_mtl._engine.replicas import per_replica_share, replica_sum
-from tf_mtl._engine.update import GradientSums, Update, gradients_of, loss_scale, trainable, values_of
+from tf_mtl._engine.update import Update
 from tf_mtl._graph.partition import Partition
 from tf_mtl.balancing import Balancing
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-Gradient = tf.Tensor | tf.IndexedSlices | None
+from tf_mtl._engine.gradients import Gradient
 
 
 class Jacobian(NamedTuple):

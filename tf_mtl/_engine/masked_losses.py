@@ -1,4 +1,4 @@
-"""A task's loss: sum(w * l) / sum(w) over the labels that are there."""
+"""A task's loss: sum(w * l) / sum(w) over its labels."""
 
 from collections.abc import Callable
 
@@ -57,7 +57,7 @@ def as_loss(task: str, loss: str | Callable | keras.losses.Loss) -> keras.losses
 
 
 def clean_labels(loss: keras.losses.Loss, y: tf.Tensor, weight: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Replace labels of weight 0, which may hold anything, by 0 (or the loss' `missing_label`), so that no NaN counts.
+    """Replace labels of weight 0, which may hold anything, by 0, or the loss' `missing_label`, so that no NaN counts.
 
     Args:
         loss: The task's loss; the labels of its `ignore_class` get weight 0.
@@ -65,13 +65,13 @@ def clean_labels(loss: keras.losses.Loss, y: tf.Tensor, weight: tf.Tensor | None
         weight: Label weights, [B] or of the labels' shape; None when every row is labelled.
 
     Returns:
-        The labels without holes, and their weights (float32, or None when every row is labelled).
+        The labels and their weights, float32, or None when every row is labelled.
     """
     y = tf.convert_to_tensor(y)
     ignored = getattr(loss, "ignore_class", None)
     if ignored is not None:
-        kept = tf.cast(tf.not_equal(tf.cast(y, tf.int64), ignored), tf.float32)
-        weight = kept if weight is None else match_rank(tf.cast(weight, tf.float32), len(y.shape)) * kept
+        counted = tf.cast(tf.not_equal(tf.cast(y, tf.int64), ignored), tf.float32)
+        weight = counted if weight is None else match_rank(tf.cast(weight, tf.float32), len(y.shape)) * counted
     if weight is None:
         return y, None
     weight = tf.cast(weight, tf.float32)
@@ -89,7 +89,7 @@ def weighted_sums(
     y_pred: tf.Tensor,
     weight: tf.Tensor | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return sum(w * l) and sum(w) over the rows at hand; their quotient is the task's loss.
+    """Return sum(w * l) and sum(w) over the given rows; their quotient is the task's loss.
 
     Args:
         task: The task's name, for messages.
@@ -119,8 +119,8 @@ def weighted_sums(
             )
     if weight is None and mask is None:
         return tf.reduce_sum(values), tf.cast(tf.size(values), tf.float32)
-    total = tf.ones_like(values)
+    weights = tf.ones_like(values)
     for factor in (weight, mask):
         if factor is not None:
-            total *= tf.cast(match_rank(factor, values.shape.rank), tf.float32)
-    return tf.reduce_sum(total * values), tf.reduce_sum(total)
+            weights *= tf.cast(match_rank(factor, values.shape.rank), tf.float32)
+    return tf.reduce_sum(weights * values), tf.reduce_sum(weights)

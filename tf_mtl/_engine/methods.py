@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 from tf_mtl._arguments import integer
 from tf_mtl._engine.feature_gradients import by_features
+from tf_mtl._engine.gradients import trainable
 from tf_mtl._engine.parameter_gradients import by_parameters
 from tf_mtl._engine.scalarized import scalarized
-from tf_mtl._engine.update import Update, trainable
+from tf_mtl._engine.update import Update
 from tf_mtl._graph.partition import Partition
 from tf_mtl.balancing import Balancing
 
-UpdateFunction = Callable[..., Update]
+UpdateFunction: TypeAlias = Callable[..., Update]
 
 
 def update_function(balancing: Balancing, gradients: str, parts: Partition, accumulate: int) -> UpdateFunction:

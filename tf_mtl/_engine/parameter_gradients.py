@@ -10,12 +10,10 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._engine.batch_losses import BatchLosses
-from tf_mtl._engine.derivatives import derivatives, derivatives_ahead, sum_of_transformed
-from tf_mtl._engine.jacobian import Jacobian, jacobian
-from tf_mtl._engine.replicas import per_replica_share, replica_sum
-from tf_mtl._engine.update import (
+from tf_mtl._engine.derivatives import derivatives_for, sum_of_transformed
+from tf_mtl._engine.gradients import (
+    Gradient,
     GradientSums,
-    Update,
     after,
     gradients_of,
     loss_scale,
@@ -23,6 +21,9 @@ from tf_mtl._engine.update import (
     trainable,
     values_of,
 )
+from tf_mtl._engine.jacobian import Jacobian, jacobian
+from tf_mtl._engine.replicas import per_replica_share, replica_sum
+from tf_mtl._engine.update import Update
 from tf_mtl._graph.partition import Partition
 from tf_mtl.balancing import Balancing
 
@@ -66,9 +67,9 @@ class _Collected(NamedTuple):
 def _collect(model, balancing, batches, parts):
     shared, scale = trainable(parts.shared), loss_scale(model)
     own = {task: trainable(parts.own[task]) for task in parts.tasks}
-    outputs, rows, batch_losses, sums = [], None, [], GradientSums()
-    objective = sum_of_transformed(balancing)
-    slopes = derivatives_ahead(model, balancing, batches, objective)
+    outputs, batch_losses, sums = [], [], GradientSums()
+    rows: list[list[Gradient]] = []
+    slopes_at = derivatives_for(model, balancing, batches, sum_of_transformed(balancing))
     for batch in batches:
         x = after(rows, batch.x)
         with tf.GradientTape(persistent=True) as tape:
@@ -79,15 +80,15 @@ def _collect(model, balancing, batches, parts):
                 per_half, to_means = batch.half_batch_losses(outputs[-1])
             per_half = [tf.unstack(half) for half in tf.unstack(per_half)]
         batch_losses.append(losses)
-        if slopes is None:
-            slopes = derivatives(balancing, replica_sum(losses), objective)
-        factors, batch_rows = tf.unstack(slopes.by_losses * scale), []
+        slopes = slopes_at(losses)
+        factors = tf.unstack(slopes.by_losses * scale)
+        batch_rows: list[list[Gradient]] = []
         for half in per_half:
             for task, loss, factor in zip(parts.tasks, half, factors, strict=True):
                 row = gradients_of(tape, [loss], [*shared, *own[task]], [factor])
                 batch_rows.append(row[: len(shared)])
                 sums.add(own[task], row[len(shared) :])
-        rows = [plus_all(*pair) for pair in zip(rows or [None] * len(batch_rows), batch_rows, strict=True)]
+        rows = [plus_all(*pair) for pair in zip(rows, batch_rows, strict=True)] if rows else batch_rows
         sums.add_penalty(tape, penalty, model.trainable_variables, scale)
     sums.add(balancing.trainable_variables, [per_replica_share(g * scale) for g in slopes.by_state])
     stacked = jacobian(rows, shared, compact=not balancing.has_jacobian_state)

@@ -6,9 +6,10 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._engine.batch_losses import BatchLosses
-from tf_mtl._engine.derivatives import Objective, derivatives, derivatives_ahead, sum_of_transformed
+from tf_mtl._engine.derivatives import Objective, derivatives_for, sum_of_transformed
+from tf_mtl._engine.gradients import Gradient, after, gradients_of, loss_scale, plus_all
 from tf_mtl._engine.replicas import per_replica_share, replica_sum
-from tf_mtl._engine.update import Update, after, gradients_of, loss_scale, plus_all
+from tf_mtl._engine.update import Update
 from tf_mtl._graph.partition import Partition
 from tf_mtl.balancing import Balancing
 
@@ -29,15 +30,15 @@ def nothing_shared(
 
 def _minimised(model: keras.Model, balancing: Balancing, batches: Sequence[BatchLosses], objective: Objective):
     variables, scale = model.trainable_variables, loss_scale(model)
-    outputs, gradients = [], None
-    slopes = derivatives_ahead(model, balancing, batches, objective)
+    outputs: list[dict[str, tf.Tensor]] = []
+    gradients: list[Gradient] = []
+    slopes_at = derivatives_for(model, balancing, batches, objective)
     for batch in batches:
         x = after(gradients, batch.x)
         with tf.GradientTape() as tape:
             outputs.append(model(x, training=True))
             losses, penalty = batch.losses_and_penalty(outputs[-1])
-        if slopes is None:
-            slopes = derivatives(balancing, replica_sum(losses), objective)
+        slopes = slopes_at(losses)
         targets, factors = [losses, penalty], [slopes.by_losses * scale, scale]
         gradients = plus_all(gradients, gradients_of(tape, targets, variables, factors))
     by_state = [per_replica_share(gradient * scale) for gradient in slopes.by_state]

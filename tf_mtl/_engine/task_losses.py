@@ -5,11 +5,11 @@ import tensorflow as tf
 
 
 class TaskLosses(keras.metrics.Metric):
-    r"""Keeps sum(w * l) and sum(w) of each task; reports `<task>_loss`, their quotient, and `loss`.
+    r"""Sums w * l and w of each task, and reports `<task>_loss`, their quotient, and `loss`.
 
     `loss` is $\sum_t \lambda_t L_t$ plus the mean of the penalties (regularizers, `add_loss`), with $\lambda$ the
-    loss weights. As sums they are exact for ragged batches and over replicas. A task without any
-    labelled row reports 0.
+    loss weights. Sums are exact for batches of different sizes and over replicas. A task without labelled rows reports
+    0.
 
     Args:
         tasks: Task names.
@@ -23,16 +23,16 @@ class TaskLosses(keras.metrics.Metric):
         self.sums = self.add_variable((2, len(tasks)), "zeros", name="sums")
         self.penalties = self.add_variable((2,), "zeros", name="penalties")
 
-    def update_state(self, totals, weights, penalty=None):
+    def update_state(self, loss_sums, weight_sums, penalty=None):
         """Add sum(w * l) and sum(w), both [T], and the batch's penalty, a scalar."""
-        self.sums.assign_add(tf.stack([totals, weights]))
+        self.sums.assign_add(tf.stack([loss_sums, weight_sums]))
         if penalty is not None:
             self.penalties.assign_add(tf.stack([penalty, 1.0]))
 
     def result(self):
         """Return a dict of `loss` and every `<task>_loss`."""
-        totals, weights = tf.unstack(tf.convert_to_tensor(self.sums))
-        losses = tf.math.divide_no_nan(totals, weights)
+        loss_sums, weight_sums = tf.unstack(tf.convert_to_tensor(self.sums))
+        losses = tf.math.divide_no_nan(loss_sums, weight_sums)
         penalty, batches = tf.unstack(tf.convert_to_tensor(self.penalties))
         loss = tf.tensordot(losses, tf.constant(self.loss_weights), 1) + tf.math.divide_no_nan(penalty, batches)
         by_task = {f"{task}_loss": value for task, value in zip(self.tasks, tf.unstack(losses), strict=True)}

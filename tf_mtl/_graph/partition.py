@@ -17,11 +17,11 @@ class Partition:
         shared: Variables that reach the outputs of two tasks or more.
         sharers: For each of `shared`, the tasks whose outputs it reaches.
         own: For each task, the variables that reach only its output.
-        tied: Those of `shared` that are also used on the far side of the frontier, as an embedding is
-            whose table also serves as a task's output projection.
-        nested: Own variables within nested models that several tasks read, so before the frontier.
+        tied: Those of `shared` that a task's own part uses as well, such as an embedding table that is also the output
+            projection of a task.
+        nested: Own variables inside nested models that several tasks read, so before the frontier.
         frontier: Symbolic float tensors that leave the shared part of the graph and depend on shared variables.
-        crossing: Symbolic tensors other than the frontier's that the tasks' own parts read: inputs, masks.
+        crossing: Other symbolic tensors that the tasks' own parts read: inputs, masks.
     """
 
     inputs: Any
@@ -41,16 +41,16 @@ class Partition:
 
     @cached_property
     def submodels(self) -> tuple[keras.Model, keras.Model]:
-        """The shared part, from inputs to `[*frontier, *crossing]`, and the tasks' own part, from there to outputs."""
+        """The shared part, from the inputs to `[*frontier, *crossing]`, and the tasks' own part, from there on."""
         between = [*self.frontier, *self.crossing]
         outputs = {task: output for task, output in self.outputs.items() if task not in self.shared_outputs}
         return keras.Model(self.inputs, between), keras.Model(between, outputs)
 
     @property
     def shared_outputs(self) -> dict[str, int]:
-        """Tasks whose output another task reads, and its place in `[*frontier, *crossing]`."""
-        place = {id(x): i for i, x in enumerate([*self.frontier, *self.crossing])}
-        return {task: place[id(output)] for task, output in self.outputs.items() if id(output) in place}
+        """Tasks whose output another task reads, with the output's index in `[*frontier, *crossing]`."""
+        index = {id(x): i for i, x in enumerate([*self.frontier, *self.crossing])}
+        return {task: index[id(output)] for task, output in self.outputs.items() if id(output) in index}
 
     def check_shared(self, asked_by: str) -> None:
         """Raise if the tasks share no trainable variable.
@@ -69,9 +69,9 @@ class Partition:
 def partition(model: keras.Model) -> Partition:
     """Find the shared and the own variables of a functional model with a dict of outputs.
 
-    A variable is a task's own if only that task's output can be reached from it; if two or more can, it is
-    shared. That holds for layers called several times, for variables used by several layers (tied weights), and for
-    the layers within nested functional models.
+    A variable is a task's own if it reaches the output of that task only, and shared if it reaches two or more. That
+    includes layers called several times, variables used by several layers (tied weights), and layers inside nested
+    functional models.
 
     Args:
         model: A functional model whose output is a dict `{task: tensor}`.
@@ -84,10 +84,10 @@ def partition(model: keras.Model) -> Partition:
     >>> x = keras.Input((4,))
     >>> h = keras.layers.Dense(8, name="encoder")(x)
     >>> heads = {name: keras.layers.Dense(1, name=name)(h) for name in ("a", "b")}
-    >>> found = mtl.partition(keras.Model(x, heads))
-    >>> [v.path for v in found.shared]
+    >>> parts = mtl.partition(keras.Model(x, heads))
+    >>> [v.path for v in parts.shared]
     ['encoder/kernel', 'encoder/bias']
-    >>> [v.path for v in found.own["a"]]
+    >>> [v.path for v in parts.own["a"]]
     ['a/kernel', 'a/bias']
     """
     nodes: dict[int, Any] = {}
@@ -101,9 +101,11 @@ def partition(model: keras.Model) -> Partition:
     for task, output in model.output.items():
         for variable in _variables(output, model.inputs):
             tasks_of.setdefault(id(variable), set()).add(task)
-    in_part: dict[bool, set[int]] = {True: set(), False: set()}
+    in_shared_part: set[int] = set()
+    in_own_parts: set[int] = set()
     for key, node in nodes.items():
-        in_part[len(reached_by[key]) > 1].update(id(v) for v in getattr(node.operation, "variables", ()))
+        part = in_shared_part if len(reached_by[key]) > 1 else in_own_parts
+        part.update(id(v) for v in getattr(node.operation, "variables", ()))
 
     variables = [v for v in model.variables if id(v) in tasks_of]
     shared = tuple(v for v in variables if len(tasks_of[id(v)]) > 1)
@@ -115,8 +117,8 @@ def partition(model: keras.Model) -> Partition:
         shared=shared,
         sharers=tuple(tuple(task for task in model.output if task in tasks_of[id(v)]) for v in shared),
         own=own,
-        tied=tuple(v for v in shared if id(v) in in_part[False]),
-        nested=tuple(v for found in own.values() for v in found if id(v) in in_part[True]),
+        tied=tuple(v for v in shared if id(v) in in_own_parts),
+        nested=tuple(v for variables in own.values() for v in variables if id(v) in in_shared_part),
         frontier=frontier,
         crossing=crossing,
     )
@@ -125,7 +127,9 @@ def partition(model: keras.Model) -> Partition:
 def _ancestors(output, inputs) -> list[Any]:
     """The nodes that compute `output` from `inputs`, each after the nodes it reads."""
     given = {id(x) for x in inputs}
-    ordered, seen, stack = [], set(), [(_node(output), False)]
+    ordered: list[Any] = []
+    seen: set[int] = set()
+    stack = [(_node(output), False)]
     while stack:
         node, expanded = stack.pop()
         if expanded:
@@ -138,20 +142,22 @@ def _ancestors(output, inputs) -> list[Any]:
 
 
 def _variables(output, inputs) -> list[keras.Variable]:
-    """The variables that `output` depends on; of a nested functional model those that its output depends on."""
-    given, seen, found, stack = {id(x) for x in inputs}, set(), [], [output]
+    """The variables that `output` depends on, and of a nested functional model those that its output depends on."""
+    variables: list[keras.Variable] = []
+    seen = {id(x) for x in inputs}
+    stack = [output]
     while stack:
         tensor = stack.pop()
-        if id(tensor) in given or id(tensor) in seen:
+        if id(tensor) in seen:
             continue
         seen.add(id(tensor))
         operation, _, index = tensor._keras_history
         if isinstance(operation, keras.Model) and hasattr(operation, "operations"):
-            found += _variables(operation.outputs[index], operation.inputs)
+            variables += _variables(operation.outputs[index], operation.inputs)
         else:
-            found += getattr(operation, "variables", ())
+            variables += getattr(operation, "variables", ())
         stack += _node(tensor).input_tensors
-    return found
+    return variables
 
 
 def _node(tensor):
@@ -160,7 +166,7 @@ def _node(tensor):
 
 
 def _frontier(model, nodes, reached_by):
-    """The tensors that cross from the shared part into the tasks' own: differentiable ones, and the others."""
+    """The tensors that cross from the shared part into the tasks' own parts: differentiable ones, and others."""
     is_shared = {key: len(tasks) > 1 for key, tasks in reached_by.items()}
     trains: dict[int, bool] = {}
     for key, node in nodes.items():
@@ -176,5 +182,5 @@ def _frontier(model, nodes, reached_by):
     read += list(model.output.values())
     crossing = list({id(x): x for x in read if leaves(x)}.values())
     frontier = [x for x in crossing if trains.get(id(_node(x)), False) and keras.backend.is_float_dtype(x.dtype)]
-    chosen = {id(x) for x in frontier}
-    return tuple(frontier), tuple(x for x in crossing if id(x) not in chosen)
+    differentiable = {id(x) for x in frontier}
+    return tuple(frontier), tuple(x for x in crossing if id(x) not in differentiable)

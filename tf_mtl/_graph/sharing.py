@@ -1,8 +1,9 @@
-"""Which layers the tasks share, and what that saves."""
+"""Which layers the tasks share, and how many parameters that saves."""
 
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -12,37 +13,50 @@ from tf_mtl.tasks import Task
 from tf_mtl.trunks import Trunk
 
 
+class SharedLayer(NamedTuple):
+    """A layer, or a part of it, and who uses it.
+
+    Attributes:
+        layer: The layer's name.
+        tasks: The tasks whose outputs it reaches.
+        parameters: The number of parameters.
+    """
+
+    layer: str
+    tasks: tuple[str, ...]
+    parameters: int
+
+
 @dataclass(frozen=True)
 class Sharing:
     """The layers of a model by the tasks whose outputs they reach.
 
     Attributes:
-        layers: (layer, tasks, number of parameters), from the inputs up; a layer of which different tasks use
-            different parts has several entries.
-        parameters: Number of parameters that reach an output.
-        single_task: For each task, that of the model that it would have alone, built with the same trunk.
+        layers: From the inputs up, (layer, tasks, number of parameters); a layer whose parts are used by different
+            tasks has several entries.
+        parameters: The number of parameters that reach an output.
+        single_task: For each task, the number of parameters of a model of that task alone, built with the same trunk.
     """
 
-    layers: tuple[tuple[str, tuple[str, ...], int], ...]
+    layers: tuple[SharedLayer, ...]
     parameters: int
     single_task: dict[str, int]
 
     @property
     def saved(self) -> float:
-        """The share of parameters that the model saves against all single-task models; negative if it has more."""
+        """The fraction of parameters saved compared with all single-task models; negative if the model has more."""
         return 1 - self.parameters / max(sum(self.single_task.values()), 1)
 
     def __str__(self) -> str:
-        tasks = list(self.single_task)
-        width = max(len(name) for name, _, _ in [*self.layers, ("parameters", (), 0)])
+        width = max(len(name) for name in ("parameters", *(layer.layer for layer in self.layers)))
         lines = [f"{'layer':<{width}}  {'parameters':>12}  tasks"]
-        for name, used_by, parameters in self.layers:
-            users = "all" if len(used_by) == len(tasks) > 1 else ", ".join(used_by)
-            lines.append(f"{name:<{width}}  {parameters:>12,}  {users}")
-        alone = ", ".join(f"{task} {parameters:,}" for task, parameters in self.single_task.items())
-        shared = sum(parameters for _, used_by, parameters in self.layers if len(used_by) > 1)
+        for layer in self.layers:
+            users = "all" if len(layer.tasks) == len(self.single_task) > 1 else ", ".join(layer.tasks)
+            lines.append(f"{layer.layer:<{width}}  {layer.parameters:>12,}  {users}")
+        by_task = ", ".join(f"{task} {parameters:,}" for task, parameters in self.single_task.items())
+        shared = sum(layer.parameters for layer in self.layers if len(layer.tasks) > 1)
         lines.append(f"{self.parameters:,} parameters, {shared:,} of them shared.")
-        lines.append(f"Single-task models: {sum(self.single_task.values()):,} ({alone}). Saved: {self.saved:.1%}.")
+        lines.append(f"Single-task models: {sum(self.single_task.values()):,} ({by_task}). Saved: {self.saved:.1%}.")
         return "\n".join(lines)
 
 
@@ -51,28 +65,28 @@ def sharing(model: keras.Model, tasks: Sequence[Task] = (), trunk: Trunk | None 
 
     Args:
         model: The model.
-        tasks: Its task objects, and
-        trunk: the trunk it was built with; they tell what a single-task model would be. Where they are missing, or have
-            layers that cannot be made anew, it is the part of the graph that the task's output needs.
+        tasks: Its task objects.
+        trunk: The trunk that it was built with. Tasks and trunk determine what a single-task model would be. Without
+            them, or where their layers cannot be rebuilt, it is the part of the graph that the task's output needs.
     """
     parts = partition(model)
-    users = {id(v): (task,) for task, variables in parts.own.items() for v in variables}
+    users: dict[int, tuple[str, ...]] = {id(v): (task,) for task, own in parts.own.items() for v in own}
     users |= {id(v): sharers for v, sharers in zip(parts.shared, parts.sharers, strict=True)}
-    rows: dict[tuple, int] = {}
+    sizes: dict[tuple[str, tuple[str, ...]], int] = {}
     for layer in model.layers:
         for v in layer.weights:
             if id(v) in users:
                 key = layer.name, users.pop(id(v))  # a tied variable counts once
-                rows[key] = rows.get(key, 0) + _size(v)
-    layers = tuple((*key, size) for key, size in rows.items())
-    alone = {task: sum(size for _, used_by, size in layers if task in used_by) for task in parts.tasks}
+                sizes[key] = sizes.get(key, 0) + _size(v)
+    layers = tuple(SharedLayer(*key, size) for key, size in sizes.items())
+    single = {task: sum(layer.parameters for layer in layers if task in layer.tasks) for task in parts.tasks}
     if trunk is not None and trunk.serializable:
-        with contextlib.suppress(ValueError, TypeError):  # layers that cannot be made anew, as one that is used twice
-            alone = {task.name: _alone(model, task, trunk) for task in tasks}
-    return Sharing(layers, sum(rows.values()), alone)
+        with contextlib.suppress(ValueError, TypeError):  # layers that cannot be rebuilt, such as one used twice
+            single = {task.name: _single_task_size(model, task, trunk) for task in tasks}
+    return Sharing(layers, sum(sizes.values()), single)
 
 
-def _alone(model, task, trunk):
+def _single_task_size(model, task, trunk):
     """The number of parameters of a task's single-task model."""
     trunk = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(trunk.single_task(task.name)))
     inputs = keras.tree.map_structure(

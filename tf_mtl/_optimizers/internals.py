@@ -18,7 +18,7 @@ _replaced: Counter[tuple[int, str]] = Counter()
 def unwrapped(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
     """Return an optimizer and all those that it wraps, as a loss-scaling one and a multi-optimizer do."""
     inner = [getattr(optimizer, "inner_optimizer", None), *getattr(optimizer, "_inner_optimizers", ())]
-    return [optimizer, *(part for found in inner if found is not None for part in unwrapped(found))]
+    return [optimizer, *(part for each in inner if each is not None for part in unwrapped(each))]
 
 
 def with_slots(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> list[keras.Variable]:

@@ -21,19 +21,20 @@ def layerwise(
 
     A variable $\theta$ with the factor $f$ is updated as by the optimizer given with the learning rate $f \eta$, and
     its decoupled weight decay is $f \eta \lambda \theta$. The factor is 1 for variables that are not named. Variables
-    of factor 0 do not move at all: the optimizer neither sees their gradients nor keeps momenta for them. Learning-rate
-    schedules, callbacks that set `learning_rate`, and clipping go on as without; a global norm is that of the
-    gradients of all variables that move.
+    with factor 0 do not move at all: the optimizer neither sees their gradients nor has slots for them. Learning-rate
+    schedules, callbacks that set `learning_rate`, and clipping work as usual; a global norm is that of the gradients of
+    all variables that move.
 
     Args:
-        optimizer: A Keras optimizer, or the name of one. It belongs to the result from then on.
-        model: The model that it is to train, a functional one with a dict of outputs.
-        factors: `{layer: factor}` by layer objects, names of layers at any depth, or names of tasks, which stand for
-            all variables of the task's own. Where several hold a variable, the one with the fewest variables counts.
+        optimizer: A Keras optimizer, or the name of one, which the result wraps.
+        model: The model to be trained, a functional one with a dict of outputs.
+        factors: `{layer: factor}`. A key is a layer, the name of a layer at any depth, or the name of a task, which
+            means all of the task's own variables. Where several keys hold a variable, the one with the fewest variables
+            counts.
 
     Raises:
-        TypeError: if `factors` is not a dict, or `optimizer` is such an optimizer already.
-        ValueError: for unknown names, layers without weights of the model, and factors that are no numbers from 0 up.
+        TypeError: if `factors` is not a dict, or `optimizer` already has factors.
+        ValueError: for unknown names, layers without weights of the model, and negative factors.
 
     Example:
 
@@ -45,17 +46,17 @@ def layerwise(
     """
     if not isinstance(factors, Mapping):
         raise TypeError(f"`factors` must be a dict {{layer: factor}}, received {factors!r}.")
-    chosen: dict[int, tuple[int, float]] = {}  # of a variable: how many its layer has, and the factor
+    chosen: dict[int, tuple[float, float]] = {}  # by variable: how many variables the layer has, and the factor
     in_model = {id(v): v for v in model.weights}
     for layer, factor in factors.items():
         name = getattr(layer, "name", layer)
         if isinstance(factor, bool) or not 0 <= factor < math.inf:
-            raise ValueError(f"`factors['{name}']` must be a number from 0 up, received {factor!r}.")
-        found = {id(v) for v in _variables(model, layer)} & in_model.keys()
-        if not found:
+            raise ValueError(f"`factors['{name}']` must be a number, at least 0, received {factor!r}.")
+        keys = {id(v) for v in _variables(model, layer)} & in_model.keys()
+        if not keys:
             raise ValueError(f"`factors` must name layers with weights of the model; '{name}' has none in it.")
-        for key in found:
-            chosen[key] = min(chosen.get(key, (math.inf, 1.0)), (len(found), float(factor)), key=lambda pair: pair[0])
+        for key in keys:
+            chosen[key] = min(chosen.get(key, (math.inf, 1.0)), (len(keys), float(factor)), key=lambda pair: pair[0])
     by_path: dict[str, float] = {}
     for key, (_, factor) in chosen.items():
         path = in_model[key].path
@@ -71,8 +72,8 @@ def layerwise(
 def layerwise_decay(encoder: keras.layers.Layer, decay: float) -> dict[keras.layers.Layer, float]:
     r"""Return factors for `layerwise` that fall with the depth below the heads.
 
-    The stage $i$ of $L$, from 0 at the inputs, gets $d^{L - i}$: the last $d$, the first $d^L$; what stands above the
-    encoder keeps the whole learning rate.
+    Stage $i$ of $L$, counted from 0 at the inputs, gets $d^{L - i}$: the last stage $d$, the first $d^L$. Layers above
+    the encoder keep the full learning rate.
 
     Args:
         encoder: An encoder with `stages`, such as `tf_mtl.encoders.TransformerEncoder`, built.
@@ -94,13 +95,13 @@ def layerwise_decay(encoder: keras.layers.Layer, decay: float) -> dict[keras.lay
     "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", ICLR 2020.
     """
     if not isinstance(getattr(encoder, "stages", None), Sequence):
-        raise TypeError(f"`encoder` must have `stages`, as those of tf_mtl.encoders have, received {encoder!r}.")
+        raise TypeError(f"`encoder` must have `stages`, like those of tf_mtl.encoders, received {encoder!r}.")
     if not 0 < decay <= 1:
         raise ValueError(f"`decay` must be above 0 and at most 1, received {decay!r}.")
     stages = list(encoder.stages)
     return {
-        layer: decay ** (len(stages) - place)
-        for place, stage in enumerate(stages)
+        layer: decay ** (len(stages) - index)
+        for index, stage in enumerate(stages)
         for layer in keras.tree.flatten(stage)
         if layer.weights
     }
@@ -108,12 +109,12 @@ def layerwise_decay(encoder: keras.layers.Layer, decay: float) -> dict[keras.lay
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Layerwise(keras.optimizers.Optimizer):
-    """An optimizer around another, whose learning rate it multiplies by a factor for each variable.
+    """An optimizer that wraps another and multiplies its learning rate by a factor for each variable.
 
-    `tf_mtl.layerwise` makes it from the names of layers.
+    `tf_mtl.layerwise` makes it from layers and their names.
 
     Args:
-        inner_optimizer: The optimizer, which from then on works with the factors.
+        inner_optimizer: The wrapped optimizer.
         factors: `{path of a variable: factor}`; 1 for all others.
         name: Name of the optimizer.
 
@@ -129,27 +130,29 @@ class Layerwise(keras.optimizers.Optimizer):
     (0.9, 0.0)
     """
 
+    built: bool
+
     def __init__(
         self, inner_optimizer: keras.optimizers.Optimizer, factors: Mapping[str, float], name: str = "layerwise"
     ):
         super().__init__(learning_rate=0.0, name=name)
         if any(isinstance(part, Layerwise) for part in unwrapped(inner_optimizer)):
-            raise TypeError("`optimizer` has factors already: give one `layerwise` all of them.")
+            raise TypeError("`optimizer` already has factors: pass all of them to one `layerwise`.")
         self.inner_optimizer = inner_optimizer
         self.factors = dict(factors)
         self._by_key: dict[Any, float] = {}
 
-    def build(self, variables):
-        """Make the inner optimizer's variables for all that moves."""
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Make the inner optimizer's variables for all variables that move."""
         if self.built:
             return
         self._by_key = {self._var_key(v): self.factors.get(v.path, 1.0) for v in variables}
         self.inner_optimizer.build(self._moving(variables))
-        self._trainable_variables_indices = {key: place for place, key in enumerate(self._by_key)}
+        self._trainable_variables_indices = {key: index for index, key in enumerate(self._by_key)}
         self._trainable_variables = list(variables)
         self.built = True
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
         """Update the variables that move."""
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
         self.build(variables)
@@ -163,36 +166,36 @@ class Layerwise(keras.optimizers.Optimizer):
                 stack.enter_context(methods_replaced(part, **self._scaled(part)))
             self.inner_optimizer.apply(list(gradients), list(moving))
 
-    def finalize_variable_values(self, var_list):
-        """Let the inner optimizer put averages in the place of variables, where it keeps some."""
+    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
+        """Let the inner optimizer replace variables by their averages, where it keeps some."""
         self.inner_optimizer.finalize_variable_values(self._moving(var_list))
 
-    def scale_loss(self, loss):
-        """Return the loss as the inner optimizer wants it."""
+    def scale_loss(self, loss: Any) -> Any:
+        """Return the loss scaled as the inner optimizer expects it."""
         return self.inner_optimizer.scale_loss(loss)
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         return self.inner_optimizer.variables
 
     @property
-    def iterations(self):
+    def iterations(self) -> Any:
         return self.inner_optimizer.iterations
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         return self.inner_optimizer.learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, learning_rate):
+    def learning_rate(self, learning_rate: Any) -> None:
         self.inner_optimizer.learning_rate = learning_rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         inner = keras.saving.serialize_keras_object(self.inner_optimizer)
         return {"name": self.name, "inner_optimizer": inner, "factors": dict(self.factors)}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Layerwise":
         """Return an optimizer from `get_config`'s dict."""
         inner = keras.saving.deserialize_keras_object(config["inner_optimizer"], custom_objects)
         return cls(**{**config, "inner_optimizer": inner})
@@ -229,12 +232,12 @@ def _variables(model, key):
     if key in model.output:
         return partition(model).own[key]
     layers = model._flatten_layers(include_self=False)
-    found = [layer for layer in layers if layer.name == key]
-    if not found:
+    named = [layer for layer in layers if layer.name == key]
+    if not named:
         known = [layer.name for layer in model.layers]
         close = nearest(key, [*model.output, *(layer.name for layer in layers)])
         raise ValueError(
             f"`factors` must name layers or tasks of the model, received {key!r}; its layers are {known}, and those "
             f"within them, its tasks {list(model.output)}.{close}"
         )
-    return [v for layer in found for v in layer.weights]
+    return [v for layer in named for v in layer.weights]

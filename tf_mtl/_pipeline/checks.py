@@ -40,7 +40,8 @@ def with_checks(data: tuple[Any, Any, Any], specs: Sequence[LabelSpec]) -> tuple
 
 
 def _checked_batch(batch, specs):
-    return _checked_arrays(*keras.utils.unpack_x_y_sample_weight(batch), specs)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    return _checked_arrays(x, y, weight, specs)
 
 
 def _checked_arrays(x, y, weight, specs):

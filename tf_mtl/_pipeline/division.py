@@ -43,13 +43,13 @@ def divide(data: Any, pieces: int = 1) -> list[Rows]:
         for piece in range(pieces):
             first = (replica * pieces + piece) * size
             indices = first + tf.range(size)
-            part = [_take(tensors, tf.minimum(indices, rows - 1)) for tensors in (x, y, weight)]
+            taken = [_take(tensors, tf.minimum(indices, rows - 1)) for tensors in (x, y, weight)]
             if y is None:
-                divided.append(Rows(first, part[0]))
+                divided.append(Rows(first, taken[0]))
                 continue
             if static is None or static % parts:
-                part = (*part[:2], _without(part[2], indices < rows, y))
-            divided.append(Rows(first, part))
+                taken[2] = _without(taken[2], indices < rows, y)
+            divided.append(Rows(first, tuple(taken)))
     return divided
 
 

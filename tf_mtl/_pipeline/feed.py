@@ -1,6 +1,6 @@
 """From what `fit`, `evaluate` and `predict` are given to checked streams of batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,11 +72,12 @@ def fit_feed(
     validation = None
     if validation_data is not None:
         validation_data = one_epoch("validation_data", validation_data, validation_steps, "validation_steps")
-        validation_data = with_checks(unpacked(validation_data), specs)
-        validation = stream(*validation_data, batch_size=validation_batch_size or batch_size)
+        x, y, weight = with_checks(unpacked(validation_data), specs)
+        validation = stream(x, y, weight, validation_batch_size or batch_size)
+    x, y, weight = data
     if balancing.needs_validation:
-        data = (_zipped(data[0], balancing, specs), None, None)
-    training = stream(*data, batch_size=batch_size, shuffle=shuffle)
+        x = _zipped(x, balancing, specs)
+    training = stream(x, y, weight, batch_size, shuffle)
     training.epoch_size = steps_per_epoch
     return Feed(training, validation, steps_per_epoch, callback_list(callbacks), mixture)
 
@@ -86,7 +87,8 @@ def evaluate_feed(
 ) -> Stream:
     """Return the batches that `evaluate` works through."""
     x, y, weight = data
-    return stream(*with_checks((one_epoch("x", x, steps, "steps"), y, weight), specs), batch_size=batch_size)
+    x, y, weight = with_checks((one_epoch("x", x, steps, "steps"), y, weight), specs)
+    return stream(x, y, weight, batch_size)
 
 
 def predict_feed(x: Any, batch_size: int | None, steps: int | None) -> Stream:
@@ -102,11 +104,9 @@ def callback_list(callbacks: Any) -> list[keras.callbacks.Callback]:
     return [callback for callback in given if callback is not None]
 
 
-def with_epoch_end(
-    callbacks: Any, model: keras.Model, end_epoch: Callable[[], None], mixture: Mixture | None = None
-) -> Any:
+def with_epoch_end(callbacks: Any, model: keras.Model, balancing: Balancing, mixture: Mixture | None) -> Any:
     """Return the callbacks with what happens at the end of an epoch before them, since they may save the model."""
-    first: list[keras.callbacks.Callback] = [keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: end_epoch())]
+    first: list[keras.callbacks.Callback] = [_EndOfEpoch(balancing)]
     if mixture is not None:
         first.append(_SourceShares(mixture))
     if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -115,6 +115,18 @@ def with_epoch_end(
             callback.set_model(model)
         return callbacks
     return [*first, *callback_list(callbacks)]
+
+
+class _EndOfEpoch(keras.callbacks.Callback):
+    """Tells a balancing method that an epoch has ended."""
+
+    def __init__(self, balancing):
+        super().__init__()
+        self.balancing = balancing
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self.model.distribute_strategy.scope():
+            self.balancing.end_epoch()
 
 
 class _SourceShares(keras.callbacks.Callback):

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.trainers.data_adapters import get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
+Data: TypeAlias = tuple[Any, Any, Any]
 
 
 class Position(NamedTuple):
@@ -41,12 +43,12 @@ def stream(x: Any, y: Any = None, weight: Any = None, batch_size: int | None = N
     return Stream(x if isinstance(x, tf.data.Dataset) else adapter)
 
 
-def unpacked(data: Any) -> tuple[Any, Any, Any]:
+def unpacked(data: Any) -> Data:
     """Return labelled data as (x, y, sample_weight), with None for what is absent."""
     return keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, (tuple, list)) else (data, None, None)
 
 
-def split(data: tuple, fraction: float) -> tuple[tuple, tuple]:
+def split(data: Data, fraction: float) -> tuple[Data, Data]:
     """Split arrays, (x, y, weight), into their first rows and the last `fraction` of them.
 
     Raises:

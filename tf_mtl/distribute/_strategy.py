@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_mtl._arguments import integer
 
-_WHY = weakref.WeakKeyDictionary()
+_WHY: weakref.WeakKeyDictionary[tf.distribute.Strategy, str] = weakref.WeakKeyDictionary()
 _NAMES = ("auto", "one_device", "mirrored", "multi_worker")
 
 
@@ -17,14 +17,14 @@ def strategy(name: str = "auto", virtual_devices: int | None = None) -> tf.distr
     """Return a distribution strategy; build and compile the model inside its `scope()`.
 
     Args:
-        name: "one_device"; "mirrored", all GPUs of this machine (or its logical CPUs); "multi_worker", all machines
-            named in the environment variable TF_CONFIG; or "auto": the last where TF_CONFIG is set, "mirrored" where
-            there are several devices, else "one_device".
-        virtual_devices: Split the CPU into that many logical devices and train on them, to try
-            a strategy without GPUs. It must be asked for before TensorFlow makes its first tensor.
+        name: "one_device"; "mirrored", all GPUs of this machine, or its logical CPUs; "multi_worker", all machines
+            named in the environment variable TF_CONFIG; or "auto": "multi_worker" where TF_CONFIG is set, "mirrored"
+            where there are several devices, else "one_device".
+        virtual_devices: The number of logical devices to split the CPU into and train on, to try a strategy without
+            GPUs. Must be set before TensorFlow creates its first tensor.
 
     Raises:
-        ValueError: for an unknown name, or a strategy that cannot be had here.
+        ValueError: for an unknown name, or a strategy that is not available here.
         RuntimeError: if TensorFlow has already started with other devices.
 
     Example:
@@ -47,14 +47,14 @@ def strategy(name: str = "auto", virtual_devices: int | None = None) -> tf.distr
     devices = _devices(virtual_devices)
     if name == "mirrored" or (name == "auto" and len(devices) > 1):
         return _because(_mirrored(tuple(devices)), f"of {', '.join(devices)}")
-    why = "it was asked for" if name == "one_device" else f"there is no other than {devices[0]}"
+    why = "it was asked for" if name == "one_device" else f"{devices[0]} is the only device"
     if virtual_devices:
         return _because(tf.distribute.OneDeviceStrategy(devices[0]), why)
     return _because(tf.distribute.get_strategy(), why)
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """Return one line that says what a strategy trains on, and why, where `strategy` has chosen it.
+    """Return one line that says what a strategy trains on, and why `strategy` chose it.
 
     Example:
 
@@ -80,14 +80,14 @@ def _because(strategy, why):
 
 @functools.cache
 def _mirrored(devices):
-    # One per process and set of devices: the collective operations of a second one would clash with the first's.
+    # one per process and set of devices: the collective operations of two would clash
     return tf.distribute.MirroredStrategy(devices)
 
 
 def _devices(virtual_devices):
     gpus = tf.config.list_logical_devices("GPU")
-    found = gpus if gpus and virtual_devices is None else tf.config.list_logical_devices("CPU")
-    return [device.name.replace("/device:", "") for device in found]
+    devices = gpus if gpus and virtual_devices is None else tf.config.list_logical_devices("CPU")
+    return [device.name.replace("/device:", "") for device in devices]
 
 
 def _split_cpu(count):
@@ -96,9 +96,9 @@ def _split_cpu(count):
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     except RuntimeError:
-        found = len(tf.config.list_logical_devices("CPU"))
-        if found != count:
+        devices = len(tf.config.list_logical_devices("CPU"))
+        if devices != count:
             raise RuntimeError(
-                f"`virtual_devices={count}` must be asked for before TensorFlow makes its first tensor; "
-                f"it has already started with {found}. Call distribute.strategy(...) first thing."
+                f"`virtual_devices={count}` must be set before TensorFlow creates its first tensor, but it has already "
+                f"started with {devices}. Call distribute.strategy(...) first."
             ) from None
