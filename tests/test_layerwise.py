@@ -232,7 +232,7 @@ def test_errors():
         layerwise("sgd", model, {keras.layers.Dense(3, name="other"): 0.1})
     with pytest.raises(TypeError, match="`factors` must be a dict"):
         layerwise("sgd", model, [0.1])
-    with pytest.raises(TypeError, match="has factors already"):
+    with pytest.raises(TypeError, match="already has factors"):
         layerwise(layerwise("sgd", model, {"rent": 0.1}), model, {"rent": 0.1})
     with pytest.raises(TypeError, match="`encoder` must have `stages`"):
         layerwise_decay(keras.layers.Dense(3), 0.5)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl import lookahead
+from tf_mtl._engine import lookahead
 
 B = mtl.balancing
 

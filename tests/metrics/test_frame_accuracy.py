@@ -85,7 +85,7 @@ def test_what_cannot_be_right_or_wrong_by_its_labels():
     [
         ([keras.metrics.Mean()], "metrics of several tasks"),
         ([mtl.metrics.FrameAccuracy(["intent", "slot"])], "Did you mean 'slots'"),
-        ([mtl.metrics.FrameAccuracy(["intent", "length"])], "'length' cannot be"),
+        ([mtl.metrics.FrameAccuracy(["intent", "length"])], "which 'length' does not allow"),
         ([mtl.metrics.FrameAccuracy(["intent"]), mtl.metrics.FrameAccuracy(["slots"])], "Rename one"),
         ([mtl.metrics.FrameAccuracy(["intent"], name="intent_accuracy")], "Rename one"),
     ],
