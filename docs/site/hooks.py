@@ -38,6 +38,13 @@ def on_files(files, config):
     return files
 
 
+def on_page_markdown(markdown, page, config, files):
+    """Leave the table of contents out of the page whose tables need the room."""
+    if page.file.src_uri == "balancing.md":
+        page.meta["hide"] = ["toc"]
+    return markdown
+
+
 def on_page_content(content, page, config, files):
     """Replace formulas by MathML, which browsers show without scripts or fonts from the network."""
     from latex2mathml.converter import convert
