@@ -5,6 +5,8 @@ import re
 import runpy
 from pathlib import Path
 
+import keras
+import keras_hub
 import numpy as np
 import pytest
 
@@ -47,9 +49,8 @@ def test_every_public_name_is_on_a_page_of_the_api_reference():
         assert f"- {module}: api/{name}.md\n" in navigation
 
 
-def run(page):
-    """Return the names that the page's examples define, run one after the other."""
-    names = {}
+def run(page, **names):
+    """Return the names that the page's examples define, run one after the other with the given ones."""
     for code in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
         exec(compile(code, page, "exec"), names)
     return names
@@ -69,6 +70,30 @@ def test_the_examples_of_serving_run(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "saved_models").iterdir()) == [
         *("reviews", "reviews.onnx", "reviews.tflite", "reviews.tflite.json", "reviews_int8", "topic"),
     ]
+
+
+def test_the_examples_of_balancing():
+    trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4]))
+    tasks = [mtl.tasks.Classification("topic", labels=2), mtl.tasks.Regression("price")]
+    model = mtl.build_model(keras.Input((4,)), trunk, tasks)
+    run("balancing.md", mtl=mtl, model=model)
+    assert isinstance(model.balancing, mtl.balancing.UPGrad)
+
+
+def test_the_example_of_trunks():
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16, max_sequence_length=8
+    )
+    inputs = {name: keras.Input((8,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
+    tasks = [mtl.tasks.Classification("topic", labels=2), mtl.tasks.Regression("price")]
+    names = run("trunks.md", mtl=mtl, backbone=backbone, inputs=inputs, tasks=tasks)
+    assert names["model"].task_names == ("topic", "price")
+
+
+def test_the_example_of_distribution(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("distribution.md")
+    assert list((tmp_path / "runs" / "checkpoints").iterdir())
 
 
 @pytest.fixture
