@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: venv quickstart census fashion-pairs test test-slow lint benchmark clean
+.PHONY: venv quickstart census fashion-pairs test test-slow lint docs benchmark clean
 
 venv: .venv/.installed
 
@@ -32,6 +32,11 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs:
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 benchmark: venv
 	$(BIN)/python benchmarks/step_time.py $(ARGS)

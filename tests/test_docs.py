@@ -1,8 +1,14 @@
 """The pages under docs/ say what the code does."""
 
+import inspect
 import re
 import runpy
 from pathlib import Path
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
 
 import tf_mtl as mtl
 
@@ -20,9 +26,31 @@ def test_every_trunk_has_a_row():
     assert sorted(rows) == sorted(name for name in vars(mtl.trunks) if name[0].isupper() and name != "Trunk")
 
 
-def run(page):
-    """The names that the page's examples make, one behind the other."""
-    names = {}
+def packages():
+    return [name for name in mtl.__all__ if inspect.ismodule(getattr(mtl, name))]
+
+
+def test_every_package_without_an_underscore_is_public():
+    folders = {path.parent.name for path in Path(mtl.__file__).parent.glob("[!_]*/__init__.py")}
+    assert folders == set(packages())
+
+
+def test_every_public_name_is_on_a_page_of_the_api_reference():
+    pages = runpy.run_path(str(DOCS / "site" / "hooks.py"))["api_pages"]()
+    navigation = (DOCS.parent / "mkdocs.yml").read_text()
+    public = {"tf_mtl": set(mtl.__all__) - set(packages())}
+    public |= {name: set(getattr(mtl, name).__all__) for name in packages()}
+    assert set(pages) == {f"api/{name}.md" for name in public}
+    for name, names in public.items():
+        module = "tf_mtl" if name == "tf_mtl" else f"tf_mtl.{name}"
+        assert set(re.findall(r"^::: (\S+)$", pages[f"api/{name}.md"], re.MULTILINE)) == {
+            f"{module}.{public_name}" for public_name in names
+        }
+        assert f"- {module}: api/{name}.md\n" in navigation
+
+
+def run(page, **names):
+    """Return the names that the page's examples define, run one after the other with the given ones."""
     for code in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
         exec(compile(code, page, "exec"), names)
     return names
@@ -42,3 +70,100 @@ def test_the_examples_of_serving_run(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "saved_models").iterdir()) == [
         *("reviews", "reviews.onnx", "reviews.tflite", "reviews.tflite.json", "reviews_int8", "topic"),
     ]
+
+
+def test_the_examples_of_balancing():
+    trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4]))
+    tasks = [mtl.tasks.Classification("topic", labels=2), mtl.tasks.Regression("price")]
+    model = mtl.build_model(keras.Input((4,)), trunk, tasks)
+    run("balancing.md", mtl=mtl, model=model)
+    assert isinstance(model.balancing, mtl.balancing.UPGrad)
+
+
+def test_the_example_of_trunks():
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16, max_sequence_length=8
+    )
+    inputs = {name: keras.Input((8,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
+    tasks = [mtl.tasks.Classification("topic", labels=2), mtl.tasks.Regression("price")]
+    names = run("trunks.md", mtl=mtl, backbone=backbone, inputs=inputs, tasks=tasks)
+    assert names["model"].task_names == ("topic", "price")
+
+
+def test_the_example_of_distribution(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("distribution.md")
+    assert list((tmp_path / "runs" / "checkpoints").iterdir())
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_guide_is_short():
+    lines = {path.name: len(path.read_text().splitlines()) for path in (DOCS / "guides").glob("*.md")}
+    assert max(lines.values()) < 100, lines
+
+
+def test_getting_started():
+    names = run("index.md")
+    assert set(names["answers"]) == {"topic", "price"}
+    assert {"topic_loss", "topic_accuracy", "price_loss", "price_mae", "loss"} <= names["history"].keys()
+
+
+def test_from_keras():
+    names = run("guides/from_keras.md")  # compares weights with those of keras.Model
+    assert names["sharing"].saved > 0
+    assert names["cosines"].shape == (2, 2)
+
+
+def test_missing_labels():
+    names = run("guides/missing_labels.md")
+    assert np.isfinite(names["history"]["loss"]).all()
+    assert np.isfinite(list(names["results"].values())).all()
+
+
+def test_choosing_a_balancing_method():
+    names = run("guides/choosing_balancing.md")
+    loss = {key: names[key]["topic"]["loss"] for key in ("alone", "together", "scaled")}
+    assert loss["together"] / loss["alone"] > 1.3  # as the page says
+    assert loss["scaled"] / loss["alone"] < 1.0
+    assert min(names["logs"]["cosine/topic/price"]) > 0
+
+
+def test_choosing_a_trunk():
+    assert min(run("guides/choosing_trunk.md")["saved"].values()) > 0.4
+
+
+def test_mixtures():
+    names = run("guides/mixtures.md")
+    assert {"share_news", "share_shops"} <= names["history"].keys()
+    assert {"topic_accuracy", "price_mae"} <= names["results"].keys()
+
+
+def test_an_own_task(in_tmp_path):
+    names = run("guides/own_task.md")
+    x = names["x"]
+    assert names["history"]["visits_loss"][1] < names["history"]["visits_loss"][0]
+    assert (names["counts"] == np.round(names["counts"])).all()
+    np.testing.assert_array_equal(names["again"](x)["visits"], names["model"](x)["visits"])
+    capped = names["CappedCount"].from_config(names["CappedCount"]("visits", most=2).get_config())
+    assert capped.decode(np.array([[1.2], [7.0]]))["rounded"].numpy().tolist() == [1, 2]
+
+
+def test_an_own_trunk(in_tmp_path):
+    names = run("guides/own_trunk.md")
+    assert names["sharing"].single_task.keys() == {"a", "b"}
+    np.testing.assert_array_equal(names["again"](names["x"])["a"], names["model"](names["x"])["a"])
+    small = mtl.build_model(
+        names["keras"].Input((4,)), names["SmallGates"](mtl.encoders.MLPEncoder([8]), 8), [mtl.tasks.Regression("a")]
+    )
+    assert float(small.losses[0]) > 0
+
+
+def test_an_own_balancing_method():
+    names = run("guides/own_balancing.md")
+    jacobian = np.array([[1.0, 1.0], [2.0, -1.0]])
+    assert names["Unanimous"]()(jacobian).numpy().tolist() == [3.0, 0.0]
+    assert names["model"].balancing.means.shape == (2,)

@@ -1,4 +1,4 @@
-"""What Keras does that the project works around; a test that fails here says that a work-around can go."""
+"""What Keras does that the project works around; a failure here means that a workaround can be removed."""
 
 import cluster
 import examples
@@ -11,14 +11,14 @@ import tf_mtl as mtl
 
 
 def test_a_loss_is_divided_by_all_rows():
-    """losses/masked.py"""
+    """_engine/masked_losses.py"""
     loss = keras.losses.MeanSquaredError()
     value = float(loss(np.zeros((3, 1)), np.ones((3, 1)), sample_weight=np.array([1.0, 0.0, 0.0])))
     assert value == pytest.approx(1 / 3)
 
 
 def test_logged_task_losses_are_skewed_by_ragged_batches():
-    """metrics/task_losses.py"""
+    """_engine/task_losses.py"""
     data = examples.batches(examples.full_data(rows=12))  # 8 + 4 rows
     plain, ours = examples.model(keras.Model), examples.model()
     for model in (plain, ours):
@@ -29,7 +29,7 @@ def test_logged_task_losses_are_skewed_by_ragged_batches():
 
 
 def test_loss_weights_with_wrong_names_are_accepted():
-    """objectives.py"""
+    """_engine/objectives.py"""
     model = examples.model(keras.Model)
     model.compile("sgd", loss=examples.LOSS, loss_weights={"topics": 1.0, "price": 2.0})
     model.fit(*examples.full_data(), verbose=0)
@@ -63,7 +63,7 @@ def test_an_overridden_compile_is_skipped_on_reload(tmp_path):
 
 
 def test_masked_means_of_empty_rows_are_nan():
-    """_pooling.py"""
+    """layers/_masked_mean.py"""
     pooled = keras.layers.GlobalAveragePooling1D()(np.ones((1, 3, 2)), mask=np.zeros((1, 3), bool))
     assert np.isnan(pooled).all()
 
@@ -91,7 +91,7 @@ def two_replicas(**options):
 
 
 def test_gradients_are_clipped_on_each_replica():
-    """workarounds/global_gradients.py"""
+    """_optimizers/internals.py: apply_global"""
     weights = []
     for strategy in (tf.distribute.get_strategy(), mtl.distribute.strategy("mirrored")):
         with strategy.scope():
@@ -103,7 +103,7 @@ def test_gradients_are_clipped_on_each_replica():
 
 
 def test_several_steps_per_execution_fail_with_replicas():
-    """workarounds/step_functions.py"""
+    """_pipeline/step_functions.py"""
     model, data = two_replicas(steps_per_execution=2)
     with pytest.raises(Exception, match="."):
         model.fit(data, verbose=0)
@@ -111,7 +111,7 @@ def test_several_steps_per_execution_fail_with_replicas():
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_the_end_of_data_of_unknown_size_counts_as_an_iteration():
-    """workarounds/step_functions.py"""
+    """_pipeline/step_functions.py"""
     rows = tf.data.Dataset.from_tensor_slices(examples.full_data(24)).filter(lambda x, y: True).batch(8)
     counts = []
     for kind in (keras.Model, mtl.MultiTaskModel):
@@ -124,7 +124,7 @@ def test_the_end_of_data_of_unknown_size_counts_as_an_iteration():
 
 @pytest.mark.slow
 def test_logs_fail_on_several_workers(tmp_path):
-    """workarounds/step_functions.py"""
+    """_pipeline/step_functions.py"""
     script = """
 import keras, examples, tensorflow as tf, tf_mtl as mtl
 with mtl.distribute.strategy("multi_worker").scope():

@@ -32,6 +32,10 @@ def test_the_table_lists_every_part():
     assert set(LEVEL) == parts
 
 
+def test_every_folder_is_a_package():
+    assert all((path.parent / "__init__.py").exists() for path in FILES)  # others are left out of the wheel
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_downward(path):
     own = path.relative_to(ROOT).parts[0].removesuffix(".py")

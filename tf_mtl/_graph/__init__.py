@@ -1,0 +1,1 @@
+"""Who shares which variables, read off the functional graph."""
