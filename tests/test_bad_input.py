@@ -76,7 +76,7 @@ def test_a_balancing_object_serves_one_set_of_tasks():
     x = keras.Input((3,))
     h = keras.layers.Dense(2)(x)
     other = mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(h), "b": keras.layers.Dense(1)(h)})
-    with raises("SumOfGradients", "['topic', 'price']", "['a', 'b']", "Make a new one"):
+    with raises("SumOfGradients", "['topic', 'price']", "['a', 'b']", "Create a new object"):
         other.compile("sgd", loss="mse", balancing=method)
 
 
