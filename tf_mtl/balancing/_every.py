@@ -16,7 +16,7 @@ class Every(Wrapper):
     r"""Solves a method at every n-th step, and reuses its weights in between.
 
     The weights of a scalarizer are the derivatives of its objective with respect to the losses. For an aggregator, the
-    direction is reused. The method is also solved when a task has labels that had none at the last solution.
+    direction is reused. The method is also solved if a task has labels but had none at the last solution.
 
     Needs: what the method needs.
     Cost: one backward pass per task, and the solver at every n-th step only.
