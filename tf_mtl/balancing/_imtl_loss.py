@@ -9,7 +9,7 @@ from tf_mtl.balancing._labelled import labelled
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class IMTLLoss(Scalarizer):
-    r"""IMTL-L: $\sum_t e^{s_t} L_t - s_t$ with learned s, which scales every $e^{s_t} L_t$ to 1.
+    r"""IMTL-L: $\sum_t e^{s_t} L_t - s_t$ with learned s, which drives every $e^{s_t} L_t$ towards 1.
 
     s [T] starts at 0. The model's optimizer updates it together with the model's variables, with weight decay if the
     optimizer has one. If a task has no labels in a batch, its s does not change.

@@ -16,8 +16,9 @@ class MoCo(Aggregator):
 
     $Y \leftarrow Y + \beta (J - Y)$ and $\lambda \leftarrow \Pi_\Delta(\lambda - \gamma (Y Y^\top \lambda + \rho
     \lambda))$; the direction is $Y^\top \lambda$. Y starts at 0, and lambda at $1/T$. If a task's gradient is zero, as
-    without labels, its row of Y does not change and is left out of the direction, and the other tasks share the
-    simplex. LibMTL differs from the paper: it scales gradients by losses, and uses a softmax instead of the projection.
+    without labels, its row of Y does not change and is left out of the direction, and the weights of the other tasks
+    sum to 1 at that step. LibMTL differs from the paper: it scales gradients by losses, and uses a softmax instead of
+    the projection.
 
     Needs: the Jacobian.
     Cost: one backward pass per task, and state of the Jacobian's size.
