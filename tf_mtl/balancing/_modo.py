@@ -15,8 +15,8 @@ class MoDo(Weighting):
     r"""MoDo: simplex weights that approach MGDA's by one projected step per batch, from two independent samples.
 
     $\lambda \leftarrow \Pi_\Delta(\lambda - \gamma (J_1 J_2^\top \lambda + \rho \lambda))$ with the gradients on two
-    halves of the batch; lambda starts at $1/T$. The update uses the gradients of the whole batch and the new weights. If
-    a task lacks labels in one of the halves, its weight does not change, and those of the other tasks sum to 1.
+    halves of the batch; lambda starts at $1/T$. The update uses the gradients of the whole batch and the new weights.
+    If a task lacks labels in one of the halves, its weight does not change, and those of the other tasks sum to 1.
 
     Needs: the Gramian of two halves of the batch.
     Cost: two backward passes per task.

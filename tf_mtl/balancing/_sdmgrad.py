@@ -18,9 +18,9 @@ class SDMGrad(WithPreference, Weighting):
 
     A is $J_1 J_2^\top$ on two halves of the batch, divided by the square of the mean gradient length. w [T] takes steps
     with momentum on $A (w + \lambda p)$, each followed by a projection onto the simplex. It starts at $1/T$, and each
-    call continues from the last one. If a task lacks labels in one of the halves, its w does not change, and those of the
-    other tasks sum to 1. The weights of the whole batch's gradients are $(w + \lambda p) / (1 + \lambda)$. The paper
-    draws a third sample for these gradients; here it is the two halves together.
+    call continues from the last one. If a task lacks labels in one of the halves, its w does not change, and those of
+    the other tasks sum to 1. The weights of the whole batch's gradients are $(w + \lambda p) / (1 + \lambda)$. The
+    paper draws a third sample for these gradients; here it is the two halves together.
 
     Needs: the Gramian of two halves of the batch.
     Cost: two backward passes per task.
