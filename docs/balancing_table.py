@@ -1,4 +1,4 @@
-"""Write the table of methods in docs/balancing.md from the classes' signatures and docstrings.
+"""Write the tables of methods in docs/balancing.md from the signatures and docstrings of the classes.
 
 python docs/balancing_table.py
 """
@@ -20,26 +20,28 @@ KINDS = {
 
 
 def methods(kind: type) -> list[type]:
-    """Return the public methods of a kind, by name."""
-    found = [c for _, c in inspect.getmembers(mtl.balancing, inspect.isclass) if issubclass(c, kind) and c is not kind]
-    return sorted(found, key=lambda method: method.__name__.lower())
+    """Return the public methods of a kind, sorted by name."""
+    classes = [
+        c for _, c in inspect.getmembers(mtl.balancing, inspect.isclass) if issubclass(c, kind) and c is not kind
+    ]
+    return sorted(classes, key=lambda method: method.__name__.lower())
 
 
 def section(method: type, name: str) -> str:
     """Return the paragraph "<name>: ..." of a docstring on one line."""
-    found = re.search(rf"^{name}: (.*?)(?=\n\S|\n\n|\Z)", inspect.getdoc(method), re.DOTALL | re.MULTILINE)
-    if found is None:
+    match = re.search(rf"^{name}: (.*?)(?=\n\S|\n\n|\Z)", inspect.getdoc(method), re.DOTALL | re.MULTILINE)
+    if match is None:
         raise ValueError(f"The docstring of {method.__name__} must have a line '{name}: ...'.")
-    return " ".join(found[1].split()).removesuffix(".")
+    return " ".join(match[1].split()).removesuffix(".")
 
 
 def row(method: type) -> str:
-    """Return a method's line of the table."""
+    """Return a method's row of the table."""
     parameters = [p for name, p in inspect.signature(method).parameters.items() if name != "name"]
     call = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
     rule = inspect.getdoc(method).split("\n\n")[0].replace("\n", " ").replace("|", r"\|")
-    refuses = method.needs_half_batches or method.has_jacobian_state
-    features = "" if issubclass(method, (mtl.balancing.Scalarizer, Wrapper)) or refuses else "yes"
+    needs_parameters = method.needs_half_batches or method.has_jacobian_state
+    features = "" if issubclass(method, (mtl.balancing.Scalarizer, Wrapper)) or needs_parameters else "yes"
     cells = f"`{method.__name__}({call})`", rule, section(method, "Needs"), section(method, "Cost"), features
     return f"| {' | '.join(cells)} | {section(method, 'Reference')} |"
 
@@ -53,7 +55,7 @@ def table() -> str:
 
 
 def page() -> str:
-    """Return the page with the table as the code has it now."""
+    """Return the page with tables that match the code."""
     before, rest = PAGE.read_text().split("<!-- methods -->\n")
     _, after = rest.split("<!-- end of methods -->")
     return f"{before}<!-- methods -->\n\n{table()}\n\n<!-- end of methods -->{after}"

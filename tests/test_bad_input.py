@@ -76,7 +76,7 @@ def test_a_balancing_object_serves_one_set_of_tasks():
     x = keras.Input((3,))
     h = keras.layers.Dense(2)(x)
     other = mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(h), "b": keras.layers.Dense(1)(h)})
-    with raises("SumOfGradients", "['topic', 'price']", "['a', 'b']", "Make a new one"):
+    with raises("SumOfGradients", "['topic', 'price']", "['a', 'b']", "Create a new object"):
         other.compile("sgd", loss="mse", balancing=method)
 
 
@@ -260,7 +260,7 @@ def test_build_model():
         (lambda: mtl.tasks.BinaryClassification("a", labels=["x", "y", "z"]), ["two names", "Classification"]),
         (lambda: mtl.tasks.Regression("a", scale=0), ["`scale`", "positive", "0"]),
         (lambda: mtl.tasks.Regression("a", low=1, high=0), ["`low`", "below `high`"]),
-        (lambda: mtl.balancing.Fixed({"a": -1.0}), ["`weights`", "not negative"]),
+        (lambda: mtl.balancing.Fixed({"a": -1.0}), ["`weights`", "at least 0"]),
         (lambda: mtl.metrics.Spearman(1, 1), ["`low`", "below `high`"]),
         (lambda: mtl.metrics.MultiLabelF1(2, average="weighted"), ["`average`", "'weighted'"]),
         (lambda: mtl.encoders.MLPEncoder([]), ["`units`", "at least one"]),

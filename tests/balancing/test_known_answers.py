@@ -1,4 +1,4 @@
-"""Weights and directions against answers of independent solvers, and losses against figures computed by hand."""
+"""Weights and directions compared with independent solvers, and losses compared with values computed by hand."""
 
 import json
 from itertools import permutations
@@ -12,7 +12,7 @@ import tf_mtl as mtl
 from tf_mtl.balancing import _pcgrad as pcgrad
 
 CASES = json.loads((Path(__file__).parent / "known_answers.json").read_text())["cases"]
-EXACT = {
+MAKE_METHOD = {
     "UPGrad": mtl.balancing.UPGrad,
     "DualProj": mtl.balancing.DualProj,
     "MGDA": mtl.balancing.MGDA,
@@ -43,19 +43,19 @@ def value_and_weights(method, losses):
     return value.numpy(), tape.gradient(value, losses).numpy()
 
 
-def close(found, expected, rtol=1e-5):
+def assert_close(actual, expected, rtol=1e-5):
     expected = np.array(expected)
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-3 * rtol * np.abs(expected).max())
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=1e-3 * rtol * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("method", EXACT)
+@pytest.mark.parametrize("method", MAKE_METHOD)
 @pytest.mark.parametrize("case", CASES)
 def test_weightings(case, method, dtype):
     jacobian = np.array(CASES[case]["jacobian"])
-    weights = EXACT[method]()(tf.constant(gramian(jacobian), dtype))
+    weights = MAKE_METHOD[method]()(tf.constant(gramian(jacobian), dtype))
     assert weights.dtype == dtype
-    close(weights, CASES[case]["weights"][method])
+    assert_close(weights, CASES[case]["weights"][method])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -64,14 +64,16 @@ def test_pcgrad(case):
     size = len(product)
     by_index = [[j for j in range(size) if j != i] for i in range(size)]
     expected = CASES[case]["weights"]
-    close(pcgrad.projected(tf.constant(product), tf.constant(by_index)), expected["PCGrad(order by index)"])
+    assert_close(
+        pcgrad.weights_of_projections(tf.constant(product), tf.constant(by_index)), expected["PCGrad(order by index)"]
+    )
     if "PCGrad(mean over all orders)" in expected:
         orders = [
-            [[j for j in order if j != i] for i in range(size)]  # rows are independent: one order for all will do
+            [[j for j in order if j != i] for i in range(size)]  # rows are independent, so they can share one order
             for order in permutations(range(size))
         ]
-        found = [pcgrad.projected(tf.constant(product), tf.constant(order)).numpy() for order in orders]
-        close(np.mean(found, 0), expected["PCGrad(mean over all orders)"])
+        weights = [pcgrad.weights_of_projections(tf.constant(product), tf.constant(order)).numpy() for order in orders]
+        assert_close(np.mean(weights, 0), expected["PCGrad(mean over all orders)"])
 
 
 def test_pcgrad_draws_every_order_equally_often():
@@ -80,42 +82,42 @@ def test_pcgrad_draws_every_order_equally_often():
     assert set(orders[:, 0].ravel()) == {1, 2}
     assert set(orders[:, 1].ravel()) == {0, 2}
     assert orders[:, 0, 0].mean() == pytest.approx(1.5, abs=0.05)
-    both = (orders[:, 0, 0] == 1) & (orders[:, 1, 0] == 0)
-    assert both.mean() == pytest.approx(0.25, abs=0.05)
+    first_of_each_other = (orders[:, 0, 0] == 1) & (orders[:, 1, 0] == 0)
+    assert first_of_each_other.mean() == pytest.approx(0.25, abs=0.05)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_aggregators(case):
     jacobian = np.array(CASES[case]["jacobian"])
     expected = CASES[case]["direction"]
-    close(mtl.balancing.ConFIG()(jacobian), expected["ConFIG"])
+    assert_close(mtl.balancing.ConFIG()(jacobian), expected["ConFIG"])
     if "TrimmedMean(1)" in expected:
-        close(mtl.balancing.TrimmedMean(1)(jacobian), expected["TrimmedMean(1)"])
-    close(mtl.balancing.DBMTL(beta=0)(jacobian), jacobian.T @ CASES[case]["weights"]["DBMTL(beta=0)"])
+        assert_close(mtl.balancing.TrimmedMean(1)(jacobian), expected["TrimmedMean(1)"])
+    assert_close(mtl.balancing.DBMTL(beta=0)(jacobian), jacobian.T @ CASES[case]["weights"]["DBMTL(beta=0)"])
 
 
 def test_gls():
     value, weights = value_and_weights(mtl.balancing.GLS(), LOSSES)
-    close(value, 1.0)
-    close(weights, [0.666667, 0.333333, 0.166667], 1e-5)
+    assert_close(value, 1.0)
+    assert_close(weights, [0.666667, 0.333333, 0.166667], 1e-5)
 
 
 def test_uncertainty():
     value, weights = value_and_weights(mtl.balancing.Uncertainty(), LOSSES)
-    close(value, 1.75)
-    close(weights, [0.5, 0.5, 0.5])
-    close(mtl.balancing.Uncertainty(initial=-0.5)(LOSSES), 2.135262)
+    assert_close(value, 1.75)
+    assert_close(weights, [0.5, 0.5, 0.5])
+    assert_close(mtl.balancing.Uncertainty(initial=-0.5)(LOSSES), 2.135262)
 
 
 def test_uncertainty_soft():
     _, weights = value_and_weights(mtl.balancing.UncertaintySoft(), LOSSES)
-    close(weights, [0.628532, 0.231224, 0.140244])
+    assert_close(weights, [0.628532, 0.231224, 0.140244])
 
 
 def test_scale_invariant():
     value, weights = value_and_weights(mtl.balancing.ScaleInvariant(), [0.5, 1.0, 4.0])
-    close(value, np.log(2.0))
-    close(weights, [2.0, 1.0, 0.25])
+    assert_close(value, np.log(2.0))
+    assert_close(weights, [2.0, 1.0, 0.25])
 
 
 def test_imtl_loss():
@@ -123,29 +125,29 @@ def test_imtl_loss():
     method.build((3,))
     method.log_scales.assign([0.5, 0.0, -1.0])
     value, weights = value_and_weights(method, LOSSES)
-    close(weights, np.exp([0.5, 0.0, -1.0]))
-    close(value, np.exp([0.5, 0.0, -1.0]) @ LOSSES + 0.5)
+    assert_close(weights, np.exp([0.5, 0.0, -1.0]))
+    assert_close(value, np.exp([0.5, 0.0, -1.0]) @ LOSSES + 0.5)
 
 
 def test_dwa():
     method = mtl.balancing.DWA()
     for losses in ([1.2, 1.0, 0.9], [0.8, 1.0, 1.1]):  # the means are 1
         _, weights = value_and_weights(method, losses)
-        close(weights, [1, 1, 1])
+        assert_close(weights, [1, 1, 1])
     method.end_epoch()
     _, weights = value_and_weights(method, [0.5, 0.8, 0.9])
-    close(weights, [1, 1, 1])
+    assert_close(weights, [1, 1, 1])
     method.end_epoch()
     _, weights = value_and_weights(method, LOSSES)
-    close(weights, [0.886725, 1.030227, 1.083048])
+    assert_close(weights, [0.886725, 1.030227, 1.083048])
 
 
 def test_rlw():
     method = mtl.balancing.RLW(seed=1)
-    drawn = np.stack([value_and_weights(method, LOSSES)[1] for _ in range(500)])
-    close(drawn.sum(1), np.ones(500))
-    assert drawn.min() > 0
-    logits = np.log(drawn) - np.log(drawn).mean(1, keepdims=True)  # centred normals: variance 1 - 1/T
+    weights = np.stack([value_and_weights(method, LOSSES)[1] for _ in range(500)])
+    assert_close(weights.sum(1), np.ones(500))
+    assert weights.min() > 0
+    logits = np.log(weights) - np.log(weights).mean(1, keepdims=True)  # centred normals: variance 1 - 1/T
     assert logits.var() == pytest.approx(2 / 3, rel=0.15)
     assert logits.mean(0) == pytest.approx([0, 0, 0], abs=0.12)
 
@@ -154,51 +156,51 @@ def test_stch():
     preference = [1.0, 2.0, 3.0]
     value, weights = value_and_weights(mtl.balancing.STCH(mu=0.5, ideal=0.1, preference=preference), LOSSES)
     scaled = np.array([0.5, 1.0, 1.5]) * (LOSSES - 0.1) / 0.5
-    close(value, 0.5 * np.log(np.exp(scaled).sum()))
-    close(weights, np.array([0.5, 1.0, 1.5]) * np.exp(scaled) / np.exp(scaled).sum())
-    close(mtl.balancing.STCH(mu=0.01)(LOSSES), 2.0)
+    assert_close(value, 0.5 * np.log(np.exp(scaled).sum()))
+    assert_close(weights, np.array([0.5, 1.0, 1.5]) * np.exp(scaled) / np.exp(scaled).sum())
+    assert_close(mtl.balancing.STCH(mu=0.01)(LOSSES), 2.0)
 
 
-def test_stch_warms_up_with_the_weighted_sum():
+def test_stch_uses_the_weighted_sum_during_the_warm_up():
     method = mtl.balancing.STCH(warmup_epochs=1)
-    close(method(LOSSES), 3.5)
+    assert_close(method(LOSSES), 3.5)
     method.end_epoch()
-    close(method(LOSSES), np.log(np.exp(LOSSES).sum()))
+    assert_close(method(LOSSES), np.log(np.exp(LOSSES).sum()))
 
 
 def test_famo_over_two_steps():
     method = mtl.balancing.FAMO()
     value, weights = value_and_weights(method, LOSSES)
-    close(weights, [0.571429, 0.285714, 0.142857])
+    assert_close(weights, [0.571429, 0.285714, 0.142857])
     assert value == pytest.approx(0, abs=1e-6)  # the logarithms cancel
     method.observe(tf.constant([0.45, 0.95, 1.5]))
-    close(tf.nn.softmax(method.logits.value), [0.338842, 0.338842, 0.322316])
+    assert_close(tf.nn.softmax(method.logits.value), [0.338842, 0.338842, 0.322316])
     method(LOSSES)
     method.observe(tf.constant([0.40, 0.97, 1.2]))
-    close(tf.nn.softmax(method.logits.value), [0.344156, 0.343997, 0.311847])
+    assert_close(tf.nn.softmax(method.logits.value), [0.344156, 0.343997, 0.311847])
 
 
 def test_grad_norm():
     method = mtl.balancing.GradNorm()
     norms = np.linalg.norm(J2, axis=1)
     targets, slope = method.imbalance(tf.ones(2, tf.float64), tf.constant(norms), tf.constant([0.5, 0.8], tf.float64))
-    close(targets, [3.510612, 7.104979])
-    close(np.abs(norms - targets).sum(), 1.672594)
-    close(slope, norms * [1, -1])
-    for losses in ([2.0, 3.0], [1.0, 2.4], [1.0, 1.0]):  # at first L / L(0) = 1: the longer gradient shrinks
+    assert_close(targets, [3.510612, 7.104979])
+    assert_close(np.abs(norms - targets).sum(), 1.672594)
+    assert_close(slope, norms * [1, -1])
+    for losses in ([2.0, 3.0], [1.0, 2.4], [1.0, 1.0]):  # L / L(0) = 1 at first, so the longer gradient shrinks
         weights = method(gramian(J2), losses=np.array(losses)).numpy()
-    steps = np.ones(2)
-    for number, progress in enumerate([[1, 1], [0.5, 0.8]], 1):
-        scaled = steps * norms
+    expected = np.ones(2)
+    for step, progress in enumerate([[1, 1], [0.5, 0.8]], 1):
+        scaled = expected * norms
         rates = np.array(progress) / np.mean(progress)
         gradient = np.sign(scaled - scaled.mean() * rates**1.5) * norms
-        if number == 1:
+        if step == 1:
             mean, square = 0.1 * gradient, 0.001 * gradient**2
         else:
             mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
-        steps = steps - 0.025 * mean / (1 - 0.9**number) / (np.sqrt(square / (1 - 0.999**number)) + 1e-8)
-        steps *= 2 / steps.sum()
-    close(weights, steps)
+        expected = expected - 0.025 * mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        expected *= 2 / expected.sum()
+    assert_close(weights, expected)
 
 
 @pytest.mark.parametrize("normalization", ["none", "l2", "loss", "loss+"])
@@ -207,38 +209,38 @@ def test_mgda_normalizations(normalization):
     norms = np.linalg.norm(J2, axis=1)
     scale = {"none": np.ones(2), "l2": norms, "loss": losses, "loss+": norms * losses}[normalization]
     a, b = J2 / scale[:, None]
-    share = np.clip((b - a) @ b / ((a - b) @ (a - b)), 0, 1)  # the closed form for two tasks
-    close(mtl.balancing.MGDA(normalization)(gramian(J2), losses=losses), [share, 1 - share])
+    weight = np.clip((b - a) @ b / ((a - b) @ (a - b)), 0, 1)  # the closed form for two tasks
+    assert_close(mtl.balancing.MGDA(normalization)(gramian(J2), losses=losses), [weight, 1 - weight])
 
 
 def test_preferences():
-    """One value by hand each: orthogonal gradients of lengths 2 and 1, importance 3 to 1."""
+    """Computed by hand for orthogonal gradients of lengths 2 and 1, with the importance 3 to 1."""
     product = np.diag([4.0, 1.0])
     for method in (mtl.balancing.UPGrad, mtl.balancing.DualProj):
-        close(method(preference=[3, 1])(product), [0.75, 0.25])
-    close(mtl.balancing.AlignedMTL(preference=[3, 1])(product), [0.375, 0.25])
+        assert_close(method(preference=[3, 1])(product), [0.75, 0.25])
+    assert_close(mtl.balancing.AlignedMTL(preference=[3, 1])(product), [0.375, 0.25])
     direction = mtl.balancing.ConFIG(preference=[3, 1])(np.array([[2.0, 0], [0, 1]]))
     unit = np.array([3, 1]) / np.sqrt(10)
-    close(direction, unit * (2 * unit[0] + unit[1]))
-    close(mtl.balancing.SDMGrad(lam=1e9, preference=[3, 1])(product), [0.75, 0.25])
+    assert_close(direction, unit * (2 * unit[0] + unit[1]))
+    assert_close(mtl.balancing.SDMGrad(lam=1e9, preference=[3, 1])(product), [0.75, 0.25])
 
 
-def test_imtl_is_both_halves():
+def test_imtl_balances_losses_and_gradients():
     method = mtl.balancing.IMTL()
-    close(method(gramian(J2)), CASES["J2"]["weights"]["IMTLGrad"])
+    assert_close(method(gramian(J2)), CASES["J2"]["weights"]["IMTLGrad"])
     method.log_scales.assign([0.5, -0.5])
-    close(method.transform(tf.constant([2.0, 3.0])), [2 * np.exp(0.5) - 0.5, 3 * np.exp(-0.5) + 0.5])
+    assert_close(method.transform(tf.constant([2.0, 3.0])), [2 * np.exp(0.5) - 0.5, 3 * np.exp(-0.5) + 0.5])
 
 
-def test_cagrad_rescales():
+def test_cagrad_rescale():
     plain = mtl.balancing.CAGrad(c=0.5, rescale=0)(gramian(J3)).numpy()
-    close(mtl.balancing.CAGrad(c=0.5, rescale=1)(gramian(J3)), plain / 1.25)
-    close(mtl.balancing.CAGrad(c=0.5, rescale=2)(gramian(J3)), plain / 1.5)
+    assert_close(mtl.balancing.CAGrad(c=0.5, rescale=1)(gramian(J3)), plain / 1.25)
+    assert_close(mtl.balancing.CAGrad(c=0.5, rescale=2)(gramian(J3)), plain / 1.5)
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 1.0, 100.0])
-def test_nash_limits_the_direction(max_norm):
-    free = np.array(CASES["J3"]["weights"]["NashMTL"])
-    length = np.linalg.norm(J3.T @ free)
+def test_nash_mtl_limits_the_length_of_the_direction(max_norm):
+    unlimited = np.array(CASES["J3"]["weights"]["NashMTL"])
+    length = np.linalg.norm(J3.T @ unlimited)
     assert length == pytest.approx(np.sqrt(3))
-    close(mtl.balancing.NashMTL(max_norm)(gramian(J3)), free * min(1, max_norm / length))
+    assert_close(mtl.balancing.NashMTL(max_norm)(gramian(J3)), unlimited * min(1, max_norm / length))

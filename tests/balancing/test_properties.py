@@ -1,4 +1,4 @@
-"""What the methods promise, on Jacobians of every rank whose rows' norms differ by up to six orders of magnitude."""
+"""Properties of the methods, on Jacobians of every rank with norms that differ by up to six orders of magnitude."""
 
 import functools
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 
-WEIGHTINGS = {  # those that are functions of the Gramian
+WEIGHTINGS = {  # those that are functions of the Gramian alone
     "MGDA": mtl.balancing.MGDA,
     "UPGrad": mtl.balancing.UPGrad,
     "DualProj": mtl.balancing.DualProj,
@@ -34,7 +34,7 @@ def weights_of(name, jacobian, dtype="float64"):
 
 
 def jacobians(size, count=12, seed=0):
-    """Random Jacobians of every rank up to `size`, and of full rank in more dimensions than tasks."""
+    """Yield random Jacobians of every rank up to `size`."""
     rng = np.random.default_rng([size, seed])
     for number in range(count):
         rank = number % (size + 1) + 1
@@ -44,7 +44,7 @@ def jacobians(size, count=12, seed=0):
 
 
 def length_and_cosines(jacobian, weights):
-    """The direction's length relative to its parts', and its cosines with the rows."""
+    """Return the direction's length relative to that of its terms, and its cosines with the rows."""
     direction = jacobian.T @ weights
     norms = np.linalg.norm(jacobian, axis=1)
     length = np.linalg.norm(direction)
@@ -55,18 +55,18 @@ def length_and_cosines(jacobian, weights):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", NEVER_CONFLICT)
 def test_never_conflicts(name, size, dtype, zero):
-    """But for directions so short that they are what the Gramian's rounding leaves of zero."""
-    counted = 0
+    """Directions so short that they are rounding errors of zero are skipped."""
+    count = 0
     for jacobian in jacobians(size, 24):
         length, cosines = length_and_cosines(jacobian, weights_of(name, jacobian, dtype))
         if length > zero:
-            counted += 1
+            count += 1
             assert cosines.min() >= -1e-4
-    assert counted >= 8
+    assert count >= 8
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_config_has_equal_cosines(size):
+def test_config_gives_equal_cosines(size):
     for jacobian in jacobians(size):
         if np.linalg.matrix_rank(jacobian / np.linalg.norm(jacobian, axis=1, keepdims=True)) == size:
             direction = mtl.balancing.ConFIG()(jacobian).numpy()
@@ -84,7 +84,7 @@ def test_permutation_of_tasks_permutes_weights(name, size):
     order = np.random.default_rng(1).permutation(size)
     for jacobian in jacobians(size, 8, seed=1):
         if np.linalg.matrix_rank(jacobian / np.linalg.norm(jacobian, axis=1, keepdims=True)) < size:
-            continue  # where the gradients depend on each other, several weights give the same direction
+            continue  # with linearly dependent gradients, several weights give the same direction
         weights, permuted = weights_of(name, jacobian), weights_of(name, jacobian[order])
         norms = np.linalg.norm(jacobian, axis=1)
         scale = np.abs(weights * norms).max()
@@ -95,8 +95,8 @@ def test_permutation_of_tasks_permutes_weights(name, size):
 @pytest.mark.parametrize(
     ("name", "power"), [*((name, 1) for name in ("MGDA", "UPGrad", "DualProj", "CAGrad", "AlignedMTL")), ("NashMTL", 0)]
 )
-def test_scale_of_all_gradients(name, power, size):
-    """Directions follow the gradients' common scale; Nash-MTL's do not."""
+def test_scaling_all_gradients(name, power, size):
+    """Directions scale with the gradients, except those of Nash-MTL."""
     for jacobian in jacobians(size, 6, seed=2):
         before = jacobian.T @ weights_of(name, jacobian)
         after = (8 * jacobian).T @ weights_of(name, 8 * jacobian)
@@ -104,7 +104,7 @@ def test_scale_of_all_gradients(name, power, size):
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
-def test_scale_and_fairness_of_fair_grad(alpha):
+def test_fair_grad_is_fair_at_every_scale(alpha):
     method = functools.partial(mtl.balancing.FairGrad, alpha)
     for jacobian in jacobians(4, 10, seed=3):
         weights = weights_of(method, jacobian)
@@ -117,13 +117,13 @@ def test_scale_and_fairness_of_fair_grad(alpha):
 
 
 @pytest.mark.parametrize("name", ["NashMTL", "IMTLGrad"])
-def test_scale_of_one_gradient_does_not_turn_the_direction(name):
+def test_scaling_one_gradient_does_not_turn_the_direction(name):
     for jacobian in jacobians(4, 12, seed=4):
         if np.linalg.matrix_rank(jacobian / np.linalg.norm(jacobian, axis=1, keepdims=True)) == 4:
             factors = np.array([[1.0], [100.0], [0.01], [3.0]])
-            one = jacobian.T @ weights_of(name, jacobian)
-            other = (factors * jacobian).T @ weights_of(name, factors * jacobian)
-            cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+            plain = jacobian.T @ weights_of(name, jacobian)
+            scaled = (factors * jacobian).T @ weights_of(name, factors * jacobian)
+            cosine = plain @ scaled / np.linalg.norm(plain) / np.linalg.norm(scaled)
             assert abs(cosine) == pytest.approx(1, abs=1e-6)
 
 
@@ -140,7 +140,7 @@ def test_upgrad_is_linear_in_each_gradients_scale():
 
 @pytest.mark.parametrize("scale", ["min", "median", "rmse"])
 def test_aligned_mtl_in_float32(scale):
-    """Gradients of very different lengths are not taken for dependent ones."""
+    """Gradients of very different lengths are not mistaken for linearly dependent ones."""
     method = functools.partial(mtl.balancing.AlignedMTL, scale)
     for product in ([[1.0, 0.0], [0.0, 1e-8]], [[9e6, 100.0], [100.0, 1.0]], [[1e4, 0.1], [0.1, 4e-4]]):
         jacobian = np.linalg.cholesky(product)
@@ -170,7 +170,7 @@ def test_permutation_of_tasks_permutes_krum():
 
 
 def test_cagrad_stays_within_its_radius_of_the_mean_gradient():
-    """So that it is zero where the mean is, and not at every stationary point."""
+    """Therefore the direction is zero where the mean is zero, and not at every stationary point."""
     for jacobian in jacobians(4, 10, seed=7):
         mean = jacobian.mean(0)
         direction = jacobian.T @ weights_of(lambda: mtl.balancing.CAGrad(0.4, 0), jacobian)
@@ -181,9 +181,9 @@ def test_cagrad_stays_within_its_radius_of_the_mean_gradient():
 
 STATIONARY = {
     "opposed": [[1.0, 2.0, 0.0], [-1.0, -2.0, 0.0]],
-    "opposed, other lengths": [[1e-3, 2e-3, 0.0], [-50.0, -100.0, 0.0]],
+    "opposed, of different lengths": [[1e-3, 2e-3, 0.0], [-50.0, -100.0, 0.0]],
     "triangle": [[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]],
-    "with a direction that none wants": [[1.0, 0, 0], [-3.0, 0, 0], [0, 2.0, 0], [0, -1.0, 0]],
+    "opposed pairs": [[1.0, 0, 0], [-3.0, 0, 0], [0, 2.0, 0], [0, -1.0, 0]],
 }
 
 
@@ -196,12 +196,12 @@ def test_a_stationary_point_gives_a_zero_direction(name, case):
 
 
 @pytest.mark.parametrize("case", STATIONARY)
-def test_config_is_zero_where_cosines_cannot_be_equal(case):
+def test_config_is_zero_if_equal_cosines_are_impossible(case):
     jacobian = np.array(STATIONARY[case])
     assert np.abs(mtl.balancing.ConFIG()(jacobian)).max() <= 1e-6 * np.abs(jacobian).max()
 
 
-ODD = {
+EDGE_CASES = {
     "one task": [[3.0, 4.0]],
     "all zero": [[0.0, 0.0], [0.0, 0.0]],
     "one task of zeros": [[0.0]],
@@ -237,9 +237,9 @@ AGGREGATORS = [
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", ODD)
-def test_odd_jacobians_give_finite_answers(case, dtype):
-    jacobian = np.array(ODD[case], dtype)
+@pytest.mark.parametrize("case", EDGE_CASES)
+def test_edge_cases_give_finite_results(case, dtype):
+    jacobian = np.array(EDGE_CASES[case], dtype)
     losses = np.ones(len(jacobian), dtype)
     for make in WEIGHTING_CLASSES:
         method = make()
@@ -257,8 +257,8 @@ def test_odd_jacobians_give_finite_answers(case, dtype):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_shows(bad):
-    """It gives NaN, as the losses would, and no error from a decomposition."""
+def test_gradients_that_are_not_finite_give_nan(bad):
+    """They give NaN, and no error from a matrix decomposition."""
     product = np.array([[1.0, bad], [bad, 1.0]], "float32")
     for name in WEIGHTINGS:
         assert np.isnan(weights_of_product(name, product)).all(), name
@@ -270,13 +270,13 @@ def weights_of_product(name, product):
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
-def test_a_task_without_a_gradient_does_not_disturb_the_others(name):
-    """Up to the 1/T of the methods that take a mean, and the sigma of Aligned-MTL."""
+def test_a_task_without_a_gradient_does_not_change_the_direction(name):
+    """Except for the factor 1/T of methods that take a mean, and for the sigma of Aligned-MTL."""
     for jacobian in jacobians(3, 6, seed=6):
         with_zero = np.insert(jacobian, 1, 0, axis=0)
-        alone, beside = jacobian.T @ weights_of(name, jacobian), with_zero.T @ weights_of(name, with_zero)
+        expected, direction = jacobian.T @ weights_of(name, jacobian), with_zero.T @ weights_of(name, with_zero)
         factor = 3 / 4 if name in ("UPGrad", "DualProj", "CAGrad", "AlignedMTL") else 1
-        error = np.linalg.norm(beside - factor * alone)
+        error = np.linalg.norm(direction - factor * expected)
         assert error <= 1e-5 * np.abs(jacobian).max()
 
 
@@ -307,8 +307,8 @@ def test_scalarizers_leave_out_tasks_without_labels(method):
     assert slopes[0].numpy()[[0, 2]].min() > 0
     for slope in slopes[1:]:
         assert slope.numpy()[1] == 0
-    none = tf.zeros(3)
-    assert np.isfinite(method(none)) or isinstance(method, mtl.balancing.STCH)
+    without_labels = tf.zeros(3)
+    assert np.isfinite(method(without_labels)) or isinstance(method, mtl.balancing.STCH)
     if method.observes_update:
         method.observe(tf.constant([0.4, 0.0, 1.0]))
         assert np.isfinite(method.logits.numpy()).all()

@@ -1,4 +1,4 @@
-"""The solvers against SciPy, in the graph and under XLA, for up to 40 tasks."""
+"""The solvers compared with SciPy, in the graph and under XLA, for up to 40 tasks."""
 
 import functools
 
@@ -35,8 +35,8 @@ def solve(name, jacobian, jit=False):
     return compiled(name, len(jacobian), jit)(jacobian @ jacobian.T).numpy()
 
 
-def least(matrix, target):
-    """The non-negative least squares solution, on columns of length 1."""
+def least_squares(matrix, target):
+    """Return the non-negative least squares solution, computed on columns of length 1."""
     lengths = np.linalg.norm(matrix, axis=0)
     return nnls(matrix / lengths, target, maxiter=10_000)[0] / lengths
 
@@ -44,11 +44,11 @@ def least(matrix, target):
 @pytest.mark.parametrize("size", SIZES)
 def test_minimum_above(size):
     for jacobian in jacobians(size):
-        found = solve("above", jacobian)
+        weights = solve("above", jacobian)
         lower = np.eye(size) / size
-        assert (found >= lower).all()
-        for v, low in zip(found, lower, strict=True):
-            exact = low + least(jacobian.T, -jacobian.T @ low)
+        assert (weights >= lower).all()
+        for v, low in zip(weights, lower, strict=True):
+            exact = low + least_squares(jacobian.T, -jacobian.T @ low)
             assert np.linalg.norm(jacobian.T @ v) == pytest.approx(np.linalg.norm(jacobian.T @ exact), rel=1e-6)
             assert np.linalg.norm(jacobian.T @ (v - exact)) <= 1e-5 * np.linalg.norm(jacobian.T @ low)
 
@@ -56,18 +56,18 @@ def test_minimum_above(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_minimum_norm(size):
     for jacobian in jacobians(size):
-        found = solve("norm", jacobian)
-        assert found.sum() == pytest.approx(1)
-        assert found.min() >= 0
+        weights = solve("norm", jacobian)
+        assert weights.sum() == pytest.approx(1)
+        assert weights.min() >= 0
         scale = np.linalg.norm(jacobian, axis=1).min()
-        exact = least(np.vstack([jacobian.T, np.full(size, scale)]), np.append(np.zeros(size + 5), scale))
+        exact = least_squares(np.vstack([jacobian.T, np.full(size, scale)]), np.append(np.zeros(size + 5), scale))
         exact /= exact.sum()
-        assert np.linalg.norm(jacobian.T @ found) == pytest.approx(np.linalg.norm(jacobian.T @ exact), rel=1e-6)
+        assert np.linalg.norm(jacobian.T @ weights) == pytest.approx(np.linalg.norm(jacobian.T @ exact), rel=1e-6)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_minimum_of_norm_and_line_is_optimal(size):
-    """The conditions of Karush, Kuhn and Tucker: on the simplex no vertex is lower than the point, to first order."""
+    """The Karush-Kuhn-Tucker conditions: to first order, no vertex of the simplex is lower than the solution."""
     for jacobian in jacobians(size):
         w = solve("line", jacobian)
         assert w.sum() == pytest.approx(1)
@@ -92,26 +92,26 @@ def test_proportional_fairness(size, alpha):
 
 
 @pytest.mark.parametrize("name", ["above", "norm", "line", "fair"])
-def test_xla_gives_the_same(name):
+def test_xla_gives_the_same_weights(name):
     for jacobian in jacobians(3):
-        plain, fast = solve(name, jacobian), solve(name, jacobian, jit=True)
-        np.testing.assert_allclose(fast, plain, rtol=1e-6, atol=1e-9 * np.abs(plain).max())
+        plain, xla = solve(name, jacobian), solve(name, jacobian, jit=True)
+        np.testing.assert_allclose(xla, plain, rtol=1e-6, atol=1e-9 * np.abs(plain).max())
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_eigenvectors_are_exact_under_xla_too(jit):
+def test_eigenvectors_are_exact_with_and_without_xla(jit):
     decompose = tf.function(_solvers.eigen, jit_compile=jit, autograph=False)
     for jacobian in jacobians(10, 6):
         product = jacobian @ jacobian.T
-        values, vectors, kept = decompose(tf.constant(product))
+        values, vectors, is_significant = decompose(tf.constant(product))
         exact = np.linalg.eigvalsh(product)
         np.testing.assert_allclose(values, exact, rtol=1e-7)
         np.testing.assert_allclose(vectors @ np.diag(values) @ np.transpose(vectors), product, atol=1e-9 * exact[-1])
         np.testing.assert_allclose(np.transpose(vectors) @ vectors, np.eye(10), atol=1e-9)
-        assert kept.numpy().all()
+        assert is_significant.numpy().all()
 
 
-def test_no_operation_leaves_the_graph():
+def test_the_graph_has_no_python_functions():
     for name in ("above", "norm", "line", "fair"):
         graph = compiled(name, 3, False).get_concrete_function().graph
         kinds = {op.type for op in graph.get_operations()}
@@ -123,16 +123,16 @@ def test_no_operation_leaves_the_graph():
 
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_projection_on_the_simplex(size):
-    """Its defining property: p - x is the same shift wherever x > 0, and no larger elsewhere."""
+    """Its defining property: point - projection is the same where the projection is > 0, and not larger elsewhere."""
     rng = np.random.default_rng(size)
     for _ in range(20):
         point = rng.normal(size=size) * 3
-        found = _solvers.project_on_simplex(tf.constant(point)).numpy()
-        assert found.sum() == pytest.approx(1)
-        assert found.min() >= 0
-        shift = (point - found)[found > 0]
+        projection = _solvers.project_on_simplex(tf.constant(point)).numpy()
+        assert projection.sum() == pytest.approx(1)
+        assert projection.min() >= 0
+        shift = (point - projection)[projection > 0]
         np.testing.assert_allclose(shift, shift[0])
-        assert ((point - found)[found == 0] <= shift[0] + 1e-9).all()
+        assert ((point - projection)[projection == 0] <= shift[0] + 1e-9).all()
 
 
 def test_unit_diagonal():

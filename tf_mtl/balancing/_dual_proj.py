@@ -1,18 +1,18 @@
-"""Projection of the mean gradient on the dual cone."""
+"""Projection of the mean gradient onto the dual cone."""
 
 import keras
 import tensorflow as tf
 
 from tf_mtl.balancing import _solvers
-from tf_mtl.balancing._arguments import Preference, importance, preferred
 from tf_mtl.balancing._base import Weighting
+from tf_mtl.balancing._preference import WithPreference
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class DualProj(Weighting):
-    r"""DualProj: the mean gradient, projected on the cone of directions that conflict with no task.
+class DualProj(WithPreference, Weighting):
+    r"""DualProj: the mean gradient, projected onto the cone of directions that conflict with no task.
 
-    $w = \arg\min_{v \ge p} v^\top G v$. A task whose gradient is zero, as without labels, does not count.
+    $w = \arg\min_{v \ge p} v^\top G v$. A task whose gradient is zero, such as one without labels, has no effect.
 
     Needs: the Gramian.
     Cost: one backward pass per task.
@@ -23,7 +23,7 @@ class DualProj(Weighting):
         name: Name of the layer.
 
     Raises:
-        ValueError: for a preference that is negative, or zero for all.
+        ValueError: if a number in `preference` is negative, or all are zero.
 
     Example:
 
@@ -32,16 +32,6 @@ class DualProj(Weighting):
     [0.6111, 0.5]
     """
 
-    def __init__(self, preference: Preference = None, name: str | None = None):
-        super().__init__(name=name)
-        self.preference = preferred(preference)
-
-    def build(self, input_shape):
-        self.importance = importance(self.preference, self.tasks, input_shape[0])
-
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return weights [T] from the Gramian [T, T]."""
         return tf.cast(_solvers.minimum_above(gramian, self.importance[None])[0], gramian.dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "preference": self.preference}

@@ -1,6 +1,7 @@
-"""Moving averages of weights."""
+"""Moving averages of a method's weights."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,11 +13,11 @@ from tf_mtl.balancing._wrapper import Wrapper
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class EMA(Wrapper):
-    r"""CR-MOGM: moving averages $\lambda \leftarrow \beta \lambda + (1 - \beta) w$ of any method's weights w.
+    r"""CR-MOGM: moving averages $\lambda \leftarrow \beta \lambda + (1 - \beta) w$ of another method's weights w.
 
-    The weights of a scalarizer are its objective's derivatives by the losses; of an aggregator the direction is
-    averaged. A task's first weight is taken as it is, and its average stays while its gradient is zero, as without
-    labels.
+    The weights of a scalarizer are the derivatives of its objective with respect to the losses. For an aggregator, the
+    direction is averaged. A task's average starts at its first weight, and does not change while the task's gradient is
+    zero, as without labels.
 
     Needs: what the method needs.
     Cost: that of the method.
@@ -25,7 +26,7 @@ class EMA(Wrapper):
 
     Args:
         method: A method of any kind that does not learn from validation batches.
-        beta: Share of the former weights, in [0, 1]; 0.9 in the paper.
+        beta: Weight of the past average, in [0, 1]; 0.9 in the paper.
         name: Name of the layer.
 
     Raises:
@@ -41,21 +42,21 @@ class EMA(Wrapper):
         super().__init__(method, name)
         self.beta = in_range("beta", beta, 0, 1)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         self.weighting.build(input_shape)
-        of_direction = self.kind == "jacobian"
-        self.mean = self.add_state("mean", input_shape[1:] if of_direction else input_shape[:1])
-        self.begun = self.add_state("begun", () if of_direction else input_shape[:1])
+        averages_direction = self.kind == "jacobian"
+        self.mean = self.add_state("mean", input_shape[1:] if averages_direction else input_shape[:1])
+        self.begun = self.add_state("begun", () if averages_direction else input_shape[:1])
 
     def replace(self, compute: Callable[[], tf.Tensor], labelled: tf.Tensor) -> tf.Tensor:
-        """Return the averages, and update them."""
-        updated = tf.reduce_any(labelled) if self.kind == "jacobian" else labelled
+        """Update the averages, and return them."""
+        is_updated = tf.reduce_any(labelled) if self.kind == "jacobian" else labelled
         begun, mean = tf.convert_to_tensor(self.begun), tf.convert_to_tensor(self.mean)
-        share = begun * self.beta
-        mean = tf.where(updated, share * mean + (1 - share) * compute(), mean)
+        decay = begun * self.beta
+        mean = tf.where(is_updated, decay * mean + (1 - decay) * compute(), mean)
         self.mean.assign(mean)
-        self.begun.assign(tf.where(updated, 1.0, begun))
+        self.begun.assign(tf.where(is_updated, 1.0, begun))
         return mean
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "beta": self.beta}

@@ -8,7 +8,7 @@ from tf_mtl.balancing._base import Scalarizer
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Equal(Scalarizer):
-    r"""Equal weights: the sum of the tasks' losses, $\sum_t L_t$, which is what plain Keras minimises.
+    r"""Equal weights: the sum of the tasks' losses, $\sum_t L_t$, which is what plain Keras minimizes.
 
     Needs: losses.
     Cost: one backward pass.

@@ -1,5 +1,7 @@
 """Multi-task learning by excess risks."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -9,18 +11,18 @@ from tf_mtl.balancing._base import Aggregator
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class ExcessMTL(Aggregator):
-    r"""ExcessMTL: weights grow with the tasks' excess risks, so that label noise does not draw them.
+    r"""ExcessMTL: weights that grow with the tasks' excess risks, so that tasks with noisy labels do not dominate.
 
-    $S \leftarrow S + J \circ J$, $e_t = \sum_p g_{tp}^2 / \sqrt{S_{tp} + 10^{-7}}$, and after a task's first step,
-    which gives $e_t(0)$, $w_t \leftarrow w_t \exp(\eta\, e_t / e_t(0))$, scaled to the sum T. The direction is
-    $J^\top w$. A task whose gradient is zero, as without labels, keeps its weight but for the scaling.
+    $S \leftarrow S + J \circ J$ and $e_t = \sum_p g_{tp}^2 / \sqrt{S_{tp} + 10^{-7}}$. A task's first step sets
+    $e_t(0)$. At each later step, $w_t \leftarrow w_t \exp(\eta\, e_t / e_t(0))$, scaled to the sum T. The direction is
+    $J^\top w$. If a task's gradient is zero, as without labels, only the scaling changes its weight.
 
     Needs: the Jacobian.
     Cost: one backward pass per task, and state of the Jacobian's size.
     Reference: He et al., "Robust Multi-Task Learning with Excess Risks", ICML 2024.
 
     Args:
-        eta: Step size of the weights, not negative; 0.01 in the authors' code.
+        eta: Step size of the weights, at least 0; 0.01 in the authors' code.
         name: Name of the layer.
 
     Raises:
@@ -38,7 +40,7 @@ class ExcessMTL(Aggregator):
         super().__init__(name=name)
         self.eta = in_range("eta", eta, 0)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         self.squares = self.add_state("squares", input_shape)
         self.first = self.add_state("first", input_shape[:1])
         self.weights_now = self.add_state("weights", input_shape[:1], "ones")
@@ -56,5 +58,5 @@ class ExcessMTL(Aggregator):
         self.first.assign(tf.where(first == 0, excess, first))
         return tf.linalg.matvec(jacobian, tf.cast(weights, jacobian.dtype), transpose_a=True)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "eta": self.eta}

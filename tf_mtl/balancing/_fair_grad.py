@@ -1,5 +1,7 @@
 """Fair resource allocation among gradients."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -12,16 +14,16 @@ from tf_mtl.balancing._base import Weighting
 class FairGrad(Weighting):
     r"""FairGrad: alpha-fair gains for the tasks, $G w = w^{-1/\alpha}$ with w > 0.
 
-    A task's gain is $g_t \cdot d$. Alpha 1 gives proportional fairness (`NashMTL` without its limit), large alpha the
-    largest smallest gain. Gradients of different lengths make a difference except for alpha 1. A task whose
-    gradient is zero, as without labels, is left out.
+    A task's gain is $g_t \cdot d$. Alpha 1 gives proportional fairness (`NashMTL` without its limit); a large alpha
+    maximizes the smallest gain. Unless alpha is 1, the direction depends on the gradients' lengths. A task whose
+    gradient is zero, such as one without labels, is left out.
 
     Needs: the Gramian.
     Cost: one backward pass per task.
     Reference: Ban & Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024.
 
     Args:
-        alpha: Fairness, from 0.3 to 10, where the solver converges to 1e-6; 2 in the authors' runs.
+        alpha: Fairness, from 0.3 to 10, the range in which the solver converges to 1e-6; 2 in the authors' experiments.
         name: Name of the layer.
 
     Raises:
@@ -41,5 +43,5 @@ class FairGrad(Weighting):
         """Return weights [T] from the Gramian [T, T]."""
         return tf.cast(_solvers.proportional_fairness(gramian, self.alpha), gramian.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha}

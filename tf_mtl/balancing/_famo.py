@@ -1,5 +1,7 @@
 """Fast adaptive multitask optimization."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -11,13 +13,13 @@ from tf_mtl.balancing._labelled import labelled, log, softmax
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class FAMO(Scalarizer):
-    r"""FAMO: the losses fall at equal relative rates, with one backward pass.
+    r"""FAMO: weights under which all losses fall at the same relative rate, with one backward pass.
 
     With $D = L - b + 10^{-8}$ and $z = \mathrm{softmax}(v)$ the objective is $c \sum_t z_t \log D_t$, where
-    $c = 1 / \sum_t (z_t / D_t)$ is held constant: the weights are $c z_t / D_t$ and sum to 1. After the update, $D'$
-    on the same batch gives v [T] the gradient $(\partial z / \partial v)^\top (\log D - \log D')$ for a step of
-    Adam with weight decay. Tasks without labels are left out.
-    Losses must be above b.
+    $c = 1 / \sum_t (z_t / D_t)$ is treated as a constant: the weights are $c z_t / D_t$ and sum to 1. Let $D'$ be D of
+    the same batch after the update. Then v [T] takes a step of Adam with weight decay on the gradient
+    $(\partial z / \partial v)^\top (\log D - \log D')$. Tasks without labels are left out. Losses must be greater
+    than b.
 
     Needs: losses, and those of the same batch after the update.
     Cost: one backward pass and one more forward pass, which leaves BatchNormalization, metrics and seeds alone.
@@ -26,7 +28,7 @@ class FAMO(Scalarizer):
     Args:
         learning_rate: Step size of v; 0.025 in the paper.
         decay: Weight decay of v, added to its gradient; 0.001 in the authors' code.
-        minimum: b, a loss that no task can fall below; 0 by default.
+        minimum: b, a lower bound of all losses; 0 by default.
         name: Name of the layer.
 
     Raises:
@@ -49,7 +51,7 @@ class FAMO(Scalarizer):
         self.decay = in_range("decay", decay, 0)
         self.minimum = in_range("minimum", minimum, 0)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         self.logits = self.add_state("logits", input_shape)
         self.before = self.add_state("before", input_shape)
         self.adam = Adam(self, input_shape, self.learning_rate)
@@ -71,10 +73,10 @@ class FAMO(Scalarizer):
         gradient = z * (fall - tf.reduce_sum(z * fall)) + present * self.decay * self.logits
         self.logits.assign(self.logits + self.adam.change(gradient))
 
-    def _distances(self, losses):
+    def _distances(self, losses: tf.Tensor) -> tf.Tensor:
         return labelled(losses) * (losses - self.minimum + 1e-8)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "learning_rate": self.learning_rate,

@@ -1,11 +1,12 @@
 """Weights chosen by hand."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import in_order, per_task
+from tf_mtl.balancing._arguments import in_task_order, per_task
 from tf_mtl.balancing._base import Scalarizer
 
 
@@ -22,7 +23,7 @@ class Fixed(Scalarizer):
         name: Name of the layer.
 
     Raises:
-        ValueError: if a weight is negative or not finite, or, in `compile`, if names or their number do not fit.
+        ValueError: if a weight is negative or not finite; in `compile`, if the weights do not match the model's tasks.
 
     Example:
 
@@ -34,14 +35,14 @@ class Fixed(Scalarizer):
 
     def __init__(self, weights: Mapping[str, float] | Sequence[float], name: str | None = None):
         super().__init__(name=name)
-        self.given = per_task("weights", weights)
+        self.task_weights = per_task("weights", weights)
 
-    def build(self, input_shape):
-        self.values = in_order("weights", self.given, self.tasks, input_shape[0])
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        self.weight_vector = in_task_order("weights", self.task_weights, self.tasks, input_shape[0])
 
     def call(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the weighted sum of the losses [T]."""
-        return tf.tensordot(tf.constant(self.values, losses.dtype), losses, 1)
+        return tf.tensordot(tf.constant(self.weight_vector, losses.dtype), losses, 1)
 
-    def get_config(self):
-        return {**super().get_config(), "weights": self.given}
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weights": self.task_weights}

@@ -6,13 +6,13 @@ from tf_mtl.balancing._base import Aggregator, Balancing, Scalarizer, Weighting
 
 
 def get(method: str | Balancing) -> Balancing:
-    """Return the balancing method of that name, or `method` itself.
+    """Return the balancing method with that name, or `method` itself.
 
     Args:
         method: A method, or the name of its class; case and underscores do not matter.
 
     Raises:
-        ValueError: for an unknown name, or one of a method that needs arguments.
+        ValueError: for an unknown name, or the name of a method that needs arguments.
 
     Example:
 
@@ -22,13 +22,13 @@ def get(method: str | Balancing) -> Balancing:
     if isinstance(method, Balancing):
         return method
     public = {name: getattr(balancing, name) for name in balancing.__all__}
-    kinds = (Balancing, Scalarizer, Weighting, Aggregator)
-    methods = {name: kind for name, kind in public.items() if isinstance(kind, type) and kind not in kinds}
-    by_key = {key(name): kind for name, kind in methods.items()}
+    bases = (Balancing, Scalarizer, Weighting, Aggregator)
+    classes = {name: value for name, value in public.items() if isinstance(value, type) and value not in bases}
+    by_key = {key(name): value for name, value in classes.items()}
     if not isinstance(method, str) or key(method) not in by_key:
         raise ValueError(
-            f"`balancing` must be a tf_mtl.balancing object or one of {sorted(methods)} (case and underscores "
-            f"do not matter), received {method!r}.{nearest(method, methods)}"
+            f"`balancing` must be a tf_mtl.balancing object or one of {sorted(classes)} (case and underscores "
+            f"do not matter), received {method!r}.{nearest(method, classes)}"
         )
     try:
         return by_key[key(method)]()

@@ -11,7 +11,7 @@ from tf_mtl.balancing._labelled import labelled, log
 class GLS(Scalarizer):
     r"""Geometric loss strategy: $\prod_t L_t^{1/T} = \exp(\frac1T \sum_t \log L_t)$. Losses must be positive.
 
-    T counts the tasks that have labels.
+    T is the number of tasks that have labels.
 
     Needs: losses.
     Cost: one backward pass.

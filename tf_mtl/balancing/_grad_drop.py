@@ -3,16 +3,16 @@
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._base import Aggregator, SeedSequence, default_seed
-from tf_mtl.balancing._random import uniform
+from tf_mtl.balancing._base import Aggregator
+from tf_mtl.balancing._random import WithSeed, uniform
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class GradDrop(Aggregator):
-    r"""GradDrop: where the tasks' gradients differ in sign, one sign is drawn and the other's parts are dropped.
+class GradDrop(WithSeed, Aggregator):
+    r"""GradDrop: where the tasks' gradients differ in sign, one sign is drawn and the entries of the other are dropped.
 
-    For each entry, $P = \frac12 (1 + \sum_t g_t / \sum_t |g_t|)$ and $U \sim \mathrm{Uniform}(0, 1)$: the positive
-    parts are kept where P > U, the negative ones where P < U, and summed.
+    For each entry, $P = \frac12 (1 + \sum_t g_t / \sum_t |g_t|)$ and $U \sim \mathrm{Uniform}(0, 1)$. The direction is
+    the sum of the tasks' positive values if P > U, and of their negative values if P < U.
 
     Needs: the Jacobian.
     Cost: one backward pass per task.
@@ -20,8 +20,11 @@ class GradDrop(Aggregator):
         NeurIPS 2020.
 
     Args:
-        seed: Seed of the draws; by default one that `keras.utils.set_random_seed` determines.
+        seed: Seed of the random numbers; by default one that `keras.utils.set_random_seed` determines.
         name: Name of the layer.
+
+    Raises:
+        ValueError: if `seed` is not a non-negative integer.
 
     Example:
 
@@ -29,22 +32,11 @@ class GradDrop(Aggregator):
     [3.0, -2.0]
     """
 
-    def __init__(self, seed: int | None = None, name: str | None = None):
-        super().__init__(name=name)
-        self.seed = default_seed(seed)
-
-    def build(self, input_shape):
-        self.seeds = SeedSequence(self, self.seed)
-
     def call(self, jacobian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return the direction [P] from the Jacobian [T, P]."""
-        total, sizes = tf.reduce_sum(jacobian, 0), tf.reduce_sum(tf.abs(jacobian), 0)
-        positive = 0.5 * (1 + tf.math.divide_no_nan(total, sizes))
-        drawn = tf.cast(uniform(tf.shape(total)[0], self.seeds.next()), jacobian.dtype)
-        return tf.reduce_sum(
-            tf.where(positive > drawn, tf.nn.relu(jacobian), 0) - tf.where(positive < drawn, tf.nn.relu(-jacobian), 0),
-            0,
-        )
-
-    def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
+        total, magnitude = tf.reduce_sum(jacobian, 0), tf.reduce_sum(tf.abs(jacobian), 0)
+        probability = 0.5 * (1 + tf.math.divide_no_nan(total, magnitude))
+        threshold = tf.cast(uniform(tf.shape(total)[0], self.seeds.next()), jacobian.dtype)
+        positive = tf.where(probability > threshold, tf.nn.relu(jacobian), 0)
+        negative = tf.where(probability < threshold, tf.nn.relu(-jacobian), 0)
+        return tf.reduce_sum(positive - negative, 0)

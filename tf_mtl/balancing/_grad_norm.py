@@ -1,5 +1,7 @@
 """Gradient normalization."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -10,12 +12,12 @@ from tf_mtl.balancing._base import Weighting
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class GradNorm(Weighting):
-    r"""GradNorm: weights under which gradients have the same length, longer for tasks that train slowly.
+    r"""GradNorm: weights that bring gradients to the same length, or to a greater length for tasks that train slowly.
 
-    w, from 1, takes one step of Adam per call on $\sum_t |w_t \lVert g_t \rVert - \bar g\, r_t^\alpha|$, where
-    $\bar g$ is the mean of $w_t \lVert g_t \rVert$ and $r_t$ the relative training rate $L_t / L_t(0)$ over its mean,
-    both held constant, and is then scaled to the sum T, for the next step. $L_t(0)$ is the task's first loss. The
-    gradients are those of all shared variables. Tasks without labels are left out. Losses must be positive.
+    w starts at 1. Each call takes one step of Adam that reduces $\sum_t |w_t \lVert g_t \rVert - \bar g\, r_t^\alpha|$,
+    where $\bar g$ is the mean of $w_t \lVert g_t \rVert$, and $r_t$ is $L_t / L_t(0)$ divided by its mean; both are
+    treated as constants. The new w, scaled to the sum T, is used at the next step. $L_t(0)$ is the task's first loss.
+    The gradients are those of all shared variables. Tasks without labels are left out. Losses must be positive.
 
     Needs: the Gramian's diagonal, and losses.
     Cost: one backward pass per task.
@@ -23,8 +25,8 @@ class GradNorm(Weighting):
         ICML 2018.
 
     Args:
-        alpha: Strength of the pull towards equal training rates, not negative; 1.5 in the paper.
-        learning_rate: Step size of w; 0.025 in the paper.
+        alpha: Strength of the pull towards equal training rates, at least 0; 1.5 in the paper.
+        learning_rate: Step size of Adam; 0.025 in the paper.
         name: Name of the layer.
 
     Raises:
@@ -44,7 +46,7 @@ class GradNorm(Weighting):
         self.alpha = in_range("alpha", alpha, 0)
         self.learning_rate = in_range("learning_rate", learning_rate, 0)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         size = input_shape[0]
         self.weights_now = self.add_state("weights", (size,), "ones")
         self.first_losses = self.add_state("first_losses", (size,))
@@ -61,12 +63,12 @@ class GradNorm(Weighting):
         self.first_losses.assign(first)
         weights = tf.convert_to_tensor(self.weights_now)
         _, slope = self.imbalance(weights, norms, tf.nn.relu(tf.math.divide_no_nan(losses, first)))
-        moved = tf.maximum(weights + self.adam.change(slope), 1e-6)
-        self.weights_now.assign(moved * (moved.shape[0] / tf.reduce_sum(moved)))
+        updated = tf.maximum(weights + self.adam.change(slope), 1e-6)
+        self.weights_now.assign(updated * (updated.shape[0] / tf.reduce_sum(updated)))
         return tf.cast(weights, gramian.dtype)
 
     def imbalance(self, weights: tf.Tensor, norms: tf.Tensor, progress: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the targets of the weighted norms [T], and the gradient [T] of the distances to them.
+        """Return the targets [T] of the weighted norms, and the gradient [T] with respect to w of the distance to them.
 
         Args:
             weights: w, [T].
@@ -80,5 +82,5 @@ class GradNorm(Weighting):
         targets = present * mean * rates**self.alpha
         return targets, tf.sign(weights * norms - targets) * norms
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha, "learning_rate": self.learning_rate}

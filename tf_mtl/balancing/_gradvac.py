@@ -1,25 +1,28 @@
 """Gradient vaccine."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from tf_mtl.balancing._arguments import in_range
-from tf_mtl.balancing._base import SeedSequence, Weighting, default_seed
+from tf_mtl.balancing._base import Weighting
 from tf_mtl.balancing._pcgrad import orders_of_others
+from tf_mtl.balancing._random import WithSeed
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class GradVac(Weighting):
-    r"""Gradient vaccine: pairs of gradients less similar than they used to be are moved to their usual cosine.
+class GradVac(WithSeed, Weighting):
+    r"""Gradient vaccine: a pair of gradients that is less similar than usual is moved to its usual cosine.
 
-    As `PCGrad`, for each i and each $j \ne i$ in an order drawn anew: with $\phi$ the cosine of $g_i'$ and $g_j$ and
-    $\hat\phi_{ij}$ the target, where $\phi < \hat\phi_{ij}$,
+    As in `PCGrad`, for each i and each $j \ne i$ in random order: let $\phi$ be the cosine of $g_i'$ and $g_j$, and
+    $\hat\phi_{ij}$ its target. If $\phi < \hat\phi_{ij}$,
 
     $$g_i' \leftarrow g_i' + \frac{\lVert g_i' \rVert (\hat\phi \sqrt{1 - \phi^2} - \phi \sqrt{1 - \hat\phi^2})}
     {\lVert g_j \rVert \sqrt{1 - \hat\phi^2}} g_j$$
 
-    and then, corrected or not, $\hat\phi_{ij} \leftarrow (1 - \beta) \hat\phi_{ij} + \beta \phi$. The targets begin
-    at 0, act as 0.999 at most, and pairs with a gradient of zero leave them alone.
+    Then, in either case, $\hat\phi_{ij} \leftarrow (1 - \beta) \hat\phi_{ij} + \beta \phi$. The targets start at 0, and
+    a correction uses 0.999 at most. A pair with a zero gradient does not change its target.
 
     Needs: the Gramian.
     Cost: one backward pass per task.
@@ -27,12 +30,12 @@ class GradVac(Weighting):
         Multilingual Models", ICLR 2021.
 
     Args:
-        beta: Share of the new cosine in the target, in [0, 1]. 0.5 in LibMTL; the paper has 0.01.
-        seed: Seed of the orders; by default one that `keras.utils.set_random_seed` determines.
+        beta: Weight of the new cosine in the target, in [0, 1]. 0.5 in LibMTL; 0.01 in the paper.
+        seed: Seed of the random orders; by default one that `keras.utils.set_random_seed` determines.
         name: Name of the layer.
 
     Raises:
-        ValueError: if `beta` is out of range.
+        ValueError: if an argument is out of range.
 
     Example:
 
@@ -41,13 +44,12 @@ class GradVac(Weighting):
     """
 
     def __init__(self, beta: float = 0.5, seed: int | None = None, name: str | None = None):
-        super().__init__(name=name)
+        super().__init__(seed, name)
         self.beta = in_range("beta", beta, 0, 1)
-        self.seed = default_seed(seed)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         self.targets = self.add_state("targets", input_shape)
-        self.seeds = SeedSequence(self, self.seed)
+        super().build(input_shape)
 
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return weights [T] from the Gramian [T, T], and update the targets."""
@@ -59,23 +61,23 @@ class GradVac(Weighting):
         orders = orders_of_others(size, self.seeds.next())
         for step in range(size - 1):
             others = orders[:, step]
-            chosen = tf.one_hot(others, size, dtype=tf.float64)
+            one_hot = tf.one_hot(others, size, dtype=tf.float64)
             length = tf.sqrt(tf.nn.relu(tf.reduce_sum(rows * tf.matmul(rows, gramian), 1)))
-            lengths = length * tf.gather(norms, others)
-            cosine = tf.math.divide_no_nan(tf.reduce_sum(rows * tf.gather(gramian, others), 1), lengths)
+            product = length * tf.gather(norms, others)
+            cosine = tf.math.divide_no_nan(tf.reduce_sum(rows * tf.gather(gramian, others), 1), product)
             cosine = tf.clip_by_value(cosine, -1.0, 1.0)
-            target = tf.minimum(tf.reduce_sum(chosen * targets, 1), 0.999)
+            target = tf.minimum(tf.reduce_sum(one_hot * targets, 1), 0.999)
             change = tf.math.divide_no_nan(
                 length * (target * _sine(cosine) - cosine * _sine(target)), tf.gather(norms, others) * _sine(target)
             )
-            rows += tf.where((cosine < target) & (lengths > 0), change, 0)[:, None] * chosen
-            targets += tf.where(lengths > 0, self.beta * (cosine - target), 0)[:, None] * chosen
+            rows += tf.where((cosine < target) & (product > 0), change, 0)[:, None] * one_hot
+            targets += tf.where(product > 0, self.beta * (cosine - target), 0)[:, None] * one_hot
         self.targets.assign(tf.cast(targets, tf.float32))
         return tf.cast(tf.reduce_sum(rows, 0), dtype)
 
-    def get_config(self):
-        return {**super().get_config(), "beta": self.beta, "seed": self.seed}
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "beta": self.beta}
 
 
-def _sine(cosine):
+def _sine(cosine: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.nn.relu(1 - cosine**2))

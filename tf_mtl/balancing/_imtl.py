@@ -1,4 +1,4 @@
-"""Impartial multi-task learning, both halves."""
+"""Impartial multi-task learning of losses and gradients."""
 
 import keras
 import tensorflow as tf
@@ -12,8 +12,8 @@ from tf_mtl.balancing._labelled import labelled
 class IMTL(Weighting):
     r"""IMTL: `IMTLLoss` for the losses, and `IMTLGrad` for their gradients.
 
-    Every loss becomes $e^{s_t} L_t - s_t$ with learned s, which the model's optimizer updates; the tasks' own variables
-    get the gradients of these, and the shared ones the gradients' impartial combination.
+    Every loss becomes $e^{s_t} L_t - s_t$ with learned s, which the model's optimizer updates. The tasks' own variables
+    get the gradients of these losses, and the shared variables get the impartial combination of the gradients.
 
     Needs: the Gramian, and losses.
     Cost: one backward pass per task.
@@ -29,7 +29,7 @@ class IMTL(Weighting):
         super().__init__(name=name)
         self.impartial = IMTLGrad()
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         self.log_scales = self.add_weight(shape=input_shape[:1], initializer="zeros", name="log_scales")
 
     def transform(self, losses: tf.Tensor) -> tf.Tensor:

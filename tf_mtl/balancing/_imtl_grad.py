@@ -1,4 +1,4 @@
-"""The gradient half of impartial multi-task learning."""
+"""Impartial multi-task learning of gradients."""
 
 import keras
 import tensorflow as tf
@@ -11,9 +11,9 @@ from tf_mtl.balancing._base import Weighting
 class IMTLGrad(Weighting):
     r"""IMTL-G: the direction with equal projections on all gradients, $w \propto G^+ \sqrt{\mathrm{diag}\,G}$.
 
-    The weights sum to 1, and some may be negative. Where the gradients depend on each other, the pseudo-inverse is
-    that of their cosines; where no such direction exists, the weights are 0. A task whose gradient is zero, as
-    without labels, is left out.
+    The weights sum to 1, and some may be negative. If the gradients are linearly dependent, the pseudo-inverse is that
+    of their cosines; if no such direction exists, the weights are 0. A task whose gradient is zero, such as one without
+    labels, is left out.
 
     Needs: the Gramian.
     Cost: one backward pass per task.

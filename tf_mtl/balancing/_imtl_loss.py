@@ -1,4 +1,4 @@
-"""The loss half of impartial multi-task learning."""
+"""Impartial multi-task learning of losses."""
 
 import keras
 import tensorflow as tf
@@ -9,10 +9,10 @@ from tf_mtl.balancing._labelled import labelled
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class IMTLLoss(Scalarizer):
-    r"""IMTL-L: $\sum_t e^{s_t} L_t - s_t$ with learned s, which brings every $e^{s_t} L_t$ to 1.
+    r"""IMTL-L: $\sum_t e^{s_t} L_t - s_t$ with learned s, which drives every $e^{s_t} L_t$ towards 1.
 
-    The model's optimizer learns s [T], from 0, beside the model's own variables, with its weight decay, if it has one.
-    The s of tasks without labels in a batch stay.
+    s [T] starts at 0. The model's optimizer updates it together with the model's variables, with weight decay if the
+    optimizer has one. If a task has no labels in a batch, its s does not change.
 
     Needs: losses.
     Cost: one backward pass.
@@ -24,7 +24,7 @@ class IMTLLoss(Scalarizer):
     3.5
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         self.log_scales = self.add_weight(shape=input_shape, initializer="zeros", name="log_scales")
 
     def call(self, losses: tf.Tensor) -> tf.Tensor:

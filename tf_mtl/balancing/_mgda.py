@@ -1,5 +1,7 @@
 """The multiple-gradient descent algorithm."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -12,20 +14,20 @@ from tf_mtl.balancing._base import Weighting
 class MGDA(Weighting):
     r"""MGDA: the shortest vector in the convex hull of the gradients, $\arg\min_w w^\top G w$ over the simplex.
 
-    The normalization divides each gradient by a number before the problem is solved; the weights found are those of
-    the gradients as they are. A task whose gradient is zero, as without labels, is left out.
+    The normalization divides each gradient by a number before the problem is solved; the solution then weights the
+    original gradients. A task whose gradient is zero, such as one without labels, is left out.
 
     Needs: the Gramian; losses for the normalizations "loss" and "loss+".
     Cost: one backward pass per task.
     Reference: Sener & Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018; Désidéri 2012.
 
     Args:
-        normalization: What divides a gradient: "none", nothing; "l2", its norm; "loss", the task's loss; "loss+",
-            the product of both. The authors' code has the four; "none" is the algorithm of the paper.
+        normalization: Divisor of a gradient: 1 for "none", its norm for "l2", the task's loss for "loss", and the
+            product of both for "loss+". The authors' code has all four; "none" is the algorithm of the paper.
         name: Name of the layer.
 
     Raises:
-        ValueError: for another normalization.
+        ValueError: for an unknown normalization.
 
     Example:
 
@@ -39,16 +41,18 @@ class MGDA(Weighting):
         self.normalization = one_of("normalization", normalization, ("none", "l2", "loss", "loss+"))
 
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
-        """Return weights [T] from the Gramian [T, T] and, by the normalization, the losses [T]."""
+        """Return weights [T] from the Gramian [T, T] and, if the normalization uses them, the losses [T]."""
         divisors = tf.ones_like(tf.linalg.diag_part(gramian))
         if self.normalization in ("l2", "loss+"):
             divisors *= tf.sqrt(tf.nn.relu(tf.linalg.diag_part(gramian)))
         if self.normalization in ("loss", "loss+"):
             if losses is None:
-                raise ValueError(f"MGDA(normalization={self.normalization!r}) needs `losses`.")
+                raise ValueError(
+                    f"MGDA(normalization={self.normalization!r}) needs `losses`: call it with (gramian, losses=...)."
+                )
             divisors *= tf.cast(losses, gramian.dtype)
         inverse = tf.math.divide_no_nan(tf.ones_like(divisors), divisors)
         return tf.cast(_solvers.minimum_norm(gramian * inverse[:, None] * inverse), gramian.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "normalization": self.normalization}

@@ -1,5 +1,7 @@
 """Multi-task learning as a bargaining game."""
 
+from typing import Any, Self
+
 import keras
 import tensorflow as tf
 
@@ -12,19 +14,19 @@ from tf_mtl.balancing._base import Weighting
 class NashMTL(Weighting):
     r"""Nash-MTL: the Nash bargaining solution, $G w = 1 / w$ with w > 0.
 
-    The direction does not depend on the gradients' lengths. Its own length is $\sqrt{T}$, which is then limited. A task
-    whose gradient is zero, as without labels, is left out.
+    The direction does not depend on the gradients' lengths. Its own length is $\sqrt{T}$, limited to `max_norm`. A task
+    whose gradient is zero, such as one without labels, is left out.
 
     Needs: the Gramian.
     Cost: one backward pass per task.
     Reference: Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022.
 
     Args:
-        max_norm: The longest direction; 1 in the authors' code. None: no limit.
+        max_norm: Maximum length of the direction; 1 in the authors' code. None: no limit.
         name: Name of the layer.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if `max_norm` is not positive.
 
     Example:
 
@@ -44,13 +46,13 @@ class NashMTL(Weighting):
             weights *= self.max_norm / tf.maximum(tf.sqrt(tf.nn.relu(square)), self.max_norm)
         return tf.cast(weights, gramian.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "max_norm": self.max_norm}
 
     @classmethod
-    def from_config(cls, config):
-        """Return a method from `get_config`'s dict; one of version 0.1 also tells how often to solve."""
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return a method from the dict of `get_config`. Version 0.1 also stored `every`, how often to solve."""
         config = dict(config)
         if config.pop("every", 1) != 1:
-            raise ValueError("NashMTL(every=n) has become Every(NashMTL(), n): train such a model anew.")
+            raise ValueError("NashMTL(every=n) is no longer supported. Train the model again with Every(NashMTL(), n).")
         return cls(**config)

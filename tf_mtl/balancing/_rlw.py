@@ -3,13 +3,13 @@
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._base import Scalarizer, SeedSequence, default_seed
+from tf_mtl.balancing._base import Scalarizer
 from tf_mtl.balancing._labelled import labelled, softmax
-from tf_mtl.balancing._random import normal
+from tf_mtl.balancing._random import WithSeed, normal
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class RLW(Scalarizer):
+class RLW(WithSeed, Scalarizer):
     r"""Random loss weighting: $\sum_t w_t L_t$ with $w = \mathrm{softmax}(z)$, $z \sim N(0, I)$ drawn at each step.
 
     The weights sum to 1 over the tasks that have labels.
@@ -19,8 +19,11 @@ class RLW(Scalarizer):
     Reference: Lin et al., "Reasonable Effectiveness of Random Weighting", TMLR 2022.
 
     Args:
-        seed: Seed of the draws; by default one that `keras.utils.set_random_seed` determines.
+        seed: Seed of the random numbers; by default one that `keras.utils.set_random_seed` determines.
         name: Name of the layer.
+
+    Raises:
+        ValueError: if `seed` is not a non-negative integer.
 
     Example:
 
@@ -28,17 +31,7 @@ class RLW(Scalarizer):
     2.0
     """
 
-    def __init__(self, seed: int | None = None, name: str | None = None):
-        super().__init__(name=name)
-        self.seed = default_seed(seed)
-
-    def build(self, input_shape):
-        self.seeds = SeedSequence(self, self.seed)
-
     def call(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the randomly weighted sum of the losses [T]."""
         noise = tf.cast(normal(losses.shape[0], self.seeds.next()), losses.dtype)
         return tf.reduce_sum(softmax(noise, labelled(losses)) * losses)
-
-    def get_config(self):
-        return {**super().get_config(), "seed": self.seed}

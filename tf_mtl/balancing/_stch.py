@@ -1,28 +1,31 @@
 """Smooth Tchebycheff scalarization."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
-from tf_mtl.balancing._arguments import Preference, importance, in_range, preferred
+from tf_mtl.balancing._arguments import in_range
 from tf_mtl.balancing._base import Scalarizer
+from tf_mtl.balancing._preference import Preference, WithPreference
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class STCH(Scalarizer):
+class STCH(WithPreference, Scalarizer):
     r"""Smooth Tchebycheff scalarization: $\mu \log \sum_t \exp(w_t (L_t - z_t) / \mu)$, a smooth maximum.
 
-    During the warm-up the objective is the weighted sum $\sum_t w_t L_t$. A training loop other than `fit` calls
-    `end_epoch()` after each epoch. The sum runs over the tasks that have labels.
+    The sum is over the tasks that have labels. During the warm-up the objective is the weighted sum $\sum_t w_t L_t$. A
+    training loop other than `fit` calls `end_epoch()` after each epoch.
 
     Needs: losses.
     Cost: one backward pass.
     Reference: Lin et al., "Smooth Tchebycheff Scalarization for Multi-Objective Optimization", ICML 2024.
 
     Args:
-        mu: Smoothness, above 0; 1 in LibMTL. The smaller, the nearer to the maximum.
-        warmup_epochs: Epochs of warm-up. The authors' code has 4, and a scale learned in a fifth.
-        ideal: z, a loss that no task can fall below; 0 by default.
+        mu: Smoothness, greater than 0; 1 in LibMTL. The smaller mu is, the closer the objective is to the maximum.
+        warmup_epochs: The number of warm-up epochs. 4 in the authors' code, which learns a scale in a fifth.
+        ideal: z, a lower bound of all losses; 0 by default.
         preference: w, the tasks' importance: `{task: importance}`, or a list in their order. Scaled to a mean of 1.
         name: Name of the layer.
 
@@ -43,14 +46,14 @@ class STCH(Scalarizer):
         preference: Preference = None,
         name: str | None = None,
     ):
-        super().__init__(name=name)
+        super().__init__(preference, name)
         self.mu = in_range("mu", mu, 0, open_low=True)
         self.warmup_epochs = integer("warmup_epochs", warmup_epochs, 0)
         self.ideal = in_range("ideal", ideal, 0)
-        self.preference = preferred(preference)
 
-    def build(self, input_shape):
-        self.importance = importance(self.preference, self.tasks, input_shape[0]) * input_shape[0]
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        super().build(input_shape)
+        self.importance = self.importance * input_shape[0]
         self.epochs = self.add_state("epochs", ())
 
     def call(self, losses: tf.Tensor) -> tf.Tensor:
@@ -65,11 +68,5 @@ class STCH(Scalarizer):
         """Count an epoch."""
         self.epochs.assign(self.epochs + 1)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "mu": self.mu,
-            "warmup_epochs": self.warmup_epochs,
-            "ideal": self.ideal,
-            "preference": self.preference,
-        }
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mu": self.mu, "warmup_epochs": self.warmup_epochs, "ideal": self.ideal}

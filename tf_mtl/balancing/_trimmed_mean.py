@@ -1,4 +1,6 @@
-"""The mean without the extremes."""
+"""The mean of the gradients without the extremes."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,18 +13,18 @@ from tf_mtl.balancing._base import Aggregator
 class TrimmedMean(Aggregator):
     r"""Trimmed mean: for each entry, the mean of the tasks' gradients without the smallest and the largest.
 
-    All gradients count, those of zeros too.
+    All gradients count, including those that are zero.
 
     Needs: the Jacobian.
     Cost: one backward pass per task.
     Reference: Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates", ICML 2018.
 
     Args:
-        trim: How many are left out at either end; 1 by default. T must be above twice that.
+        trim: The number of values left out at either end; 1 by default. T must be greater than 2 `trim`.
         name: Name of the layer.
 
     Raises:
-        ValueError: if `trim` is negative, or, in `compile`, for too few tasks.
+        ValueError: if `trim` is negative; in `compile`, if there are too few tasks.
 
     Example:
 
@@ -34,11 +36,11 @@ class TrimmedMean(Aggregator):
         super().__init__(name=name)
         self.trim = integer("trim", trim, 0)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         if input_shape[0] <= 2 * self.trim:
             raise ValueError(
-                f"TrimmedMean(trim={self.trim}) leaves nothing of {input_shape[0]} tasks; it needs at least "
-                f"{2 * self.trim + 1}. Lower `trim`, or use another method."
+                f"TrimmedMean(trim={self.trim}) needs at least {2 * self.trim + 1} tasks, received {input_shape[0]}. "
+                "Lower `trim`, or use another method."
             )
 
     def call(self, jacobian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
@@ -46,5 +48,5 @@ class TrimmedMean(Aggregator):
         ordered = tf.sort(jacobian, 0)
         return tf.reduce_mean(ordered[self.trim : jacobian.shape[0] - self.trim], 0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "trim": self.trim}

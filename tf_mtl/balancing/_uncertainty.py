@@ -1,5 +1,7 @@
 """Weighting by learned homoscedastic uncertainty."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -12,8 +14,8 @@ from tf_mtl.balancing._labelled import labelled
 class Uncertainty(Scalarizer):
     r"""Uncertainty weighting: $\sum_t \frac12 e^{-s_t} L_t + \frac12 s_t$ with learned log variances s.
 
-    The model's optimizer learns s [T] beside the model's own variables, with its weight decay, if it has one. The s of
-    tasks without labels in a batch stay.
+    The model's optimizer updates s [T] together with the model's variables, with weight decay if the optimizer has one.
+    If a task has no labels in a batch, its s does not change.
 
     Needs: losses.
     Cost: one backward pass.
@@ -21,7 +23,7 @@ class Uncertainty(Scalarizer):
         Semantics", CVPR 2018.
 
     Args:
-        initial: First value of every s; 0 gives the weights 1/2. LibMTL begins with -0.5.
+        initial: Initial value of every s; 0 gives the weights 1/2. -0.5 in LibMTL.
         name: Name of the layer.
 
     Raises:
@@ -37,7 +39,7 @@ class Uncertainty(Scalarizer):
         super().__init__(name=name)
         self.initial = in_range("initial", initial)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         initializer = keras.initializers.Constant(self.initial)
         self.log_variances = self.add_weight(shape=input_shape, initializer=initializer, name="log_variances")
 
@@ -46,5 +48,5 @@ class Uncertainty(Scalarizer):
         s = tf.cast(self.log_variances, losses.dtype)
         return 0.5 * tf.reduce_sum(labelled(losses) * (tf.exp(-s) * losses + s))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "initial": self.initial}

@@ -1,4 +1,6 @@
-"""Weights by the softmax of inverse losses."""
+"""Weights from the softmax of inverse losses."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,7 +12,7 @@ from tf_mtl.balancing._labelled import labelled, softmax
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class UncertaintySoft(Scalarizer):
-    r"""Soft optimal uncertainty weighting (UW-SO): $w = \mathrm{softmax}(1 / (\tau L))$, held constant in the gradient.
+    r"""Soft optimal uncertainty weighting (UW-SO): $w = \mathrm{softmax}(1 / (\tau L))$, constant in the gradient.
 
     $1/L$ is the analytic optimum of uncertainty weighting. The weights sum to 1 over the tasks that have labels.
 
@@ -19,7 +21,7 @@ class UncertaintySoft(Scalarizer):
     Reference: Kirchdorfer et al., "Analytical Uncertainty-Based Loss Weighting in Multi-Task Learning", GCPR 2024.
 
     Args:
-        temperature: tau, above 0. The paper tunes it; 1 by default.
+        temperature: tau, greater than 0. The paper tunes it; 1 by default.
         name: Name of the layer.
 
     Raises:
@@ -41,5 +43,5 @@ class UncertaintySoft(Scalarizer):
         weights = softmax(inverse / self.temperature, labelled(losses))
         return tf.reduce_sum(tf.stop_gradient(weights) * losses)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}
