@@ -32,20 +32,28 @@ def public_callables():
     for package in PACKAGES:
         for name, value in declared(package).items():
             if inspect.isclass(value):
-                yield from class_callables(f"{package}.{name}", value)
+                yield from class_callables(value)
             elif callable(value):
                 yield f"{package}.{name}", value
 
 
-def class_callables(full_name, cls):
-    """What a class defines itself; a method that it inherits is checked where it is defined, or is Keras'."""
-    for name, value in vars(cls).items():
-        function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
-        function = function.fget if isinstance(function, property) else function
-        function = inspect.unwrap(function) if callable(function) else function
-        ours = inspect.isfunction(function) and (function.__module__ or "").startswith("tf_mtl")
-        if ours and (name == "__init__" or name == "__call__" or not name.startswith("_")):
-            yield f"{full_name}.{name}", function
+def class_callables(cls):
+    """What a class and its bases within the package define; the rest is Keras'."""
+    for base in cls.__mro__:
+        for name, value in vars(base).items():
+            function = function_of(value)
+            ours = inspect.isfunction(function) and (function.__module__ or "").startswith("tf_mtl")
+            if ours and (name in ("__init__", "__call__") or not name.startswith("_")):
+                yield f"{base.__module__}.{base.__qualname__}.{name}", function
+
+
+def function_of(value):
+    """The function behind a method, a property or a wrapper."""
+    if isinstance(value, classmethod | staticmethod):
+        value = value.__func__
+    if isinstance(value, property):
+        value = value.fget
+    return inspect.unwrap(value) if callable(value) else value
 
 
 CALLABLES = dict(public_callables())

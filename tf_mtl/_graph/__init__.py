@@ -1,0 +1,1 @@
+"""What the functional graph tells: which variables and layers the tasks share."""
