@@ -79,3 +79,13 @@ for name, method in METHODS.items():
 
 header = ["", *(f"{task} {metric}" for task, metric in RESULTS.items()), "gain %", "conflict"]
 print(mtl.report.table(header, rows))
+
+# It prints:
+#
+# |                 | temperature pearson | pressure pearson | rain accuracy |  gain % | conflict |
+# |-----------------|--------------------:|-----------------:|--------------:|--------:|---------:|
+# | single-task     |               0.985 |            0.959 |         0.926 |   0.000 |          |
+# | equal           |               0.638 |            0.955 |         0.755 | -18.061 |          |
+# | scale invariant |               0.988 |            0.961 |         0.834 |  -3.142 |          |
+# | IMTL-G          |               0.980 |            0.954 |         0.931 |  -0.138 |    0.389 |
+# | Nash-MTL        |               0.981 |            0.954 |         0.931 |  -0.111 |    0.389 |

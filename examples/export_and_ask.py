@@ -79,3 +79,26 @@ for signature in ("serving_default", "days"):
     print(f"\n{signature}:")
     for name, values in sorted(answer.items()):
         print(f"  {name}: {values.numpy()}")
+
+# It prints:
+#
+# | signature        | rows | difference | alone    | variables | parameters |
+# |------------------|-----:|------------|----------|----------:|-----------:|
+# | serving_default  |    2 | <= 1e-05   | <= 1e-05 |         7 |        706 |
+# | tensors          |    2 | <= 1e-05   | <= 1e-05 |         7 |        706 |
+# | tensors_returned |    2 | <= 1e-05   | <= 1e-05 |         5 |        673 |
+# | returned         |    2 | <= 1e-05   | <= 1e-05 |         5 |        673 |
+# | tensors_days     |    2 | <= 1e-05   | <= 1e-05 |         5 |        673 |
+# | days             |    2 | <= 1e-05   | <= 1e-05 |         5 |        673 |
+#
+# Weights: 2,824 bytes.
+#
+# serving_default:
+#   days_raw: [10.139336   3.0628195]
+#   days_value: [10.139336   3.0628195]
+#   returned_label: [b'yes' b'no']
+#   returned_score: [0.97128993 0.01183815]
+#
+# days:
+#   days_raw: [10.139336   3.0628195]
+#   days_value: [10.139336   3.0628195]

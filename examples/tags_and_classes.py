@@ -82,3 +82,11 @@ answer = model.decode(model.predict(words(texts), verbose=0), texts, words)
 for row, text in enumerate(texts):
     spans = zip(answer["slots"]["span_types"][row], answer["slots"]["span_texts"][row], strict=True)
     print(text, answer["intent"]["label"][row], {str(span): str(kind) for kind, span in spans if kind})
+
+# It prints:
+#
+# intent_accuracy: 1.00
+# slots_span_f1: 1.00
+# frame_accuracy: 1.00
+# Will it rain in Nibarka on the first of May? weather {'Nibarka': 'place', 'the first of May': 'day'}
+# I need a ticket from Tokyo to Oslo. book {'Tokyo': 'place', 'Oslo': 'place'}

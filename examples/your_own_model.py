@@ -74,3 +74,17 @@ price = model.single_task("price", copy=True)
 features = keras.Model(model.input, model.get_layer("shared_2").output)
 print(f"Outputs of {price.task_names}: {price.predict(test_x, verbose=0)['price'].shape}.")
 print(f"Shared features: {features.predict(test_x, verbose=0).shape}.")
+
+# It prints:
+#
+# | test result       | MultiTaskModel | keras.Model |
+# |-------------------|---------------:|------------:|
+# | district_accuracy |          0.958 |       0.958 |
+# | district_loss     |          0.083 |       0.083 |
+# | loss              |          0.112 |       0.112 |
+# | price_loss        |          0.029 |       0.029 |
+# | price_mae         |          0.125 |       0.125 |
+#
+# Five more epochs from the file changed the loss by +0.03.
+# Outputs of ('price',): (500, 1).
+# Shared features: (500, 64).
