@@ -73,7 +73,7 @@ def test_balancing_compared(run):
 def test_experts(run):
     seen = run("experts")
     assert all(seen["results"][f"{task}_auc"] > 0.9 for task in ("click", "buy", "returned"))
-    own = {task: weight for task, weight, _ in seen["rows"]}
+    own = {task: weight for task, _, weight, _ in seen["rows"]}
     assert max(own["click"], own["buy"]) < 0.5 < own["returned"]
 
 
