@@ -88,4 +88,4 @@ def test_export_and_ask(run):
     seen = run("export_and_ask")
     assert seen["results"]["returned_auc"] > 0.85
     assert seen["results"]["days_pearson"] > 0.9
-    assert sorted(path.name for path in seen["path"].iterdir()) >= ["README.md", "assets", "saved_model.pb"]
+    assert {path.name for path in seen["path"].iterdir()} >= {"README.md", "model_card.json", "saved_model.pb"}
