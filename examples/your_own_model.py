@@ -49,8 +49,8 @@ metrics = {"district": ["accuracy"], "price": ["mae"]}
 model.compile(keras.optimizers.Adam(3e-3), loss=loss, metrics=metrics, balancing="equal")
 model.fit(train_x, train_y, validation_data=(test_x, test_y), epochs=15, verbose=0)
 
-# The graph is the same, so `keras.Model` can evaluate it, and finds the same numbers. The batches are of equal size, for
-# Keras averages each task's loss over the batches, and a smaller last one would count too much.
+# The graph is the same, so `keras.Model` can evaluate it, and finds the same numbers. The batches are of equal size,
+# for Keras averages each task's loss over the batches, and a smaller last one would count too much.
 
 plain = keras.Model(inputs, outputs)
 plain.compile(loss=loss, metrics=metrics)
