@@ -1,1 +1,1 @@
-"""Who shares which variables, read off the functional graph."""
+"""What the functional graph determines: which variables and layers the tasks share."""
