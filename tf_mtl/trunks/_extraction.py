@@ -63,17 +63,21 @@ class ExtractionTrunk(Trunk):
             for owner, number in zip(owners, numbers, strict=True)
         ]
         readers = tasks if is_last else owners
-        weights = [self.task_experts + self.shared_experts] * len(tasks) + ([] if is_last else [sum(numbers)])
+        numbers_read = [self.task_experts + self.shared_experts] * len(tasks)
+        if not is_last:
+            numbers_read.append(sum(numbers))
         gates = [
-            softmax_gate(number, f"gate_{level}_{reader}") for number, reader in zip(weights, readers, strict=True)
+            softmax_gate(number, f"gate_{level}_{reader}") for number, reader in zip(numbers_read, readers, strict=True)
         ]
         sums = [GatedSum(name=f"mixture_{level}_{reader}") for reader in readers]
 
         def apply(tensors):
             outputs = [[expert(x) for expert in own] for own, x in zip(experts, tensors, strict=True)]
-            *of_tasks, shared = outputs
-            read = [*(own + shared for own in of_tasks), [output for own in outputs for output in own]]
-            by_reader = list(zip(gates, sums, tensors, read, strict=False))  # at the last level no gate reads all
-            return [gated_sum([gate(x), *experts_read]) for gate, gated_sum, x, experts_read in by_reader]
+            *task_outputs, shared_outputs = outputs
+            read = [own + shared_outputs for own in task_outputs]
+            if not is_last:
+                read.append([output for own in outputs for output in own])
+            by_reader = zip(gates, sums, tensors[: len(readers)], read, strict=True)
+            return [gated_sum([gate(x), *outputs_read]) for gate, gated_sum, x, outputs_read in by_reader]
 
         return on_features(apply, features)
