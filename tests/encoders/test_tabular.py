@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 
+FeatureSpace = keras.utils.FeatureSpace
+
 
 def test_embeddings_are_concatenated_with_numbers():
     encoder = mtl.encoders.TabularEncoder(["age", "hours"], {"job": 3, "city": 4}, dim=2)
@@ -36,7 +38,6 @@ def test_the_gradient_of_the_embeddings_is_dense_and_exact():
 
 
 def test_from_features():
-    make = keras.utils.FeatureSpace
     raw = {
         "age": np.array([20.0, 40.0, 60.0, 80.0], "float32"),
         "height": np.array([1.0, 2.0, 3.0, 5.0], "float32"),
@@ -44,15 +45,15 @@ def test_from_features():
         "code": np.array([7, 9, 9, 7]),
         "town": np.array(["a", "b", "c", "d"]),
     }
-    space = keras.utils.FeatureSpace(
+    space = FeatureSpace(
         {
-            "age": make.float_normalized(),
-            "height": make.float_discretized(3, output_mode="int"),
-            "job": make.string_categorical(output_mode="int"),
-            "code": make.integer_categorical(output_mode="int"),
-            "town": make.string_hashed(5, output_mode="int"),
+            "age": FeatureSpace.float_normalized(),
+            "height": FeatureSpace.float_discretized(3, output_mode="int"),
+            "job": FeatureSpace.string_categorical(output_mode="int"),
+            "code": FeatureSpace.integer_categorical(output_mode="int"),
+            "town": FeatureSpace.string_hashed(5, output_mode="int"),
         },
-        crosses=[make.cross(("job", "code"), crossing_dim=6, output_mode="int")],
+        crosses=[FeatureSpace.cross(("job", "code"), crossing_dim=6, output_mode="int")],
         output_mode="dict",
     )
     space.adapt(tf.data.Dataset.from_tensor_slices(raw).batch(2))

@@ -31,7 +31,7 @@ class TabularEncoder(keras.layers.Layer):
 
     Raises:
         TypeError: if `numeric` is a string.
-        ValueError: if there are no columns, if a column is named twice, or for a number of categories below one.
+        ValueError: if no column is named, if a column is named twice, or for a number of categories below one.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Customized gate control: task-specific experts beside shared ones."""
+"""Customized gate control: task-specific and shared experts in one level."""
 
 import keras
 
@@ -7,7 +7,7 @@ from tf_mtl.trunks._extraction import ExtractionTrunk
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class CGC(ExtractionTrunk):
-    r"""Task-specific experts beside shared ones, with a gate for each task over its own and the shared experts.
+    r"""Task-specific and shared experts, with a gate for each task over its own and the shared experts.
 
     Task t reads sum_i g_t(x)_i f_i(x) over its own and the shared experts, with g_t(x) = softmax(W_t x); no task reads
     another task's experts (Tang et al., "Progressive Layered Extraction (PLE): A Novel Multi-Task Learning Model for

@@ -18,7 +18,7 @@ class ExtractionTrunk(Trunk):
         expert: What each expert is a copy of.
         task_experts: Number of experts of each task at each level.
         shared_experts: Number of shared experts at each level.
-        tower: What each task's tower is a copy of, if there are towers.
+        tower: What each task's tower is a copy of; None for no towers.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class LearningToBranch(Trunk):
         lowest: Lower limit of the temperature.
 
     Raises:
-        ValueError: if the encoder has no stages, or an argument is out of its range.
+        ValueError: if the encoder has no stages, or an argument is out of range.
 
     Example:
 

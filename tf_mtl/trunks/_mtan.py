@@ -24,8 +24,8 @@ class MTAN(Trunk):
             are its parts. The size of the inputs must be known: `keras.Input((height, width, channels))`.
 
     Raises:
-        ValueError: if the encoder has no stages, or if they do not return feature maps [B, H, W, C] of which each size
-            is a multiple of the next.
+        ValueError: if the encoder has no stages, if a stage does not return a feature map [B, H, W, C] of known size,
+            or if the size of a map is not a multiple of the next map's size.
 
     Example:
 
@@ -52,8 +52,8 @@ class MTAN(Trunk):
             shared_convolution = _convolution(channels, 3, "relu", f"attention_{level}")
             next_map = maps[level + 1][0] if level + 1 < len(maps) else p
             for task in tasks:
-                x = u if level == 0 else keras.layers.Concatenate(name=f"read_{level}_{task}")([u, attended[task]])
-                hidden = _convolution(channels, 1, "relu", f"attention_{level}_g_{task}")(x)
+                read = u if level == 0 else keras.layers.Concatenate(name=f"read_{level}_{task}")([u, attended[task]])
+                hidden = _convolution(channels, 1, "relu", f"attention_{level}_g_{task}")(read)
                 mask = _convolution(channels, 1, "sigmoid", f"attention_{level}_h_{task}")(hidden)
                 masked = keras.layers.Multiply(name=f"attended_{level}_{task}")([mask, p])
                 attended[task] = _pool_to(next_map, shared_convolution(masked), f"pool_{level}_{task}")
