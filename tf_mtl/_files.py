@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever happens to the process that writes them."""
+"""Atomic writing: a file is complete or does not exist, even if the process that writes it is killed."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its name, with a dot before it until then, when all of it is on the disk."""
+    """Open a file that gets its name when it is completely on disk; until then the name starts with a dot."""
     unfinished = path.with_name(f".{path.name}")
     try:
         with open(unfinished, "wb") as file:
@@ -23,7 +23,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or a folder's entries, to the disk."""
+    """Write a file's buffered contents, or the entries of a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

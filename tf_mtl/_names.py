@@ -1,26 +1,26 @@
-"""Checks of task names, shared by everything that takes a dictionary keyed by task."""
+"""Checks of names, such as the keys of a dict keyed by task."""
 
 import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the known name closest to `name`, whatever its case and underscores, or an empty string."""
-    by_key = {key(known_name): known_name for known_name in known}
-    close = difflib.get_close_matches(key(str(name)), by_key, n=1)
-    return f" Did you mean '{by_key[close[0]]}'?" if close else ""
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Return a hint with the candidate closest to `name`, ignoring case and underscores, or an empty string."""
+    by_key = {key(candidate): candidate for candidate in candidates}
+    matches = difflib.get_close_matches(key(str(name)), by_key, n=1)
+    return f" Did you mean '{by_key[matches[0]]}'?" if matches else ""
 
 
 def key(name: str) -> str:
-    """Return a name without case and underscores."""
+    """Return a name in lower case and without underscores."""
     return name.replace("_", "").lower()
 
 
 def check_names(argument: str, given: Iterable[str], tasks: Iterable[str], required: bool = True) -> None:
-    """Raise unless the keys `given` are names of `tasks`, and all of them where `required`.
+    """Check that the keys `given` are task names and, if `required`, that no task is missing.
 
     Args:
-        argument: What holds the keys, for the message.
+        argument: Name of the argument with these keys, for the message.
         given: The keys received.
         tasks: The model's task names.
         required: Whether every task must have a key.

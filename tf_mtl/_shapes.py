@@ -1,10 +1,10 @@
-"""Bringing labels, weights and losses to the same rank."""
+"""Ranks of labels, weights and losses."""
 
 import tensorflow as tf
 
 
 def match_rank(tensor: tf.Tensor, rank: int) -> tf.Tensor:
-    """Append axes to `tensor`, or drop a last axis of size 1, until it has `rank`."""
+    """Return `tensor` with the rank `rank`: with axes of size 1 appended, or trailing axes of size 1 removed."""
     while len(tensor.shape) > rank and tensor.shape[-1] == 1:
         tensor = tf.squeeze(tensor, -1)
     while len(tensor.shape) < rank:

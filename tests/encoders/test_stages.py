@@ -1,4 +1,4 @@
-"""Encoders in stages: the stages give what the whole gives; keras-hub backbones are cut without losing weights."""
+"""Encoders in stages: their stages give the same output; keras-hub backbones are cut without losing weights."""
 
 import keras
 import keras_hub
@@ -35,7 +35,7 @@ def test_stages_of_a_backbone_give_its_sequence(name):
     np.testing.assert_array_equal(x["mask"], IDS != 0)
     in_stages = [v for stage in encoder.stages for v in stage.weights]
     assert {id(v) for v in in_stages} == {id(v) for v in encoder.weights}
-    assert encoder.get_config() == config  # cutting has left the backbone's own graph alone
+    assert encoder.get_config() == config  # cutting has not changed the backbone's own graph
 
 
 @pytest.mark.parametrize(
@@ -46,17 +46,19 @@ def test_stages_of_a_backbone_give_its_sequence(name):
         lambda: mtl.encoders.TransformerEncoder(20, 8, dim=8, layers=2, heads=2),
     ],
 )
-def test_stages_give_what_the_whole_gives(encoder):
+def test_stages_give_the_output_of_the_encoder(encoder):
     encoder = encoder()
     shape = {"mlp_encoder": (2, 5), "conv_encoder": (2, 8, 8, 3), "transformer_encoder": (2, 8)}[encoder.name]
     x = np.random.default_rng(0).integers(0, 20, shape).astype("float32")
-    whole = encoder(x)
-    assert len(encoder.stages) == (3 if "sequence" in whole else 2)
+    features = encoder(x)
+    assert len(encoder.stages) == (3 if "sequence" in features else 2)
     output = mtl.trunks._stages.run("encoder", encoder.stages, x)
-    main = next(key for key in ("map", "sequence", "pooled") if key in whole)
+    main = next(key for key in ("map", "sequence", "pooled") if key in features)
     output = output[main] if isinstance(output, dict) else output
-    np.testing.assert_allclose(output, whole[main], rtol=1e-6)
-    assert {id(v) for v in encoder.weights} == {id(v) for s in encoder.stages for one in _flat(s) for v in one.weights}
+    np.testing.assert_allclose(output, features[main], rtol=1e-6)
+    assert {id(v) for v in encoder.weights} == {
+        id(v) for s in encoder.stages for layer in _flat(s) for v in layer.weights
+    }
 
 
 def _flat(stage):
@@ -73,16 +75,16 @@ def _flat(stage):
     ids=["adapters", "lora", "hard"],
 )
 def test_a_frozen_pretrained_backbone(trunk, tmp_path):
-    """It starts as the backbone, learns around it, and stays frozen when loaded."""
+    """The model starts as the backbone, trains the other layers, and keeps the backbone frozen when loaded."""
     encoder = mtl.encoders.BackboneEncoder(BACKBONES["bert"](), trainable=False)
     before = [v.numpy() for v in encoder.weights]
     expected = encoder(DATA)["pooled"]
-    built = trunk(encoder)
+    trunk = trunk(encoder)
     x = inputs()
-    features = keras.Model(x, {task: f["pooled"] for task, f in built(x, TASKS).items()})
-    for found in features(DATA).values():
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    model = mtl.build_model(inputs(), built, [mtl.tasks.Regression(task) for task in TASKS])
+    features = keras.Model(x, {task: f["pooled"] for task, f in trunk(x, TASKS).items()})
+    for actual in features(DATA).values():
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+    model = mtl.build_model(inputs(), trunk, [mtl.tasks.Regression(task) for task in TASKS])
     model.compile(keras.optimizers.Adam(0.05))
     y = {"a": np.ones(4), "b": np.zeros(4)}
     logs = model.fit(DATA, y, epochs=15, verbose=0).history["loss"]
@@ -90,10 +92,10 @@ def test_a_frozen_pretrained_backbone(trunk, tmp_path):
     for v, value in zip(encoder.weights, before, strict=True):
         np.testing.assert_array_equal(v.numpy(), value)
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert len(again.trainable_variables) == len(model.trainable_variables)
-    for task, found in again.predict(DATA, verbose=0).items():
-        np.testing.assert_array_equal(found, model.predict(DATA, verbose=0)[task])
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert len(loaded.trainable_variables) == len(model.trainable_variables)
+    for task, actual in loaded.predict(DATA, verbose=0).items():
+        np.testing.assert_array_equal(actual, model.predict(DATA, verbose=0)[task])
 
 
 def test_pretrained_weights_are_copied():
@@ -102,8 +104,8 @@ def test_pretrained_weights_are_copied():
     trunk = mtl.trunks.CrossStitch(encoder, own_weight=1.0)
     x = inputs()
     features = keras.Model(x, {task: f["pooled"] for task, f in trunk(x, TASKS).items()})
-    for found in features(DATA).values():
-        np.testing.assert_allclose(found, encoder(DATA)["pooled"], rtol=1e-4, atol=1e-5)
+    for actual in features(DATA).values():
+        np.testing.assert_allclose(actual, encoder(DATA)["pooled"], rtol=1e-4, atol=1e-5)
 
 
 def test_a_backbone_without_stages():

@@ -1,4 +1,4 @@
-"""The CRF against the enumeration of all paths."""
+"""The CRF against an enumeration of all paths."""
 
 import itertools
 
@@ -15,17 +15,17 @@ TAGS = 3
 @pytest.fixture(scope="module")
 def layer():
     rng = np.random.default_rng(1)
-    found = CRF()
-    found.build((None, 5, TAGS))
-    for weight in found.weights:
+    crf = CRF()
+    crf.build((None, 5, TAGS))
+    for weight in crf.weights:
         weight.assign(rng.normal(size=weight.shape))
-    return found
+    return crf
 
 
 def score(layer, emissions, path):
     transitions, start, end = (weight.numpy() for weight in layer.weights)
     total = start[path[0]] + end[path[-1]] + sum(emissions[t, tag] for t, tag in enumerate(path))
-    return total + sum(transitions[one, other] for one, other in itertools.pairwise(path))
+    return total + sum(transitions[i, j] for i, j in itertools.pairwise(path))
 
 
 def paths(length):
@@ -33,8 +33,8 @@ def paths(length):
 
 
 MASKS = {
-    "whole": [1, 1, 1, 1],
-    "cut": [1, 1, 1, 0],
+    "full": [1, 1, 1, 1],
+    "padded": [1, 1, 1, 0],
     "with holes": [0, 1, 0, 1],
     "one word": [0, 0, 1, 0],
     "empty": [0, 0, 0, 0],
@@ -54,36 +54,36 @@ def test_likelihood(layer, compiled):
     def loss(emissions):
         return CRF.negative_log_likelihood(layer(emissions), tags, weight)
 
-    found = (tf.function(loss) if compiled else loss)(tf.constant(emissions)).numpy()
-    for row, value in enumerate(found):
-        kept = weight[row] > 0
-        if not kept.any():
+    actual = (tf.function(loss) if compiled else loss)(tf.constant(emissions)).numpy()
+    for row, value in enumerate(actual):
+        valid = weight[row] > 0
+        if not valid.any():
             assert value == 0
             continue
-        every = [score(layer, emissions[row, kept], path) for path in paths(kept.sum())]
-        right = np.log(np.exp(every).sum()) - score(layer, emissions[row, kept], tags[row, kept])
-        assert value == pytest.approx(right, abs=1e-5)
+        scores = [score(layer, emissions[row, valid], path) for path in paths(valid.sum())]
+        expected = np.log(np.exp(scores).sum()) - score(layer, emissions[row, valid], tags[row, valid])
+        assert value == pytest.approx(expected, abs=1e-5)
 
 
 def test_gradients_are_differences_of_counts(layer):
-    """d(-log p)/dT[i, j] is the expected number of moves from i to j less the number in the labels."""
+    """d(-log p)/dT[i, j] is the expected number of moves from i to j minus the number in the labels."""
     emissions, tags, weight = rows()
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(CRF.negative_log_likelihood(layer(emissions), tags, weight))
-    found = tape.gradient(loss, [v.value for v in layer.weights])[0].numpy()
-    right = np.zeros((TAGS, TAGS))
+    actual = tape.gradient(loss, [v.value for v in layer.weights])[0].numpy()
+    expected = np.zeros((TAGS, TAGS))
     for row in range(len(emissions)):
-        kept = weight[row] > 0
-        if not kept.any():
+        valid = weight[row] > 0
+        if not valid.any():
             continue
-        every = np.array([score(layer, emissions[row, kept], path) for path in paths(kept.sum())])
-        share = np.exp(every - np.log(np.exp(every).sum()))
-        for path, p in zip(paths(kept.sum()), share, strict=True):
-            for one, other in itertools.pairwise(path):
-                right[one, other] += p
-        for one, other in itertools.pairwise(tags[row, kept]):
-            right[one, other] -= 1
-    np.testing.assert_allclose(found, right, atol=1e-5)
+        scores = np.array([score(layer, emissions[row, valid], path) for path in paths(valid.sum())])
+        probabilities = np.exp(scores - np.log(np.exp(scores).sum()))
+        for path, p in zip(paths(valid.sum()), probabilities, strict=True):
+            for i, j in itertools.pairwise(path):
+                expected[i, j] += p
+        for i, j in itertools.pairwise(tags[row, valid]):
+            expected[i, j] -= 1
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("constrained", [False, True])
@@ -96,32 +96,32 @@ def test_viterbi(layer, constrained, compiled):
     def decode(emissions):
         return CRF.viterbi(layer(emissions), mask > 0, allowed, first)
 
-    found = (tf.function(decode) if compiled else decode)(tf.constant(emissions)).numpy()
-    assert found.shape == mask.shape
-    for row, path in enumerate(found):
-        kept = mask[row] > 0
-        assert (path[~kept] == 0).all()
-        if not kept.any():
+    actual = (tf.function(decode) if compiled else decode)(tf.constant(emissions)).numpy()
+    assert actual.shape == mask.shape
+    for row, path in enumerate(actual):
+        valid = mask[row] > 0
+        assert (path[~valid] == 0).all()
+        if not valid.any():
             continue
         legal = [
             candidate
-            for candidate in paths(kept.sum())
+            for candidate in paths(valid.sum())
             if not constrained or (first[candidate[0]] and all(allowed[i, j] for i, j in itertools.pairwise(candidate)))
         ]
-        assert tuple(path[kept]) == max(legal, key=lambda candidate: score(layer, emissions[row, kept], candidate))
+        assert tuple(path[valid]) == max(legal, key=lambda candidate: score(layer, emissions[row, valid], candidate))
 
 
 def test_one_position_and_no_rows(layer):
     emissions = np.random.default_rng(3).normal(size=(2, 1, TAGS)).astype("float32")
-    output, there = layer(emissions), np.ones((2, 1))
-    every = [[score(layer, row, path) for path in paths(1)] for row in emissions]
-    found = CRF.negative_log_likelihood(output, np.array([[2], [0]]), there)
-    right = [np.log(np.exp(row).sum()) - row[tag] for row, tag in zip(every, (2, 0), strict=True)]
-    np.testing.assert_allclose(found, right, rtol=1e-5)
-    assert CRF.viterbi(output, there > 0).numpy()[:, 0].tolist() == np.argmax(every, 1).tolist()
+    output, weight = layer(emissions), np.ones((2, 1))
+    scores = [[score(layer, row, path) for path in paths(1)] for row in emissions]
+    actual = CRF.negative_log_likelihood(output, np.array([[2], [0]]), weight)
+    expected = [np.log(np.exp(row).sum()) - row[tag] for row, tag in zip(scores, (2, 0), strict=True)]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    assert CRF.viterbi(output, weight > 0).numpy()[:, 0].tolist() == np.argmax(scores, 1).tolist()
     none = layer(emissions[:0])
-    assert CRF.viterbi(none, there[:0] > 0).shape == (0, 1)
-    assert CRF.negative_log_likelihood(none, np.zeros((0, 1)), there[:0]).shape == (0,)
+    assert CRF.viterbi(none, weight[:0] > 0).shape == (0, 1)
+    assert CRF.negative_log_likelihood(none, np.zeros((0, 1)), weight[:0]).shape == (0,)
 
 
 def test_float32_under_mixed_precision_and_saving(tmp_path):
@@ -134,20 +134,20 @@ def test_float32_under_mixed_precision_and_saving(tmp_path):
     assert model.output.dtype == "float32"
     model.layers[-1].transitions.assign(np.arange(9).reshape(3, 3))
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
     rows = np.random.default_rng(0).normal(size=(2, 4, 6))
-    np.testing.assert_array_equal(model(rows), again(rows))
+    np.testing.assert_array_equal(model(rows), loaded(rows))
 
 
 def test_marginals(layer):
     emissions, _, weight = rows()
-    found = tf.function(CRF.marginals)(layer(emissions), weight > 0).numpy()
+    actual = tf.function(CRF.marginals)(layer(emissions), weight > 0).numpy()
     for row, mask in enumerate(weight > 0):
-        places = np.flatnonzero(mask)
+        positions = np.flatnonzero(mask)
         expected = np.zeros((4, TAGS))
-        if len(places):
-            scores = np.array([score(layer, emissions[row, places], path) for path in paths(len(places))])
-            chances = np.exp(scores) / np.exp(scores).sum()
-            for path, chance in zip(paths(len(places)), chances, strict=True):
-                expected[places, path] += chance
-        np.testing.assert_allclose(found[row], expected, atol=1e-5)
+        if len(positions):
+            scores = np.array([score(layer, emissions[row, positions], path) for path in paths(len(positions))])
+            probabilities = np.exp(scores) / np.exp(scores).sum()
+            for path, probability in zip(paths(len(positions)), probabilities, strict=True):
+                expected[positions, path] += probability
+        np.testing.assert_allclose(actual[row], expected, atol=1e-5)

@@ -34,8 +34,8 @@ def softmax(x, axis=-1):
     return powers / powers.sum(axis, keepdims=True)
 
 
-def randomise(model, rng):
-    """Give every variable but seeds and temperatures a value far from its start."""
+def randomize(model, rng):
+    """Give every variable but seeds and temperatures a value far from its initial one."""
     for v in model.variables:
         if v.name == "moving_variance":
             v.assign(rng.uniform(0.5, 2, v.shape))
@@ -51,11 +51,11 @@ def features_model(trunk, shape=(5,), key="pooled", tasks=TASKS):
 
 def regressions(trunk, rng, tasks=TASKS):
     model = mtl.build_model(keras.Input((5,)), trunk, [mtl.tasks.Regression(task) for task in tasks])
-    return randomise(model, rng)
+    return randomize(model, rng)
 
 
 def logged_penalties(model, x, rng):
-    """The difference between `loss` and the tasks' losses, in `evaluate` and in the first step of `fit`."""
+    """Return `loss` minus the sum of the tasks' losses, from `evaluate` and from the first step of `fit`."""
     model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
     y = {task: rng.normal(size=(len(x), 1)) for task in model.task_names}
     evaluated = model.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=True)
@@ -80,12 +80,12 @@ def dense(model, name, x):
     return relu(affine(x, weights(model, name)))
 
 
-def mixture(gate, experts):
+def gated_sum(gate, experts):
     return sum(gate[..., i, None] * expert for i, expert in enumerate(experts))
 
 
-def assert_close(found, expected, rtol=2e-5, atol=2e-5):
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+def assert_close(actual, expected, rtol=2e-5, atol=2e-5):
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
 def dense_stack(*units):
@@ -93,20 +93,20 @@ def dense_stack(*units):
 
 
 def test_hard_sharing_gives_all_tasks_the_encoder(rng):
-    model = randomise(features_model(mtl.trunks.HardSharing(dense_stack(4, 3))), rng)
+    model = randomize(features_model(mtl.trunks.HardSharing(dense_stack(4, 3))), rng)
     x = rng.normal(size=(6, 5))
-    found, expected = model(x), dense(model, "d1", dense(model, "d0", x))
+    actual, expected = model(x), dense(model, "d1", dense(model, "d0", x))
     for task in TASKS:
-        assert_close(found[task], expected)
+        assert_close(actual[task], expected)
 
 
 # Soft sharing
 
 
 def tensors_by_task(model, tasks, names=("d0", "d1")):
-    """For each weight tensor of the encoder, [T, D]."""
+    """Return [T, D] for each weight tensor of the encoder."""
     by_task = [[v.ravel() for name in names for v in weights(model, f"{name}_{task}")] for task in tasks]
-    return [np.stack(same) for same in zip(*by_task, strict=True)]
+    return [np.stack(tensors) for tensors in zip(*by_task, strict=True)]
 
 
 def nuclear_norm(rows):
@@ -121,11 +121,11 @@ SOFT_PENALTIES = {
 
 
 def test_soft_sharing_runs_an_encoder_per_task(rng):
-    model = randomise(features_model(mtl.trunks.SoftSharing(dense_stack(4, 3))), rng)
+    model = randomize(features_model(mtl.trunks.SoftSharing(dense_stack(4, 3))), rng)
     x = rng.normal(size=(6, 5))
-    found = model(x)
+    actual = model(x)
     for task in TASKS:
-        assert_close(found[task], dense(model, f"d1_{task}", dense(model, f"d0_{task}", x)))
+        assert_close(actual[task], dense(model, f"d1_{task}", dense(model, f"d0_{task}", x)))
 
 
 @pytest.mark.parametrize("built", [False, True])
@@ -137,8 +137,8 @@ def test_soft_sharing_copies_start_equal(built, rng):
     model = features_model(mtl.trunks.SoftSharing(encoder), tasks=["a", "b", "c"])
     start = encoder[0].get_weights() if built else weights(model, "d0_a")
     for task in "abc":
-        for found, expected in zip(weights(model, f"d0_{task}"), start, strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for actual, expected in zip(weights(model, f"d0_{task}"), start, strict=True):
+            np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("kind", SOFT_PENALTIES)
@@ -162,10 +162,10 @@ def test_trace_norm_gradient_against_finite_differences(rng):
     model = regressions(mtl.trunks.SoftSharing(dense_stack(4), "trace_norm", strength=0.3), rng, tasks)
     rows = np.stack([weights(model, f"d0_{task}")[0].ravel() for task in tasks])
     expected = np.zeros_like(rows)
-    for place in np.ndindex(*rows.shape):
+    for index in np.ndindex(*rows.shape):
         change = np.zeros_like(rows)
-        change[place] = step
-        expected[place] = 0.3 * (nuclear_norm(rows + change) - nuclear_norm(rows - change)) / (2 * step)
+        change[index] = step
+        expected[index] = 0.3 * (nuclear_norm(rows + change) - nuclear_norm(rows - change)) / (2 * step)
     for task, gradient in zip(tasks, expected, strict=True):
         assert_close(trace_norm_gradient(model, f"d0_{task}").ravel(), gradient, rtol=1e-3, atol=1e-4)
 
@@ -190,15 +190,15 @@ def test_hierarchical_levels_and_shortcut(shortcut, rng):
     tasks = ["low", "middle", "high", "top"]
     levels = dict(zip(tasks, range(4), strict=True))
     model = features_model(mtl.trunks.Hierarchical(dense_stack(3, 4, 2, 3), levels, shortcut), tasks=tasks)
-    randomise(model, rng)
+    randomize(model, rng)
     x = rng.normal(size=(6, 5))
-    found = model(x)
+    actual = model(x)
     outputs = [x]
     for level in range(4):
-        below = np.concatenate([outputs[-1], outputs[1]], -1) if shortcut and level >= 2 else outputs[-1]
-        outputs.append(dense(model, f"d{level}", below))
+        x = np.concatenate([outputs[-1], outputs[1]], -1) if shortcut and level >= 2 else outputs[-1]
+        outputs.append(dense(model, f"d{level}", x))
     for task in tasks:
-        assert_close(found[task], outputs[levels[task] + 1])
+        assert_close(actual[task], outputs[levels[task] + 1])
 
 
 # Cross-stitch and sluice
@@ -207,16 +207,16 @@ def test_hierarchical_levels_and_shortcut(shortcut, rng):
 @SHAPES
 def test_cross_stitch_mixes_after_each_stage(shape, key, rng):
     tasks = ["a", "b", "c"]
-    model = randomise(features_model(mtl.trunks.CrossStitch(dense_stack(4, 3)), shape, key, tasks), rng)
+    model = randomize(features_model(mtl.trunks.CrossStitch(dense_stack(4, 3)), shape, key, tasks), rng)
     x = rng.normal(size=(6, *shape))
-    found = model(x)
+    actual = model(x)
     outputs = [x] * 3
     for level in range(2):
         outputs = [dense(model, f"d{level}_{task}", out) for task, out in zip(tasks, outputs, strict=True)]
         (alpha,) = weights(model, f"cross_stitch_{level}")
         outputs = [sum(alpha[t, s] * outputs[s] for s in range(3)) for t in range(3)]
     for task, expected in zip(tasks, outputs, strict=True):
-        assert_close(found[task], expected)
+        assert_close(actual[task], expected)
 
 
 def test_cross_stitch_starts_at_own_weight():
@@ -230,17 +230,17 @@ def test_cross_stitch_with_own_weight_1_is_separate_networks(rng):
     for level, task in itertools.product(range(2), TASKS):
         layer = model.get_layer(f"d{level}_{task}")
         layer.set_weights([rng.normal(size=v.shape) for v in layer.weights])
-    found = model(x)
+    actual = model(x)
     for task in TASKS:
-        assert_close(found[task], dense(model, f"d1_{task}", dense(model, f"d0_{task}", x)))
+        assert_close(actual[task], dense(model, f"d1_{task}", dense(model, f"d0_{task}", x)))
 
 
 @SHAPES
 def test_sluice_mixes_subspaces_and_sums_levels(shape, key, rng):
     trunk = mtl.trunks.Sluice(dense_stack(6, 4, 4), subspaces=2)
-    model = randomise(features_model(trunk, shape, key), rng)
+    model = randomize(features_model(trunk, shape, key), rng)
     x = rng.normal(size=(6, *shape))
-    found = model(x)
+    actual = model(x)
     outputs, levels = [x, x], []
     for level in range(3):
         outputs = [dense(model, f"d{level}_{task}", out) for task, out in zip(TASKS, outputs, strict=True)]
@@ -252,7 +252,7 @@ def test_sluice_mixes_subspaces_and_sums_levels(shape, key, rng):
         levels.append(outputs)
     for t, task in enumerate(TASKS):
         (beta,) = weights(model, f"levels_{task}")
-        assert_close(found[task], beta[0] * levels[1][t] + beta[1] * levels[2][t])
+        assert_close(actual[task], beta[0] * levels[1][t] + beta[1] * levels[2][t])
 
 
 def test_sluice_starts_at_own_weight_and_the_mean_of_levels():
@@ -262,7 +262,7 @@ def test_sluice_starts_at_own_weight_and_the_mean_of_levels():
 
 
 def overlap(kernel, subspaces):
-    """The sum over pairs of ||W_g^T W_h||_F^2 / width^2, with W_g a slice of the kernel's last axis."""
+    """Return the sum over pairs of ||W_g^T W_h||_F^2 / width^2, with W_g a slice of the kernel's last axis."""
     width = kernel.shape[-1] // subspaces
     matrix = kernel.reshape(-1, kernel.shape[-1])
     parts = [matrix[:, i * width : (i + 1) * width] for i in range(subspaces)]
@@ -289,7 +289,7 @@ def test_sluice_penalty_reaches_the_loss(subspaces, rng):
 )
 def test_sluice_penalty_of_other_layers(layer, gates, rng):
     trunk = mtl.trunks.Sluice([layer], orthogonality=1.0)
-    model = randomise(features_model(trunk, (3, 5)), rng)
+    model = randomize(features_model(trunk, (3, 5)), rng)
     expected = 0
     for task in TASKS:
         *kernels, _ = weights(model, f"d_{task}")  # the last one is the bias
@@ -297,7 +297,7 @@ def test_sluice_penalty_of_other_layers(layer, gates, rng):
     assert_close(trunk.penalty(model), expected)
 
 
-# Mixtures of experts
+# Mixture-of-experts trunks
 
 
 def expert(width=4):
@@ -307,9 +307,9 @@ def expert(width=4):
 @SHAPES
 def test_mmoe_mixes_experts_by_softmax_gates(shape, key, rng):
     trunk = mtl.trunks.MMoE(dense_stack(6), expert(), experts=3)
-    model = randomise(features_model(trunk, shape, key), rng)
+    model = randomize(features_model(trunk, shape, key), rng)
     x = rng.normal(size=(6, *shape))
-    found = model(x)
+    actual = model(x)
     h = dense(model, "d0", x)
     experts = [dense(model, f"e_expert_{i}", h) for i in range(3)]
     for task in TASKS:
@@ -317,11 +317,11 @@ def test_mmoe_mixes_experts_by_softmax_gates(shape, key, rng):
         gate = layer_output(model, f"gate_{task}", x)
         assert_close(gate, softmax(h @ kernel))
         assert_close(gate.sum(-1), np.ones(gate.shape[:-1]))
-        assert_close(found[task], mixture(gate, experts))
+        assert_close(actual[task], gated_sum(gate, experts))
 
 
 @pytest.mark.parametrize("built", [False, True])
-def test_experts_start_apart(built):
+def test_experts_start_with_different_weights(built):
     layer = expert()
     if built:
         layer.build((None, 5))
@@ -333,33 +333,33 @@ def test_experts_start_apart(built):
 def test_mmoe_pools_after_mixing_tokens(rng):
     x = keras.Input((3, 5))
     features = mtl.trunks.MMoE(dense_stack(6), expert(), experts=3)(x, TASKS)
-    model = randomise(keras.Model(x, features), rng)
-    found = model(rng.normal(size=(6, 3, 5)))
+    model = randomize(keras.Model(x, features), rng)
+    actual = model(rng.normal(size=(6, 3, 5)))
     for task in TASKS:
-        assert_close(found[task]["pooled"], found[task]["sequence"].numpy().mean(1))
+        assert_close(actual[task]["pooled"], actual[task]["sequence"].numpy().mean(1))
 
 
 def test_mmoe_mixes_each_feature_of_an_encoder(rng):
     x = keras.Input((3, 5))
     encoder = keras.Model(x, {"pooled": x[:, 0], "sequence": x})
     trunk = mtl.trunks.MMoE(encoder, expert(), experts=3)
-    model = randomise(keras.Model(x, trunk(x, TASKS)), rng)
+    model = randomize(keras.Model(x, trunk(x, TASKS)), rng)
     data = rng.normal(size=(6, 3, 5))
-    found = model(data)
+    actual = model(data)
     for task, (key, h) in itertools.product(TASKS, {"pooled": data[:, 0], "sequence": data}.items()):
         (kernel,) = weights(model, f"gate_{task}")
         experts = [dense(model, f"e_expert_{i}", h) for i in range(3)]
-        assert_close(found[task][key], mixture(softmax(h @ kernel), experts))
+        assert_close(actual[task][key], gated_sum(softmax(h @ kernel), experts))
 
 
-def test_towers_read_the_mixtures(rng):
+def test_towers_read_the_gated_sums(rng):
     trunk = mtl.trunks.MMoE(keras.layers.Identity(), expert(), experts=2, tower=keras.layers.Dense(3, name="t"))
-    model = randomise(features_model(trunk), rng)
+    model = randomize(features_model(trunk), rng)
     x = rng.normal(size=(6, 5))
-    found = model(x)
+    actual = model(x)
     for task in TASKS:
         mixed = layer_output(model, f"mixture_{task}", x)
-        assert_close(found[task], affine(mixed, weights(model, f"t_tower_{task}")))
+        assert_close(actual[task], affine(mixed, weights(model, f"t_tower_{task}")))
 
 
 def level_experts(model, name, owner, number, x):
@@ -374,20 +374,20 @@ def level_gate(model, name, owner, x):
 @SHAPES
 def test_cgc_mixes_own_and_shared_experts(shape, key, rng):
     trunk = mtl.trunks.CGC(dense_stack(6), expert(), task_experts=2, shared_experts=3)
-    model = randomise(features_model(trunk, shape, key), rng)
+    model = randomize(features_model(trunk, shape, key), rng)
     x = rng.normal(size=(6, *shape))
-    found = model(x)
+    actual = model(x)
     h = dense(model, "d0", x)
     shared = level_experts(model, "cgc", "shared", 3, h)
     for task in TASKS:
         gate = layer_output(model, f"gate_cgc_{task}", x)
         assert gate.shape[-1] == 5
         assert_close(gate, level_gate(model, "cgc", task, h))
-        assert_close(found[task], mixture(gate, [*level_experts(model, "cgc", task, 2, h), *shared]))
+        assert_close(actual[task], gated_sum(gate, [*level_experts(model, "cgc", task, 2, h), *shared]))
 
 
 def test_cgc_task_reads_no_expert_of_another(rng):
-    model = randomise(features_model(mtl.trunks.CGC(keras.layers.Identity(), expert())), rng)
+    model = randomize(features_model(mtl.trunks.CGC(keras.layers.Identity(), expert())), rng)
     x = rng.normal(size=(6, 5))
     before = model(x)
     layer = model.get_layer("e_cgc_b_0")
@@ -398,21 +398,21 @@ def test_cgc_task_reads_no_expert_of_another(rng):
 
 
 @SHAPES
-def test_ple_passes_tasks_and_shared_features_on(shape, key, rng):
+def test_ple_passes_on_task_and_shared_features(shape, key, rng):
     trunk = mtl.trunks.PLE(dense_stack(6), expert(), task_experts=2, shared_experts=3, levels=2)
-    model = randomise(features_model(trunk, shape, key), rng)
+    model = randomize(features_model(trunk, shape, key), rng)
     x = rng.normal(size=(6, *shape))
-    found = model(x)
-    flows = dict.fromkeys([*TASKS, "shared"], dense(model, "d0", x))
+    actual = model(x)
+    features = dict.fromkeys([*TASKS, "shared"], dense(model, "d0", x))
     for level in ("level_0", "level_1"):
         numbers = {"a": 2, "b": 2, "shared": 3}
-        experts = {o: level_experts(model, level, o, n, flows[o]) for o, n in numbers.items()}
+        experts = {o: level_experts(model, level, o, n, features[o]) for o, n in numbers.items()}
         seen = {task: [*experts[task], *experts["shared"]] for task in TASKS}
         if level == "level_0":
             seen["shared"] = [*experts["a"], *experts["b"], *experts["shared"]]
-        flows = {o: mixture(level_gate(model, level, o, flows[o]), outputs) for o, outputs in seen.items()}
+        features = {o: gated_sum(level_gate(model, level, o, features[o]), outputs) for o, outputs in seen.items()}
     for task in TASKS:
-        assert_close(found[task], flows[task])
+        assert_close(actual[task], features[task])
     assert "gate_level_1_shared" not in [layer.name for layer in model.layers]
 
 
@@ -445,17 +445,17 @@ def test_smooth_step_and_its_derivative_are_continuous(gamma):
 
 
 def selector(z, number, gamma):
-    """r [..., N] of one selector's logits [..., digits], digit by digit."""
+    """Return r [..., N] of one selector's logits [..., digits], digit by digit."""
     s = np.where(z <= -gamma / 2, 0, np.where(z >= gamma / 2, 1, -2 * z**3 / gamma**3 + 3 * z / (2 * gamma) + 0.5))
     r = np.ones((*z.shape[:-1], number))
     for i in range(number):
-        for place, digit in enumerate(reversed(f"{i:0{z.shape[-1]}b}")):
-            r[..., i] *= s[..., place] if digit == "1" else 1 - s[..., place]
+        for position, digit in enumerate(reversed(f"{i:0{z.shape[-1]}b}")):
+            r[..., i] *= s[..., position] if digit == "1" else 1 - s[..., position]
     return r
 
 
 def selectors(model, task, x, number, gamma, per_example):
-    """Each selector's r [B or 1, N], and their weights softmax(w) [B or 1, k]."""
+    """Return each selector's r [B or 1, N], and their weights softmax(w) [B or 1, k]."""
     gate = model.get_layer(f"gate_{task}")
     z, w = gate.z.numpy().astype("float64"), gate.w.numpy().astype("float64")
     if per_example:
@@ -474,16 +474,16 @@ def dselect(number, per_example, **arguments):
 @pytest.mark.parametrize("per_example", [False, True])
 @pytest.mark.parametrize(("number", "digits"), [(2, 1), (4, 2), (5, 3)])
 def test_dselect_k_weights(number, digits, per_example, rng):
-    model = randomise(features_model(dselect(number, per_example, top_k=2)), rng)
+    model = randomize(features_model(dselect(number, per_example, top_k=2)), rng)
     x = rng.normal(0, 0.7, size=(6, 5))
-    found = model(x)
+    actual = model(x)
     experts = [dense(model, f"e_expert_{i}", x) for i in range(number)]
     for task in TASKS:
         r, w = selectors(model, task, x, number, 1.5, per_example)
         assert model.get_layer(f"gate_{task}").z.shape[-1] == digits
         gate = sum(w[:, j, None] * r[j] for j in range(2))
         assert_close(layer_output(model, f"gate_{task}", x), gate)
-        assert_close(found[task], mixture(np.broadcast_to(gate, (6, number)), experts))
+        assert_close(actual[task], gated_sum(np.broadcast_to(gate, (6, number)), experts))
         if 2**digits == number:
             assert_close(gate.sum(-1), np.ones(len(gate)))
 
@@ -508,7 +508,7 @@ def test_dselect_k_penalties_reach_the_loss(entropy, reach, number, per_example,
 
 @pytest.mark.parametrize("chosen", range(5))
 def test_dselect_k_with_certain_digits_picks_one_expert(chosen, rng):
-    model = randomise(features_model(dselect(5, False, top_k=1), tasks=["a"]), rng)
+    model = randomize(features_model(dselect(5, False, top_k=1), tasks=["a"]), rng)
     digits = [1 if chosen & bit else -1 for bit in (1, 2, 4)]
     model.get_layer("gate_a").z.assign([digits])
     x = rng.normal(size=(6, 5))
@@ -520,7 +520,7 @@ def test_dselect_k_with_certain_digits_picks_one_expert(chosen, rng):
 
 
 def convolved(x, kernel):
-    """A convolution with stride 1, without bias, that keeps the size."""
+    """Return a convolution with stride 1, without bias, that keeps the size."""
     return tf.nn.conv2d(x, kernel.astype(x.dtype), 1, "SAME").numpy()
 
 
@@ -537,15 +537,15 @@ def halved(x):
 def test_mtan_attention(rng):
     x = keras.Input((8, 8, 2))
     encoder = mtl.encoders.ConvEncoder([3, 4], name="c")
-    model = randomise(keras.Model(x, mtl.trunks.MTAN(encoder)(x, TASKS)), rng)
+    model = randomize(keras.Model(x, mtl.trunks.MTAN(encoder)(x, TASKS)), rng)
     data = rng.normal(size=(3, 8, 8, 2))
-    found = model(data, training=False)
+    actual = model(data, training=False)
 
     def part(x, conv, norm, activation=relu):
         return activation(normalised(convolved(x, weights(model, conv)[0]), weights(model, norm)))
 
-    def shared(x, place):
-        return part(x, f"c_conv_{place}", f"c_norm_{place}")
+    def shared(x, suffix):
+        return part(x, f"c_conv_{suffix}", f"c_norm_{suffix}")
 
     def attention(x, name, activation=relu):
         return part(x, f"attention_{name}_conv", f"attention_{name}_norm", activation)
@@ -559,39 +559,39 @@ def test_mtan_attention(rng):
         v_0 = halved(attention(a_0 * p_0, "0"))
         a_1 = attention(attention(np.concatenate([u_1, v_0], -1), f"1_g_{task}"), f"1_h_{task}", sigmoid)
         v_1 = attention(a_1 * p_1, "1")
-        assert_close(found[task]["map"], v_1, rtol=1e-4, atol=1e-4)
-        assert_close(found[task]["pooled"], v_1.mean((1, 2)), rtol=1e-4, atol=1e-4)
+        assert_close(actual[task]["map"], v_1, rtol=1e-4, atol=1e-4)
+        assert_close(actual[task]["pooled"], v_1.mean((1, 2)), rtol=1e-4, atol=1e-4)
 
 
 # Learning to branch
 
 
-def test_learning_to_branch_infers_with_its_tree(rng):
+def test_learning_to_branch_uses_its_tree_in_inference(rng):
     tasks = ["a", "b", "c"]
     trunk = mtl.trunks.LearningToBranch(dense_stack(4, 4, 3), branches=2)
-    model = randomise(features_model(trunk, tasks=tasks), rng)
+    model = randomize(features_model(trunk, tasks=tasks), rng)
     x = rng.normal(size=(6, 5))
-    found, tree = model(x), trunk.tree(model)
+    actual, tree = model(x), trunk.tree(model)
     for task in tasks:
         path = [np.argmax(model.get_layer(f"branch_of_{task}").theta)]
         for level in (2, 1):
             path.insert(0, np.argmax(model.get_layer(f"branch_{level}_{path[0]}").theta))
         assert tree[task] == path
         h = x
-        for level, place in enumerate(path):
-            h = dense(model, f"d{level}_branch_{place}", h)
-        assert_close(found[task], h)
+        for level, index in enumerate(path):
+            h = dense(model, f"d{level}_branch_{index}", h)
+        assert_close(actual[task], h)
 
 
-def sampled(branch):
-    """The weights of one draw in training."""
+def draw_weights(branch):
+    """Return the weights of one draw in training."""
     number = branch.theta.shape[0] if branch.built else 3
     return branch(list(tf.eye(number)), training=True)[0].numpy()
 
 
 def test_branch_samples_gumbel_softmax(rng):
     branch = Branch(temperature=0.8, decay=0.9, lowest=0.1)
-    sampled(branch)
+    draw_weights(branch)
     branch.theta.assign(rng.normal(size=3))
     theta = branch.theta.numpy()
     for _ in range(5):
@@ -599,21 +599,21 @@ def test_branch_samples_gumbel_softmax(rng):
         seed.state.assign(branch.seed_generator.state)
         uniform = keras.random.uniform((3,), 1e-6, 1 - 1e-6, seed=seed).numpy()
         temperature = float(branch.temperature)
-        found = sampled(branch)
-        assert_close(found.sum(), 1)
+        actual = draw_weights(branch)
+        assert_close(actual.sum(), 1)
         noisy = np.log(softmax(theta)) - np.log(-np.log(uniform))
-        assert_close(found, softmax(noisy / temperature), rtol=1e-3, atol=1e-5)
+        assert_close(actual, softmax(noisy / temperature), rtol=1e-3, atol=1e-5)
 
 
 def test_branch_draws_each_input_with_its_probability():
     branch = Branch(temperature=0.1, decay=1.0, lowest=0.1)
-    sampled(branch)
+    draw_weights(branch)
     branch.theta.assign(np.log([0.6, 0.3, 0.1]))
-    counts = np.bincount([np.argmax(sampled(branch)) for _ in range(500)], minlength=3)
+    counts = np.bincount([np.argmax(draw_weights(branch)) for _ in range(500)], minlength=3)
     np.testing.assert_allclose(counts / 500, [0.6, 0.3, 0.1], atol=0.09)  # four standard deviations
 
 
-def test_branch_temperature_falls_in_training_alone():
+def test_branch_temperature_falls_only_in_training():
     model = features_model(mtl.trunks.LearningToBranch(dense_stack(4, 3), temperature=2.0, decay=0.5, lowest=0.3))
     branches = [layer for layer in model.layers if isinstance(layer, Branch)]
     assert len(branches) == 4
@@ -632,21 +632,21 @@ def test_branch_training_learns_theta_and_its_weights_sum_to_1(rng):
     equal = dense(model, "d1_branch_0", dense(model, "d0_branch_0", x))
     for output in model(x, training=True).values():
         assert_close(output, equal)
-    randomise(model, rng)
+    randomize(model, rng)
     thetas = [layer.theta.value for layer in model.layers if isinstance(layer, Branch)]
     with tf.GradientTape() as tape:
         total = sum(tf.reduce_sum(output) for output in model(x, training=True).values())
     assert all(np.abs(gradient).max() > 0 for gradient in tape.gradient(total, thetas))
 
 
-# One encoder with parts of the tasks' own
+# One encoder with task-specific parts
 
 
 @SHAPES
 def test_task_conditioned_film(shape, key, rng):
-    model = randomise(features_model(mtl.trunks.TaskConditioned(dense_stack(4, 3), dim=2), shape, key), rng)
+    model = randomize(features_model(mtl.trunks.TaskConditioned(dense_stack(4, 3), dim=2), shape, key), rng)
     x = rng.normal(size=(6, *shape))
-    found = model(x)
+    actual = model(x)
     for task in TASKS:
         ((e,),) = weights(model, f"embedding_of_{task}")
         h = x
@@ -654,14 +654,14 @@ def test_task_conditioned_film(shape, key, rng):
             film = model.get_layer(f"film_{level}")
             scale, shift = film.scale.numpy(), film.shift.numpy()
             h = (1 + e @ scale) * dense(model, f"d{level}", h) + e @ shift
-        assert_close(found[task], h)
+        assert_close(actual[task], h)
 
 
 @SHAPES
 def test_adapters_are_residual_bottlenecks(shape, key, rng):
-    model = randomise(features_model(mtl.trunks.Adapters(dense_stack(4, 3), bottleneck=2), shape, key), rng)
+    model = randomize(features_model(mtl.trunks.Adapters(dense_stack(4, 3), bottleneck=2), shape, key), rng)
     x = rng.normal(size=(6, *shape))
-    found = model(x)
+    actual = model(x)
     for task in TASKS:
         h = x
         for level in range(2):
@@ -671,11 +671,11 @@ def test_adapters_are_residual_bottlenecks(shape, key, rng):
             normed = gamma * (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-6) + beta
             hidden = relu(affine(normed, [v.numpy() for v in adapter.down.weights]))
             h = h + affine(hidden, [v.numpy() for v in adapter.up.weights])
-        assert_close(found[task], h, rtol=2e-4, atol=2e-4)
+        assert_close(actual[task], h, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("trunk", ["TaskConditioned", "Adapters", "LoRA"])
-def test_parts_of_the_tasks_own_start_as_the_encoder(trunk, rng):
+def test_task_specific_parts_start_as_the_encoder(trunk, rng):
     encoder = dense_stack(4, 3)
     model = features_model(getattr(mtl.trunks, trunk)(encoder))
     x = rng.normal(size=(6, 5)).astype("float32")
@@ -690,20 +690,20 @@ def test_parts_of_the_tasks_own_start_as_the_encoder(trunk, rng):
 @pytest.mark.parametrize(("alpha", "factor"), [(None, 2), (6, 2), (1, 1 / 3)])
 def test_lora_of_dense_layers(alpha, factor, rng):
     encoder = dense_stack(4, 3)
-    model = randomise(features_model(mtl.trunks.LoRA(encoder, rank=3, alpha=alpha)), rng)
+    model = randomize(features_model(mtl.trunks.LoRA(encoder, rank=3, alpha=alpha)), rng)
     x = rng.normal(size=(6, 5))
-    found = model(x)
+    actual = model(x)
     for task in TASKS:
         h, factors = x, weights(model, f"lora_{task}")
         for level, layer in enumerate(encoder):
             a, b = factors[2 * level : 2 * level + 2]
             h = relu(affine(h, [layer.kernel.numpy() + factor * a @ b, layer.bias.numpy()]))
-        assert_close(found[task], h)
+        assert_close(actual[task], h)
 
 
-def test_lora_leaves_a_frozen_encoder_as_it_is(rng):
+def test_lora_does_not_change_a_frozen_encoder(rng):
     encoder = dense_stack(4, 3)
-    model = randomise(features_model(mtl.trunks.LoRA(encoder, rank=3)), rng)
+    model = randomize(features_model(mtl.trunks.LoRA(encoder, rank=3)), rng)
     for layer in encoder:
         layer.trainable = False
     before = [v.numpy().copy() for layer in encoder for v in layer.weights]
@@ -732,13 +732,13 @@ def lora_of_bert(rng, dropout=0.1, **arguments):
     inputs = {name: keras.Input((4,), dtype=dtype, name=name) for name, dtype in types.items()}
     trunk = mtl.trunks.LoRA(mtl.encoders.BackboneEncoder(backbone), rank=2, **arguments)
     features = {task: features["sequence"] for task, features in trunk(inputs, TASKS).items()}
-    return backbone, randomise(keras.Model(inputs, features), rng)
+    return backbone, randomize(keras.Model(inputs, features), rng)
 
 
 @pytest.mark.parametrize("kernels", [None, ["query", "value"]])
-def test_lora_of_bert_is_bert_with_other_kernels(kernels, rng):
+def test_lora_of_bert_is_bert_with_changed_kernels(kernels, rng):
     backbone, model = lora_of_bert(rng, alpha=3, kernels=kernels)
-    found = model(tokens())
+    actual = model(tokens())
     changed = [v.path for v in model.get_layer("lora_encoder").changed]
     assert len(changed) == (2 if kernels else 6)  # query, key, value, output and two of the feed-forward part
     axes = {"query": 1, "key": 1, "value": 1, "attention_output": 2}  # [D, N, H], and [N, H, D] of the output
@@ -755,13 +755,13 @@ def test_lora_of_bert_is_bert_with_other_kernels(kernels, rng):
                 assert b.shape == (2, np.prod(variable.shape[inputs:]))
                 variable.assign(variable.numpy() + 3 / 2 * (a @ b).reshape(variable.shape))
         expected = copy({**tokens(), "segment_ids": np.zeros((2, 4), "int32")})["sequence_output"]
-        assert_close(found[task], expected, rtol=1e-3, atol=1e-4)
+        assert_close(actual[task], expected, rtol=1e-3, atol=1e-4)
         unchanged = backbone({**tokens(), "segment_ids": np.zeros((2, 4), "int32")})["sequence_output"]
-        assert np.abs(found[task] - unchanged).max() > 0.1
+        assert np.abs(actual[task] - unchanged).max() > 0.1
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, tf.function], ids=["eager", "graph"])
-def test_dropout_inside_lora_draws_anew(wrap, rng):
+def test_dropout_inside_lora_draws_new_masks(wrap, rng):
     _, model = lora_of_bert(rng, dropout=0.5)
     train, infer = wrap(lambda x: model(x, training=True)), wrap(lambda x: model(x, training=False))
     inputs = {name: tf.constant(x) for name, x in tokens().items()}
@@ -777,7 +777,7 @@ def test_batch_statistics_inside_lora_move_once_per_task(rng):
     norm = keras.layers.BatchNormalization(momentum=0.9, name="norm")
     first = keras.layers.Dense(4, name="d0")
     model = features_model(mtl.trunks.LoRA([first, norm], rank=2))
-    randomise(model, rng)
+    randomize(model, rng)
     x = rng.normal(size=(6, 5))
     start, means = norm.moving_mean.numpy().copy(), []
     for task in TASKS:

@@ -1,4 +1,4 @@
-"""Encoders: Keras layers from inputs to features. Any other Keras layer or model serves as well."""
+"""Encoders: Keras layers from inputs to features. Any other Keras layer or model can be an encoder, too."""
 
 from tf_mtl.encoders._backbone import BackboneEncoder
 from tf_mtl.encoders._conv import ConvEncoder

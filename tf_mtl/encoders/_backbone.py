@@ -1,4 +1,4 @@
-"""A pretrained keras-hub backbone as an encoder."""
+"""A keras-hub backbone as an encoder."""
 
 import functools
 from collections.abc import Mapping
@@ -8,22 +8,24 @@ import keras
 
 from tf_mtl._keys import PADDING_MASK
 from tf_mtl.encoders._backbone_stages import backbone_inputs, backbone_stages
-from tf_mtl.encoders._tokens import word_map
+from tf_mtl.encoders._tokens import word_starts
 from tf_mtl.layers._masked_mean import masked_mean
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class BackboneEncoder(keras.layers.Layer):
-    """Any keras-hub text or image backbone.
+    """A keras-hub text or image backbone as an encoder.
 
-    A text backbone turns its inputs (`token_ids`, `padding_mask`, and `segment_ids`, which are 0 when left
-    out) into `sequence` [B, S, D], `pooled` [B, D] and `mask` [B, S]; `word_starts` among the inputs, which tell where
-    words begin, become a feature for `tf_mtl.tasks.Tagging`. An image backbone turns images [B, H, W, 3] into
-    `map` [B, h, w, D] and `pooled` [B, D], its mean over positions.
+    A text backbone is called with a dict of `token_ids`, `padding_mask` and, if it needs them, `segment_ids`, which are
+    0 by default. It returns `sequence` [B, S, D], `pooled` [B, D] and `mask` [B, S]. If the inputs contain
+    `word_starts`, which marks each word's first token, it becomes a feature for `tf_mtl.tasks.Tagging`.
+
+    An image backbone is called with images [B, H, W, 3]. It returns `map` [B, h, w, D], and `pooled` [B, D], which is
+    the mean over positions.
 
     Args:
-        backbone: A `keras_hub.models.Backbone`, from a preset or not.
-        pooling: What a text's `pooled` is: "mean" over its tokens, or "first", its first token.
+        backbone: A `keras_hub.models.Backbone`, pretrained or not.
+        pooling: How `pooled` is computed from a text: "mean" is the mean over its tokens, "first" its first token.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`; `trainable=False` freezes the backbone.
 
@@ -45,25 +47,24 @@ class BackboneEncoder(keras.layers.Layer):
         backbone: keras.Model,
         pooling: str = "mean",
         name: str = "backbone_encoder",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         if pooling not in ("mean", "first"):
             raise ValueError(f"`pooling` must be 'mean' or 'first', received {pooling!r}.")
-        if hasattr(backbone, "operations") and isinstance(
-            backbone.output, Mapping
-        ):  # without what only other outputs need, and would stay untrained
+        if hasattr(backbone, "operations") and isinstance(backbone.output, Mapping):
+            # Leave out layers that only other outputs need: they would stay untrained.
             backbone = keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name)
         self.backbone = backbone
         self.pooling = pooling
         if not self.trainable:
-            self.backbone.trainable = True  # setting it to what it is does nothing, even to layers made later
+            self.backbone.trainable = True  # setting False twice does nothing, even to layers added in between
             self.backbone.trainable = False
 
-    def build(self, input_shape):
-        """Do nothing: a backbone has its variables when it is made."""
+    def build(self, input_shape: Any) -> None:
+        """Do nothing: a backbone creates its variables in its constructor."""
 
-    def call(self, inputs: Any, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Return the features of the backbone's inputs."""
         if isinstance(inputs, Mapping):
             return self._text(inputs, training)
@@ -74,10 +75,10 @@ class BackboneEncoder(keras.layers.Layer):
     def stages(self) -> list[keras.layers.Layer]:
         """A text backbone's embeddings and Transformer layers, which share its weights.
 
-        What they give `pooled` from is the mean over tokens, whatever `pooling`.
+        Trunks compute `pooled` from their output as the mean over tokens, whatever the value of `pooling`.
 
         Raises:
-            ValueError: if it has no layers with attention, or they need more than a sequence and its mask.
+            ValueError: if the backbone has no layers with attention, or if they need more than a sequence and its mask.
         """
         return backbone_stages(self.backbone, self.name)
 
@@ -85,9 +86,9 @@ class BackboneEncoder(keras.layers.Layer):
         x = self.backbone(backbone_inputs(self.backbone, inputs), training=training)
         mask = keras.ops.cast(inputs[PADDING_MASK], "bool")
         pooled = x[:, 0] if self.pooling == "first" else masked_mean(x, mask)
-        return {"pooled": pooled, "sequence": x, "mask": mask, **word_map(inputs)}
+        return {"pooled": pooled, "sequence": x, "mask": mask, **word_starts(inputs)}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "backbone": keras.saving.serialize_keras_object(self.backbone),
@@ -95,5 +96,5 @@ class BackboneEncoder(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "BackboneEncoder":
         return cls(**{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])})

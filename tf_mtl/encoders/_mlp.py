@@ -1,6 +1,7 @@
 """An encoder of vectors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -14,12 +15,12 @@ class MLPEncoder(StagedEncoder):
     Args:
         units: Widths of the layers.
         activation: Their activation.
-        dropout: Share of each layer's outputs dropped in training.
+        dropout: Fraction of each layer's outputs that is dropped in training.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
 
     Attributes:
-        stages: One list of layers per width; for trunks such as `tf_mtl.trunks.CrossStitch`.
+        stages: One list of layers for each entry of `units`, for trunks such as `tf_mtl.trunks.CrossStitch`.
 
     Raises:
         ValueError: if `units` is empty.
@@ -36,21 +37,21 @@ class MLPEncoder(StagedEncoder):
         activation: str = "relu",
         dropout: float = 0.0,
         name: str = "mlp_encoder",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         if not units:
-            raise ValueError(f"`units` must hold the width of at least one layer, received {units}.")
+            raise ValueError(f"`units` must contain the width of at least one layer, received {units}.")
         self.units = list(units)
         self.activation = activation
         self.dropout = dropout
-        self.stages = [self._stage(place, width) for place, width in enumerate(self.units)]
+        self.stages = [self._stage(index, width) for index, width in enumerate(self.units)]
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> dict[str, Any]:
         """Return `{"pooled": [B, units[-1]]}`."""
         return {"pooled": self.run(inputs)}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": list(self.units),
@@ -58,8 +59,8 @@ class MLPEncoder(StagedEncoder):
             "dropout": self.dropout,
         }
 
-    def _stage(self, place, width):
+    def _stage(self, index, width):
         policy = self.dtype_policy
-        dense = keras.layers.Dense(width, self.activation, dtype=policy, name=f"{self.name}_dense_{place}")
-        drop = [keras.layers.Dropout(self.dropout, dtype=policy, name=f"{self.name}_dropout_{place}")]
+        dense = keras.layers.Dense(width, self.activation, dtype=policy, name=f"{self.name}_dense_{index}")
+        drop = [keras.layers.Dropout(self.dropout, dtype=policy, name=f"{self.name}_dropout_{index}")]
         return [dense, *(drop if self.dropout else [])]

@@ -1,10 +1,12 @@
 """A recurrent encoder of token ids."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from tf_mtl.encoders._staged import StagedEncoder
-from tf_mtl.encoders._tokens import token_ids, token_mask, word_map
+from tf_mtl.encoders._tokens import token_ids, token_mask, word_starts
 from tf_mtl.layers._masked_mean import masked_mean
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
@@ -14,26 +16,29 @@ _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 class RecurrentEncoder(StagedEncoder):
     """Token embeddings and bidirectional recurrent layers.
 
-    From token ids [B, S], where 0 is padding, to `sequence` [B, S, 2 x units], `pooled` [B, 2 x units], its mean over
-    tokens, and `mask` [B, S]. It also takes a dict of `token_ids` and, where tokens are sub-words, `word_starts`, which
-    becomes a feature for `tf_mtl.tasks.Tagging`; `padding_mask` says what is padding where its id is not 0.
+    From token ids [B, S], where 0 is padding, to `sequence` [B, S, 2 x units], `pooled` [B, 2 x units], which is the
+    mean over tokens, and `mask` [B, S].
+
+    Instead of token ids, the encoder accepts a dict with `token_ids` and, optionally, `padding_mask`, for padding whose
+    id is not 0, and `word_starts`, for tokens that are sub-words; `word_starts` becomes a feature for
+    `tf_mtl.tasks.Tagging`.
 
     Args:
-        vocabulary_size: Number of token ids, padding included.
+        vocabulary_size: Number of token ids, including padding.
         dim: Width of the embeddings.
         units: Width of each direction of a layer.
         layers: Number of recurrent layers.
         cell: "lstm" or "gru".
-        dropout: Dropout after the embeddings and after each layer.
-        embeddings: A matrix [vocabulary_size, dim] that the embeddings start from, as of
-            `tf_mtl.text.Words.embeddings`; random by default. They are trained on, unless the layer
-            `encoder.stages[0].embedding` is frozen. With it all variables are made at once, so that trunks that copy
-            the encoder copy the matrix.
+        dropout: Dropout rate after the embeddings and after each layer.
+        embeddings: Initial embeddings, a matrix [vocabulary_size, dim] such as the result of
+            `tf_mtl.text.Words.embeddings`; random by default. They are trained unless you freeze the layer
+            `encoder.stages[0].embedding`. If the matrix is given, the constructor creates all variables, so that trunks
+            that copy the encoder copy the matrix.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
 
     Attributes:
-        stages: The embeddings and each recurrent layer; for trunks such as `tf_mtl.trunks.Hierarchical`.
+        stages: The embeddings and each recurrent layer, for trunks such as `tf_mtl.trunks.Hierarchical`.
 
     Raises:
         ValueError: for another cell, or a matrix of another shape.
@@ -58,7 +63,7 @@ class RecurrentEncoder(StagedEncoder):
         dropout: float = 0.3,
         embeddings: np.ndarray | None = None,
         name: str = "recurrent_encoder",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         if cell not in _CELLS:
@@ -68,7 +73,7 @@ class RecurrentEncoder(StagedEncoder):
                 f"`embeddings` must have the shape [vocabulary_size, dim] = {(vocabulary_size, dim)}, "
                 f"received {np.shape(embeddings)}."
             )
-        self.config = {
+        self.config: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "dim": dim,
             "units": units,
@@ -81,15 +86,15 @@ class RecurrentEncoder(StagedEncoder):
         self.stages = [
             first,
             *(
-                RecurrentStage(units, cell, dropout, dtype=policy, name=f"{name}_layer_{place}")
-                for place in range(layers)
+                RecurrentStage(units, cell, dropout, dtype=policy, name=f"{name}_layer_{index}")
+                for index in range(layers)
             ),
         ]
         if embeddings is not None:
             self.build((None, None))
 
-    def build(self, input_shape):
-        """Make the layers' variables for token ids of `input_shape` [B, S], or a dict of such shapes."""
+    def build(self, input_shape: Any) -> None:
+        """Create the layers' variables for token ids of `input_shape` [B, S], or a dict of such shapes."""
         first, *further = self.stages
         if not first.built:
             first.build(input_shape)
@@ -99,74 +104,77 @@ class RecurrentEncoder(StagedEncoder):
                 stage.build({"sequence": (*token_ids(input_shape), width)})
             width = 2 * self.config["units"]
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> dict[str, Any]:
         """Return the features of token ids [B, S], or of a dict with them."""
         features = self.run(inputs)
         return {"pooled": masked_mean(features["sequence"], features["mask"]), **features}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class WordEmbeddings(keras.layers.Layer):
-    """From token ids [B, S], where 0 is padding, or a dict with them, to `sequence` [B, S, dim] and `mask` [B, S]."""
+    """From token ids [B, S] or a dict with them to `sequence` [B, S, dim] and `mask` [B, S]; the id 0 is padding."""
 
-    def __init__(self, vocabulary_size: int, dim: int, dropout: float, embeddings=None, **kwargs):
+    def __init__(
+        self, vocabulary_size: int, dim: int, dropout: float, embeddings: np.ndarray | None = None, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.config = {"vocabulary_size": vocabulary_size, "dim": dim, "dropout": dropout}
-        given = {} if embeddings is None else {"embeddings_initializer": keras.initializers.Constant(embeddings)}
+        initializer = "uniform" if embeddings is None else keras.initializers.Constant(embeddings)
         self.embedding = keras.layers.Embedding(
-            vocabulary_size, dim, dtype=self.dtype_policy, name="embedding", **given
+            vocabulary_size, dim, embeddings_initializer=initializer, dtype=self.dtype_policy, name="embedding"
         )
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
-    def build(self, input_shape):
-        """Make the embeddings."""
+    def build(self, input_shape: Any) -> None:
+        """Create the embeddings."""
         if not self.embedding.built:
             self.embedding.build(token_ids(input_shape))
 
-    def call(self, inputs):
-        """Return `sequence` and `mask`, and `word_starts` if they are given."""
+    def call(self, inputs: Any) -> dict[str, Any]:
+        """Return `sequence` and `mask`, and `word_starts` if the inputs have it."""
         return {
             "sequence": self.drop(self.embedding(token_ids(inputs))),
             "mask": token_mask(inputs),
-            **word_map(inputs),
+            **word_starts(inputs),
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class RecurrentStage(keras.layers.Layer):
-    """A bidirectional layer, from `sequence` and `mask` to the same; what else there is stays."""
+    """A bidirectional layer from `sequence` and `mask` to the same; other features stay unchanged."""
 
-    def __init__(self, units: int, cell: str, dropout: float, **kwargs):
+    def __init__(self, units: int, cell: str, dropout: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.config = {"units": units, "cell": cell, "dropout": dropout}
         layer = _CELLS[cell](units, return_sequences=True, dtype=self.dtype_policy, name="forward")
         self.layer = keras.layers.Bidirectional(layer, dtype=self.dtype_policy, name="bidirectional")
-        # Bidirectional copies the layer; while a model is loaded, Keras takes objects at one address for one object.
-        self._kept = lambda: layer
+        # Bidirectional copies `layer`. Keep the original: while Keras loads a model it tells objects apart by their
+        # addresses, and Python could give the address of a deleted layer to another one.
+        self._keep_alive = lambda: layer
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
-    def build(self, input_shape):
-        """Make the layer's variables."""
+    def build(self, input_shape: Any) -> None:
+        """Create the layer's variables."""
         if not self.layer.built:
             self.layer.build(input_shape["sequence"])
 
-    def call(self, inputs):
-        """Return the layer's `sequence`, and the rest as it is."""
-        # Keras' GPU kernels take no row without any step: the first one is run whatever it is, and the mask stays.
+    def call(self, inputs: Any) -> dict[str, Any]:
+        """Return the layer's `sequence`, and the other features unchanged."""
+        # Keras' GPU kernels do not accept a row without any step, so the first step always runs. `mask` is unchanged.
         first = keras.ops.equal(keras.ops.arange(keras.ops.shape(inputs["mask"])[1]), 0)
         mask = keras.ops.logical_or(inputs["mask"], first)
         return {**inputs, "sequence": self.drop(self.layer(inputs["sequence"], mask=mask))}
 
-    def compute_mask(self, inputs, mask=None):
-        """Return no masks: the features hold it."""
+    def compute_mask(self, inputs: Any, mask: Any = None) -> dict[str, None]:
+        """Return no masks: the feature `mask` is the mask."""
         return dict.fromkeys(inputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}

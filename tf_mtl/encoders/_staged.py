@@ -1,18 +1,21 @@
 """What encoders in stages have in common."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 
 class StagedEncoder(keras.layers.Layer):
-    """A layer that applies the layers in `stages`, a list of lists of layers, in turn.
+    """A layer that applies the layers in `stages` in turn; `stages` may contain nested lists of layers.
 
-    Trunks that share an encoder stage by stage take the lists and leave this layer out.
+    Trunks that share an encoder stage by stage read `stages` and do not call this layer.
     """
 
-    def build(self, input_shape):
-        """Make the layers' variables for inputs of `input_shape`."""
+    stages: list[Any]
+
+    def build(self, input_shape: Any) -> None:
+        """Create the layers' variables for inputs of `input_shape`."""
         shape = input_shape
         for layer in _flat(self.stages):
             if not layer.built:
@@ -26,7 +29,7 @@ class StagedEncoder(keras.layers.Layer):
         return x
 
 
-def _flat(stages):
+def _flat(stages: list[Any]) -> Iterator[keras.layers.Layer]:
     for stage in stages:
         if isinstance(stage, list):
             yield from _flat(stage)

@@ -1,33 +1,37 @@
 """An encoder of tables: numeric columns, and categorical ones with embeddings."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
+from tf_mtl._arguments import integer
+
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class TabularEncoder(keras.layers.Layer):
-    """Embeddings of categorical columns beside numeric columns: from `{column: [B] or [B, 1]}` to vectors [B, D].
+    """Embeddings of categorical columns, concatenated with numeric columns.
 
-    D is `dim` times the number of categorical columns plus the number of numeric ones. Numeric columns should be
-    standardised, categorical ones hold indices, of which one that does not exist gives zeros; `from_features` builds
-    the encoder from an adapted `keras.utils.FeatureSpace`, which makes both from raw columns.
+    From `{column: [B] or [B, 1]}` to vectors [B, D], where D is `dim` times the number of categorical columns plus the
+    number of numeric ones. Numeric columns should be standardised. Categorical columns contain indices; the embedding
+    of an index outside the column's range is zero. `from_features` builds the encoder from an adapted
+    `keras.utils.FeatureSpace`, which computes both kinds from raw columns.
 
-    The gradient of the embeddings is dense: Keras' Adam squares the gradients of a sparse one row by row, and in a
-    column with few categories each of them occurs in many rows of a batch.
+    The gradient of the embeddings is dense. With a sparse gradient, Keras' Adam would square the gradient of each row
+    of the batch separately, and in a column with few categories each category occurs in many rows.
 
     Args:
         numeric: Names of the numeric columns.
         categorical: `{column: number of categories}`.
         dim: Width of each column's embeddings.
-        dropout: Share of the vectors' entries that are dropped in training.
+        dropout: Fraction of the vectors' entries that is dropped in training.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
 
     Raises:
         TypeError: if `numeric` is a string.
-        ValueError: for no column at all, a column of both kinds, or one without categories.
+        ValueError: if no column is named, if a column is named twice, or for a number of categories below one.
 
     Example:
 
@@ -43,13 +47,15 @@ class TabularEncoder(keras.layers.Layer):
         dim: int = 8,
         dropout: float = 0.0,
         name: str = "tabular_encoder",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         if isinstance(numeric, str):
-            raise TypeError(f"`numeric` must be a list of columns, received {numeric!r}: write [{numeric!r}].")
+            raise TypeError(f"`numeric` must be a list of columns, received {numeric!r}. Write [{numeric!r}].")
         self.numeric = list(numeric)
-        self.categorical = dict(categorical or {})
+        self.categorical = {
+            column: integer(f"categorical[{column!r}]", number, 1) for column, number in (categorical or {}).items()
+        }
         both = sorted(set(self.numeric) & set(self.categorical))
         if not self.numeric and not self.categorical:
             raise ValueError("`numeric` and `categorical` must name at least one column, received none.")
@@ -57,28 +63,22 @@ class TabularEncoder(keras.layers.Layer):
             raise ValueError(
                 f"`numeric` and `categorical` must name each column once, received {both or self.numeric}."
             )
-        empty = [column for column, size in self.categorical.items() if not isinstance(size, int) or size < 1]
-        if empty:
-            raise ValueError(
-                f"`categorical` must give the number of categories of each column, received "
-                f"{self.categorical[empty[0]]!r} for '{empty[0]}'."
-            )
         self.dim = dim
         self.dropout = dropout
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     @classmethod
-    def from_features(cls, features: keras.utils.FeatureSpace, **kwargs) -> "TabularEncoder":
-        """Return an encoder of what an adapted `FeatureSpace` with `output_mode="dict"` gives.
+    def from_features(cls, features: keras.utils.FeatureSpace, **kwargs: Any) -> "TabularEncoder":
+        """Return an encoder of the columns that an adapted `FeatureSpace` with `output_mode="dict"` returns.
 
-        Columns that it turns into indices are categorical, columns of floats numeric.
+        Columns of indices are categorical, columns of floats numeric.
 
         Args:
             features: The adapted feature space; categorical features must have `output_mode="int"`.
             **kwargs: See `TabularEncoder`.
 
         Raises:
-            ValueError: if a feature is neither one number nor one index per row.
+            ValueError: if a feature is neither one float nor one index per row.
 
         Example:
 
@@ -95,17 +95,16 @@ class TabularEncoder(keras.layers.Layer):
         """
         numeric, categorical = [], {}
         for name, encoded in features.get_encoded_features().items():
-            made_by = features.preprocessors.get(name) or features.crossers.get(name)
-            size = _categories(made_by)
-            if encoded.shape[1:] != (1,) or (size is None and not keras.backend.is_float_dtype(encoded.dtype)):
+            number = _number_of_categories(features.preprocessors.get(name) or features.crossers.get(name))
+            if encoded.shape[1:] != (1,) or (number is None and not keras.backend.is_float_dtype(encoded.dtype)):
                 raise ValueError(
-                    f"Feature '{name}' must be one number or one index per row, but is {encoded.dtype} of shape "
+                    f"Feature '{name}' must be one float or one index per row, received {encoded.dtype} of shape "
                     f"{encoded.shape}. Give it output_mode='int', and the FeatureSpace output_mode='dict'."
                 )
-            if size is None:
+            if number is None:
                 numeric.append(name)
             else:
-                categorical[name] = size
+                categorical[name] = number
         return cls(numeric, categorical, **kwargs)
 
     def inputs(self) -> dict[str, keras.KerasTensor]:
@@ -113,8 +112,8 @@ class TabularEncoder(keras.layers.Layer):
         dtypes = {**dict.fromkeys(self.numeric, "float32"), **dict.fromkeys(self.categorical, "int32")}
         return {column: keras.Input((1,), dtype=dtype, name=column) for column, dtype in dtypes.items()}
 
-    def build(self, input_shape):
-        """Make the table of all embeddings, for a dict of shapes.
+    def build(self, input_shape: Any) -> None:
+        """Create one table with the embeddings of all columns, for a dict of shapes.
 
         Raises:
             ValueError: if a column is missing, or has several values per row.
@@ -122,36 +121,37 @@ class TabularEncoder(keras.layers.Layer):
         missing = [column for column in [*self.numeric, *self.categorical] if column not in input_shape]
         if missing:
             raise ValueError(
-                f"TabularEncoder needs the columns {missing}, which the inputs lack: {sorted(input_shape)}."
+                f"`inputs` of TabularEncoder must have the columns {missing} as well, received {sorted(input_shape)}."
             )
-        wide = [c for c in [*self.numeric, *self.categorical] if tuple(input_shape[c][1:]) not in ((), (1,))]
-        if wide:
-            raise ValueError(f"Column '{wide[0]}' must be [B] or [B, 1], received the shape {input_shape[wide[0]]}.")
+        for column in [*self.numeric, *self.categorical]:
+            if tuple(input_shape[column][1:]) not in ((), (1,)):
+                raise ValueError(f"Column '{column}' must be [B] or [B, 1], received the shape {input_shape[column]}.")
         sizes = list(self.categorical.values())
         self.sizes = np.array(sizes, "int32")
         self.first = np.cumsum([0, *sizes])[:-1].astype("int32")
         if sizes:
             self.embeddings = self.add_weight(shape=(sum(sizes), self.dim), initializer="uniform", name="embeddings")
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Return vectors [B, D]."""
         parts = []
         if self.categorical:
             indices = keras.ops.stack([_flat(inputs[column], "int32") for column in self.categorical], 1)
-            table = self.embeddings * 1  # not the variable itself, whose gradient would be sparse
-            known = (indices >= 0) & (indices < self.sizes)
-            found = keras.ops.take(table, keras.ops.where(known, indices, 0) + self.first, axis=0)
-            found = found * keras.ops.cast(known, found.dtype)[..., None]
-            parts.append(keras.ops.reshape(found, (-1, len(self.categorical) * self.dim)))
+            table = self.embeddings * 1  # the gradient of the variable itself would be sparse
+            in_range = (indices >= 0) & (indices < self.sizes)
+            embedded = keras.ops.take(table, keras.ops.where(in_range, indices, 0) + self.first, axis=0)
+            embedded = embedded * keras.ops.cast(in_range, embedded.dtype)[..., None]
+            parts.append(keras.ops.reshape(embedded, (-1, len(self.categorical) * self.dim)))
         if self.numeric:
             parts.append(keras.ops.stack([_flat(inputs[column], self.compute_dtype) for column in self.numeric], 1))
         return self.drop(keras.ops.concatenate(parts, 1))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
+        """Return [B, D]."""
         rows = next(iter(input_shape.values()))[0]
         return (rows, len(self.categorical) * self.dim + len(self.numeric))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "numeric": list(self.numeric),
@@ -165,8 +165,8 @@ def _flat(column, dtype):
     return keras.ops.reshape(keras.ops.cast(column, dtype), (-1,))
 
 
-def _categories(layer):
-    """The number of indices that a preprocessing layer gives, or None for one that gives numbers."""
+def _number_of_categories(layer):
+    """Return how many indices a preprocessing layer may return, or None for a layer that returns floats."""
     if isinstance(layer, (keras.layers.StringLookup, keras.layers.IntegerLookup)):
         return layer.vocabulary_size()
     if isinstance(layer, (keras.layers.Hashing, keras.layers.HashedCrossing)):

@@ -1,4 +1,4 @@
-"""What encoders of text take: token ids, alone or in a dict beside the map of the words."""
+"""Inputs of text encoders: token ids, alone or in a dict with masks and word boundaries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from tf_mtl._keys import PADDING_MASK, TOKEN_IDS, WORD_STARTS
 
 
 def token_ids(inputs: Any) -> Any:
-    """Return the token ids, or their shape: `inputs`, or what lies there as `token_ids`.
+    """Return the token ids: `inputs`, or its entry `token_ids`. For shapes, return the shape of the token ids.
 
     Raises:
         ValueError: for a dict without `token_ids`.
@@ -17,16 +17,19 @@ def token_ids(inputs: Any) -> Any:
     if not isinstance(inputs, Mapping):
         return inputs
     if TOKEN_IDS not in inputs:
-        raise ValueError(f"An encoder of text takes token ids, or a dict with 'token_ids', not {sorted(inputs)}.")
+        raise ValueError(
+            f"`inputs` of a text encoder must be token ids or a dict with 'token_ids', received a dict with the keys "
+            f"{sorted(inputs)}. Add 'token_ids'."
+        )
     return inputs[TOKEN_IDS]
 
 
 def token_mask(inputs: Any) -> Any:
-    """Return which tokens are there: `padding_mask` where it is given, otherwise those that are not 0."""
-    given = isinstance(inputs, Mapping) and PADDING_MASK in inputs
-    return keras.ops.not_equal(inputs[PADDING_MASK] if given else token_ids(inputs), 0)
+    """Return which tokens are not padding: `padding_mask` if the inputs have it, otherwise all ids but 0."""
+    has_mask = isinstance(inputs, Mapping) and PADDING_MASK in inputs
+    return keras.ops.not_equal(inputs[PADDING_MASK] if has_mask else token_ids(inputs), 0)
 
 
-def word_map(inputs: Any) -> dict[str, Any]:
-    """Return `word_starts`, the feature that tells heads where words begin, where the inputs have it."""
+def word_starts(inputs: Any) -> dict[str, Any]:
+    """Return the feature `word_starts`, which marks each word's first token, or no feature if the inputs lack it."""
     return {name: x for name, x in inputs.items() if name == WORD_STARTS} if isinstance(inputs, Mapping) else {}

@@ -1,10 +1,12 @@
-"""A Transformer encoder of token ids, trained from nothing."""
+"""A Transformer encoder of token ids, trained from scratch."""
+
+from typing import Any
 
 import keras
 import keras_hub
 
 from tf_mtl.encoders._staged import StagedEncoder
-from tf_mtl.encoders._tokens import token_ids, token_mask, word_map
+from tf_mtl.encoders._tokens import token_ids, token_mask, word_starts
 from tf_mtl.layers._masked_mean import masked_mean
 
 
@@ -12,23 +14,26 @@ from tf_mtl.layers._masked_mean import masked_mean
 class TransformerEncoder(StagedEncoder):
     """Token and position embeddings and Transformer layers (Vaswani et al., "Attention Is All You Need", 2017).
 
-    From token ids [B, S], where 0 is padding, to `sequence` [B, S, dim], `pooled` [B, dim], its mean over tokens, and
-    `mask` [B, S]. It also takes a dict of `token_ids` and, where tokens are sub-words, `word_starts`, which becomes a
-    feature for `tf_mtl.tasks.Tagging`; `padding_mask` says what is padding where its id is not 0.
+    From token ids [B, S], where 0 is padding, to `sequence` [B, S, dim], `pooled` [B, dim], which is the mean over
+    tokens, and `mask` [B, S].
+
+    Instead of token ids, the encoder accepts a dict with `token_ids` and, optionally, `padding_mask`, for padding whose
+    id is not 0, and `word_starts`, for tokens that are sub-words; `word_starts` becomes a feature for
+    `tf_mtl.tasks.Tagging`.
 
     Args:
-        vocabulary_size: Number of token ids, padding included.
-        max_length: Longest sequence S.
+        vocabulary_size: Number of token ids, including padding.
+        max_length: Maximum length S of a sequence.
         dim: Width of the embeddings and layers.
         layers: Number of Transformer layers.
-        heads: Attention heads of each layer.
+        heads: Number of attention heads of each layer.
         feedforward_dim: Width of the layers' feed-forward part; 4 x `dim` by default.
-        dropout: Dropout after the embeddings and in the layers.
+        dropout: Dropout rate after the embeddings and in the layers.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
 
     Attributes:
-        stages: The embeddings and each Transformer layer; for trunks such as `tf_mtl.trunks.Hierarchical`.
+        stages: The embeddings and each Transformer layer, for trunks such as `tf_mtl.trunks.Hierarchical`.
 
     Example:
 
@@ -47,10 +52,10 @@ class TransformerEncoder(StagedEncoder):
         feedforward_dim: int | None = None,
         dropout: float = 0.1,
         name: str = "transformer_encoder",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
-        self.config = {
+        self.config: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
             "max_length": max_length,
             "dim": dim,
@@ -62,15 +67,15 @@ class TransformerEncoder(StagedEncoder):
         policy = self.dtype_policy
         blocks = [
             keras_hub.layers.TransformerEncoder(
-                feedforward_dim or 4 * dim, heads, dropout=dropout, dtype=policy, name=f"{name}_block_{place}"
+                feedforward_dim or 4 * dim, heads, dropout=dropout, dtype=policy, name=f"{name}_block_{index}"
             )
-            for place in range(layers)
+            for index in range(layers)
         ]
         first = EmbeddingStage(vocabulary_size, max_length, dim, dropout, dtype=policy, name=f"{name}_embedding")
         self.stages = [first, *(BlockStage(block, dtype=policy, name=f"{block.name}_stage") for block in blocks)]
 
-    def build(self, input_shape):
-        """Make the layers' variables for token ids of `input_shape` [B, S], or a dict of such shapes."""
+    def build(self, input_shape: Any) -> None:
+        """Create the layers' variables for token ids of `input_shape` [B, S], or a dict of such shapes."""
         first, *blocks = self.stages
         if not first.built:
             first.build(input_shape)
@@ -78,20 +83,20 @@ class TransformerEncoder(StagedEncoder):
             if not block.built:
                 block.build({"sequence": (*token_ids(input_shape), self.config["dim"])})
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> dict[str, Any]:
         """Return the features of token ids [B, S], or of a dict with them."""
         features = self.run(inputs)
         return {"pooled": masked_mean(features["sequence"], features["mask"]), **features}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class EmbeddingStage(keras.layers.Layer):
-    """From token ids [B, S], where 0 is padding, or a dict with them, to `sequence` [B, S, dim] and `mask` [B, S]."""
+    """From token ids [B, S] or a dict with them to `sequence` [B, S, dim] and `mask` [B, S]; the id 0 is padding."""
 
-    def __init__(self, vocabulary_size: int, max_length: int, dim: int, dropout: float, **kwargs):
+    def __init__(self, vocabulary_size: int, max_length: int, dim: int, dropout: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.config = {"vocabulary_size": vocabulary_size, "max_length": max_length, "dim": dim, "dropout": dropout}
         self.embedding = keras_hub.layers.TokenAndPositionEmbedding(
@@ -99,43 +104,43 @@ class EmbeddingStage(keras.layers.Layer):
         )
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
-    def build(self, input_shape):
-        """Make the embeddings."""
+    def build(self, input_shape: Any) -> None:
+        """Create the embeddings."""
         if not self.embedding.built:
             self.embedding.build(token_ids(input_shape))
 
-    def call(self, inputs):
-        """Return `sequence` and `mask`, and `word_starts` if they are given."""
+    def call(self, inputs: Any) -> dict[str, Any]:
+        """Return `sequence` and `mask`, and `word_starts` if the inputs have it."""
         return {
             "sequence": self.drop(self.embedding(token_ids(inputs))),
             "mask": token_mask(inputs),
-            **word_map(inputs),
+            **word_starts(inputs),
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.config}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class BlockStage(keras.layers.Layer):
-    """A layer that takes a `padding_mask`, from `sequence` and `mask` to the same."""
+    """From `sequence` and `mask` to the same, by a layer that accepts a `padding_mask`."""
 
-    def __init__(self, layer: keras.layers.Layer, **kwargs):
+    def __init__(self, layer: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
         self.layer = layer
 
-    def build(self, input_shape):
-        """Make the layer's variables."""
+    def build(self, input_shape: Any) -> None:
+        """Create the layer's variables."""
         if not self.layer.built:
             self.layer.build(input_shape["sequence"])
 
-    def call(self, inputs):
-        """Return the layer's `sequence`, and the `mask`."""
+    def call(self, inputs: Any) -> dict[str, Any]:
+        """Return the layer's `sequence`, and the other features unchanged."""
         return {**inputs, "sequence": self.layer(inputs["sequence"], padding_mask=inputs["mask"])}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "BlockStage":
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})

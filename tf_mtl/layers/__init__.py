@@ -1,4 +1,4 @@
-"""Layers that Keras lacks."""
+"""Layers that Keras does not have."""
 
 from tf_mtl.layers._crf import CRF
 from tf_mtl.layers._first_subwords import FirstSubwords

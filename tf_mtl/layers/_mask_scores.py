@@ -1,20 +1,22 @@
-"""Scores of the tags of a sequence that tell which of its positions are there."""
+"""Scores of a sequence's tags that encode which positions are valid."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-_ABSENT = -1e9
+_MASKED = -1e9
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class MaskScores(keras.layers.Layer):
-    """Marks masked positions: scores [B, S, C] become -1e9 in all C where the mask is False.
+    """Marks masked positions: all C scores [B, S, C] of a position become -1e9 where the mask is False.
 
-    The scores alone then tell the mask, `MaskScores.valid_mask(scores)`, as decoding needs. No gradient flows to masked
-    positions.
+    `MaskScores.valid_mask(scores)` then recovers the mask from the scores, which is all that decoding needs. No
+    gradient flows to masked positions.
 
     Args:
-        **kwargs: See `keras.layers.Layer`; the layer computes in float32 whatever its policy.
+        **kwargs: See `keras.layers.Layer`; the layer computes in float32 under any precision policy.
 
     Example:
 
@@ -23,24 +25,24 @@ class MaskScores(keras.layers.Layer):
     [[True, False]]
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.supports_masking = True
 
-    def call(self, inputs, mask=None):
-        """Return the marked scores; all positions are valid without a mask."""
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """Return the marked scores; without a mask all positions are valid."""
         if mask is None:
             return inputs
-        return keras.ops.where(keras.ops.cast(mask, "bool")[..., None], inputs, _ABSENT)
+        return keras.ops.where(keras.ops.cast(mask, "bool")[..., None], inputs, _MASKED)
 
-    def compute_mask(self, inputs, mask=None):
-        """Return no mask: the scores say it."""
-        return
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """Return no mask: the scores encode it."""
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the scores."""
         return input_shape
 
     @staticmethod
     def valid_mask(scores: tf.Tensor) -> tf.Tensor:
-        """Return which positions of marked scores [B, S, C] are valid, [B, S]."""
-        return tf.reduce_max(scores, -1) > _ABSENT / 2
+        """Return the mask of valid positions [B, S], from marked scores [B, S, C]."""
+        return tf.reduce_max(scores, -1) > _MASKED / 2

@@ -1,4 +1,4 @@
-"""Adapters: small layers of each task's own after every stage of one encoder."""
+"""Adapters: small task-specific layers after every stage of one encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,18 +7,18 @@ import keras
 
 from tf_mtl._arguments import integer
 from tf_mtl.trunks._base import Features, Trunk, as_features
-from tf_mtl.trunks._stages import Encoder, on_features, run, stages
+from tf_mtl.trunks._stages import Encoder, on_feature, run, stages
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Adapters(Trunk):
-    r"""One encoder, with an adapter of each task's own after every stage.
+    r"""One encoder, with an adapter for each task after every stage.
 
-    An adapter makes of features x [..., C] x + U relu(D norm(x) + b) + c, with D [C, bottleneck], U [bottleneck, C] and
-    layer normalisation (Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", ICML 2019; the place of
+    An adapter maps features x [..., C] to x + U relu(D norm(x) + b) + c, with D [C, bottleneck], U [bottleneck, C] and
+    layer normalisation (Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", ICML 2019; the position of
     the normalisation as in Bapna and Firat, "Simple, Scalable Adaptation for Neural Machine Translation", EMNLP 2019).
-    U starts at zero, and so the network as the encoder. To train adapters and heads alone, freeze the encoder's layers
-    first: `encoder.trainable = False`. All stages but the first run once per task.
+    U starts at zero, so the network starts as the encoder. To train only adapters and heads, freeze the encoder first:
+    `encoder.trainable = False`. All stages but the first run once per task.
 
     Args:
         encoder: An encoder in stages: a list of layers, a `keras.Sequential`, or an encoder with `stages`, such as
@@ -41,38 +41,40 @@ class Adapters(Trunk):
         self.bottleneck = integer("bottleneck", bottleneck, 1)
 
     def __call__(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Features]:
-        """Return for each task the features of the encoder with its adapters."""
-        outputs = {}
-        for level, stage in enumerate(stages("Adapters", self.encoder)):
-            first = run("encoder", stage, inputs) if level == 0 else None
+        """Return for each task the features of the encoder with the task's adapters."""
+        first, *further = stages("Adapters", self.encoder)
+        encoded = run("encoder", first, inputs)
+        outputs = {task: self._adapted(encoded, 0, task) for task in tasks}
+        for level, stage in enumerate(further, start=1):
             for task in tasks:
-                x = first if level == 0 else run("encoder", stage, outputs[task])
-                adapter = Adapter(self.bottleneck, name=f"adapter_{level}_{task}")
-                outputs[task] = on_features(lambda x, adapter=adapter: [adapter(x[0])], [x])[0]
+                outputs[task] = self._adapted(run("encoder", stage, outputs[task]), level, task)
         return {task: as_features(x) for task, x in outputs.items()}
+
+    def _adapted(self, output, level, task):
+        return on_feature(Adapter(self.bottleneck, name=f"adapter_{level}_{task}"), output)
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Adapter(keras.layers.Layer):
-    """From features [..., C] to features [..., C], by a residual bottleneck that starts as the identity."""
+    """A residual bottleneck from features [..., C] to features [..., C] that starts as the identity."""
 
-    def __init__(self, bottleneck: int, **kwargs):
+    def __init__(self, bottleneck: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.bottleneck = bottleneck
         self.supports_masking = True
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy, name="norm")
         self.down = keras.layers.Dense(bottleneck, "relu", dtype=self.dtype_policy, name="down")
 
-    def build(self, input_shape):
-        """Make the layers' variables."""
+    def build(self, input_shape: Any) -> None:
+        """Create the layers' variables."""
         self.up = keras.layers.Dense(input_shape[-1], kernel_initializer="zeros", dtype=self.dtype_policy, name="up")
         self.norm.build(input_shape)
         self.down.build(input_shape)
         self.up.build((*input_shape[:-1], self.bottleneck))
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Return the adapted features."""
         return inputs + self.up(self.down(self.norm(inputs)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bottleneck": self.bottleneck}

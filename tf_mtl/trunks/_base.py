@@ -1,4 +1,4 @@
-"""What a trunk is, and what an encoder's output means to the heads."""
+"""The base class of trunks, and the conversion of an encoder's output to features."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -13,9 +13,9 @@ Features = dict[str, keras.KerasTensor]
 
 
 class Trunk(ABC):
-    """A sharing structure: builds, with the functional API, the features of each task from the inputs.
+    """A sharing structure: builds each task's features from the inputs with the functional API.
 
-    A trunk keeps each argument of its constructor in an attribute of the same name; its config is read off these.
+    A trunk keeps each argument of its constructor in an attribute of the same name; `get_config` reads these.
     """
 
     @abstractmethod
@@ -23,35 +23,39 @@ class Trunk(ABC):
         """Return `{task: features}` from symbolic inputs and task names."""
 
     def penalty(self, model: keras.Model) -> Any:
-        """Return a scalar of the weights of a model built with this trunk, which its loss contains; or None."""
+        """Return a scalar computed from the weights of `model` and added to its loss, or None for no penalty.
+
+        Args:
+            model: A model built with this trunk.
+        """
         return None
 
     def single_task(self, task: str) -> "Trunk":
-        """Return the trunk that a model of this task alone would have."""
+        """Return the trunk of a model with this task only."""
         return self
 
     @property
     def serializable(self) -> bool:
-        """Whether it holds layers and plain values only; a function among them cannot be saved."""
-        held = keras.tree.flatten(list(vars(self).values()))
-        return not any(callable(x) and not isinstance(x, keras.layers.Layer) for x in held)
+        """Whether the trunk can be saved: a function among its arguments cannot, layers and plain values can."""
+        arguments = keras.tree.flatten(list(vars(self).values()))
+        return not any(callable(x) and not isinstance(x, keras.layers.Layer) for x in arguments)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, serialized."""
         names = inspect.signature(type(self)).parameters
         return {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in names}
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects=None) -> "Trunk":
-        """Return a trunk from `get_config`'s dict."""
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> "Trunk":
+        """Return a trunk from the dict that `get_config` returned."""
         return cls(**{k: keras.saving.deserialize_keras_object(v, custom_objects) for k, v in config.items()})
 
 
 def as_features(output: Any) -> Features:
     """Return an encoder's output as a dict of features.
 
-    A tensor becomes `pooled` [B, D], `sequence` [B, S, D] or `map` [B, H, W, C] by its rank. Where `pooled` is missing,
-    it is the mean over positions, without masked ones.
+    A tensor becomes `pooled` [B, D], `sequence` [B, S, D] or `map` [B, H, W, C], depending on its rank. A missing
+    `pooled` is the mean over the unmasked positions.
 
     Raises:
         TypeError: for anything but a tensor or a dict of tensors.

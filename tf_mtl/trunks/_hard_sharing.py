@@ -14,11 +14,11 @@ class HardSharing(Trunk):
     """One encoder, whose features all tasks read (Caruana, "Multitask Learning", 1997).
 
     Args:
-        encoder: Any Keras layer or model from the inputs to features, a dict of them or one tensor; a list of layers,
-            which are applied in turn; or a function of symbolic inputs.
+        encoder: Any Keras layer or model from the inputs to features, as one tensor or a dict; a list of layers that
+            are applied in turn; or a function of symbolic inputs.
 
     Raises:
-        TypeError: if `encoder` cannot be called.
+        TypeError: for any other `encoder`.
 
     Example:
 
@@ -29,7 +29,9 @@ class HardSharing(Trunk):
 
     def __init__(self, encoder: Encoder | Callable):
         if not callable(encoder) and not (isinstance(encoder, (list, tuple)) and encoder):
-            raise TypeError(f"`encoder` must be a Keras layer or model, or a list of layers, received {encoder!r}.")
+            raise TypeError(
+                f"`encoder` must be a Keras layer or model, a list of layers, or a function, received {encoder!r}."
+            )
         self.encoder = encoder
 
     def __call__(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Features]:

@@ -12,7 +12,7 @@ from tf_mtl.trunks._stages import Encoder, on_features, run, stages
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Hierarchical(Trunk):
-    """One encoder in stages, of which each task reads the one at its level: low-level tasks low.
+    """One encoder in stages, with each task attached to the stage at its level: low-level tasks to low stages.
 
     Sogaard and Goldberg, "Deep multi-task learning with low level tasks supervised at lower layers", ACL 2016;
     Hashimoto et al., "A Joint Many-Task Model", EMNLP 2017; Sanh et al., "A Hierarchical Multi-task Approach for
@@ -20,13 +20,13 @@ class Hierarchical(Trunk):
 
     Args:
         encoder: An encoder in stages: a list of layers, a `keras.Sequential`, or an encoder with `stages`.
-        levels: `{task: level}`, the stage that the task reads, from 0.
-        shortcut: Whether each stage above the first two also reads the first one's output, concatenated to the
-            output of the stage below (the shortcut of the embeddings in Hashimoto 2017 and Sanh 2019). The stages must
-            not have been built for other inputs.
+        levels: `{task: level}`, the index of the stage that the task reads; the first is 0.
+        shortcut: Whether each stage after the second also reads the first stage's output, concatenated to the output
+            of the stage before (the shortcut of the embeddings in Hashimoto 2017 and Sanh 2019). The stages must not
+            have been built for other inputs.
 
     Raises:
-        ValueError: if the encoder has no stages, a level does not exist, or the tasks are others.
+        ValueError: if the encoder has no stages, a level does not exist, or `levels` has other tasks than the model.
 
     Example:
 
@@ -44,25 +44,25 @@ class Hierarchical(Trunk):
         for task, level in self.levels.items():
             if level not in range(number):
                 raise ValueError(
-                    f"`levels` must be stages of the encoder, 0 to {number - 1}; task '{task}' has level {level!r}."
+                    f"`levels` must be stages of the encoder, 0 to {number - 1}; received {level!r} for task '{task}'."
                 )
 
     def __call__(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Features]:
-        """Return for each task the features of its level."""
+        """Return for each task the features at its level."""
         check_names("levels", self.levels, tasks)
         outputs = [inputs]
         for level, stage in enumerate(stages("Hierarchical", self.encoder)[: max(self.levels.values()) + 1]):
-            below = outputs[-1]
+            stage_input = outputs[-1]
             if self.shortcut and level >= 2:
-                below = on_features(_concatenated, [below, outputs[1]])[0]
-            outputs.append(run("encoder", stage, below))
+                stage_input = on_features(_concatenate, [stage_input, outputs[1]])[0]
+            outputs.append(run("encoder", stage, stage_input))
         features = {level: as_features(outputs[level + 1]) for level in set(self.levels.values())}
         return {task: features[self.levels[task]] for task in tasks}
 
     def single_task(self, task: str) -> "Hierarchical":
-        """Return the stages up to the task's level."""
+        """Return a trunk with the stages up to the task's level."""
         return Hierarchical(self.encoder, {task: self.levels[task]}, self.shortcut)
 
 
-def _concatenated(tensors):
+def _concatenate(tensors):
     return [keras.layers.Concatenate()(tensors)]

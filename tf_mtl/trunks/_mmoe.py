@@ -7,8 +7,8 @@ import keras
 
 from tf_mtl._arguments import integer
 from tf_mtl.trunks._base import Features, Trunk
-from tf_mtl.trunks._experts import Expert, gated, softmax_gate, with_towers
-from tf_mtl.trunks._stages import Encoder, checked, run
+from tf_mtl.trunks._experts import Expert, apply_towers, gated_sums, softmax_gate
+from tf_mtl.trunks._stages import Encoder, layer_or_layers, run
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -17,20 +17,20 @@ class MMoE(Trunk):
 
     Task t reads sum_i g_t(x)_i f_i(x), with experts f_i and the gate g_t(x) = softmax(W_t x), where x are the encoder's
     features (Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts",
-    KDD 2018). Of an encoder that gives several features, such as `pooled` and `sequence`, each goes through the same
-    experts and gates: rows are mixed as a whole, tokens one by one.
+    KDD 2018). If the encoder returns several features, such as `pooled` and `sequence`, each goes through the same
+    experts and gates: there is one sum per row for `pooled`, and one per token for `sequence`.
 
     Args:
-        encoder: A Keras layer or model from the inputs to features, or a list of layers; `keras.layers.Identity()`
-            where the experts are to read the inputs.
-        expert: A layer, or a list of layers, that keeps positions; each expert is a copy with weights of its own. An
+        encoder: A Keras layer or model from the inputs to features, or a list of layers. Use
+            `keras.layers.Identity()` to let the experts read the inputs.
+        expert: A layer, or a list of layers, that keeps positions. Each expert is a copy with its own weights; an
             initializer with a fixed seed would make them equal.
         experts: Number of experts; 8 as in the paper.
-        tower: A layer, or a list of layers, between a task's mixture and its head, copied for each task.
+        tower: A layer, or a list of layers, between the experts and a task's head, copied for each task.
 
     Raises:
-        TypeError: if encoder, expert or tower are not made of layers.
-        ValueError: for less than one expert, or layers that do not fit.
+        TypeError: if `encoder`, `expert` or `tower` do not consist of layers.
+        ValueError: for fewer than one expert, or layers that do not fit.
 
     Example:
 
@@ -40,14 +40,14 @@ class MMoE(Trunk):
     """
 
     def __init__(self, encoder: Encoder, expert: Encoder, experts: int = 8, tower: Encoder | None = None):
-        self.encoder = checked("encoder", encoder)
-        self.expert = checked("expert", expert)
+        self.encoder = layer_or_layers("encoder", encoder)
+        self.expert = layer_or_layers("expert", expert)
         self.experts = integer("experts", experts, 1)
-        self.tower = None if tower is None else checked("tower", tower)
+        self.tower = layer_or_layers("tower", tower, none=True)
 
     def __call__(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Features]:
-        """Return for each task its mixture of the experts."""
+        """Return for each task the experts' outputs, weighted by its gate."""
         experts = [Expert(self.expert, f"expert_{i}") for i in range(self.experts)]
         encoded = run("encoder", self.encoder, inputs)
-        mixed = gated(encoded, tasks, experts, lambda task: softmax_gate(self.experts, f"gate_{task}"))
-        return with_towers(self.tower, mixed)
+        outputs = gated_sums(encoded, tasks, experts, lambda task: softmax_gate(self.experts, f"gate_{task}"))
+        return apply_towers(self.tower, outputs)

@@ -1,4 +1,4 @@
-"""Multi-task attention network: attention of each task's own on one convolutional encoder."""
+"""Multi-task attention network: task-specific attention on one convolutional encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,20 +11,21 @@ from tf_mtl.trunks._stages import Encoder, run, stages
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class MTAN(Trunk):
-    r"""One convolutional encoder, and for each task an attention module per stage.
+    r"""One convolutional encoder, with an attention module for each task and stage.
 
-    With u_j the output of stage j's first part and p_j that of its last, task t has the attention mask
-    a_j = h_j(g_j([u_j; v_{j-1}])), and v_j = f_j(a_j * p_j) goes on to the next module; the last v_j is what it reads.
-    g_j is a 1x1 convolution with ReLU and h_j one with the sigmoid, both the task's own; f_j is a 3x3 convolution with
-    ReLU that the tasks share, followed by max pooling down to the size of the next stage. All have batch
-    normalisation. (Liu et al., "End-to-End Multi-Task Learning with Attention", CVPR 2019.)
+    With u_j the output of the first part of stage j and p_j that of its last part, task t has the attention mask
+    a_j = h_j(g_j([u_j; v_{j-1}])) and passes v_j = f_j(a_j * p_j) on to the next module. Its head reads the last v_j.
+    g_j is a 1x1 convolution with ReLU and h_j one with the sigmoid, both task-specific; f_j is a 3x3 convolution with
+    ReLU that the tasks share, followed by max pooling to the size of the next stage. All have batch normalisation.
+    (Liu et al., "End-to-End Multi-Task Learning with Attention", CVPR 2019.)
 
     Args:
-        encoder: A convolutional encoder in stages, such as `tf_mtl.encoders.ConvEncoder`; a stage's parts are its
-            list's entries. Sizes must be known: `keras.Input((height, width, channels))`.
+        encoder: A convolutional encoder in stages, such as `tf_mtl.encoders.ConvEncoder`. The entries of a stage's list
+            are its parts. The size of the inputs must be known: `keras.Input((height, width, channels))`.
 
     Raises:
-        ValueError: if the encoder has no stages, or they do not give feature maps [B, H, W, C] whose sizes divide.
+        ValueError: if the encoder has no stages, if a stage does not return a feature map [B, H, W, C] of known size,
+            or if the size of a map is not a multiple of the next map's size.
 
     Example:
 
@@ -39,51 +40,52 @@ class MTAN(Trunk):
 
     def __call__(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Features]:
         """Return for each task the features of the last attention module."""
-        pairs, x = [], inputs
+        maps, x = [], inputs  # (u_j, p_j)
         for stage in stages("MTAN", self.encoder):
             first, *rest = stage if isinstance(stage, list) else [stage]
             u = run("encoder", first, x)
             x = run("encoder", rest, u)
-            pairs.append((_checked_map(u), _checked_map(x)))
-        carried = dict.fromkeys(tasks)
-        for level, (u, p) in enumerate(pairs):
-            size = p.shape[-1]
-            share = _normalised(size, 3, "relu", f"attention_{level}")
-            following = pairs[level + 1][0] if level + 1 < len(pairs) else p
+            maps.append((_feature_map(u), _feature_map(x)))
+        attended: dict[str, keras.KerasTensor] = {}
+        for level, (u, p) in enumerate(maps):
+            channels = p.shape[-1]
+            shared_convolution = _convolution(channels, 3, "relu", f"attention_{level}")
+            next_map = maps[level + 1][0] if level + 1 < len(maps) else p
             for task in tasks:
-                read = u if level == 0 else keras.layers.Concatenate(name=f"read_{level}_{task}")([u, carried[task]])
-                hidden = _normalised(size, 1, "relu", f"attention_{level}_g_{task}")(read)
-                mask = _normalised(size, 1, "sigmoid", f"attention_{level}_h_{task}")(hidden)
-                attended = share(keras.layers.Multiply(name=f"attended_{level}_{task}")([mask, p]))
-                carried[task] = _shrunk(attended, following, f"pool_{level}_{task}")
-        return {task: as_features(x) for task, x in carried.items()}
+                read = u if level == 0 else keras.layers.Concatenate(name=f"read_{level}_{task}")([u, attended[task]])
+                hidden = _convolution(channels, 1, "relu", f"attention_{level}_g_{task}")(read)
+                mask = _convolution(channels, 1, "sigmoid", f"attention_{level}_h_{task}")(hidden)
+                masked = keras.layers.Multiply(name=f"attended_{level}_{task}")([mask, p])
+                attended[task] = _pool_to(next_map, shared_convolution(masked), f"pool_{level}_{task}")
+        return {task: as_features(x) for task, x in attended.items()}
 
 
-def _normalised(filters, kernel, activation, name):
-    """A convolution with batch normalisation and an activation."""
+def _convolution(filters, kernel, activation, name):
+    """Return a convolution with batch normalisation and an activation."""
     convolution = keras.layers.Conv2D(filters, kernel, padding="same", use_bias=False, name=f"{name}_conv")
     normalisation = keras.layers.BatchNormalization(synchronized=True, name=f"{name}_norm")
     last = keras.layers.Activation(activation, name=f"{name}_{activation}")
     return lambda x: last(normalisation(convolution(x)))
 
 
-def _shrunk(x, like, name):
-    """Max pooling of a map to the height and width of another."""
-    factors = [size // wanted for size, wanted in zip(x.shape[1:3], like.shape[1:3], strict=True)]
-    if any(
-        size != factor * wanted for size, factor, wanted in zip(x.shape[1:3], factors, like.shape[1:3], strict=True)
-    ):
+def _pool_to(target, x, name):
+    """Return a map, max-pooled to the height and width of another map."""
+    sizes, target_sizes = x.shape[1:3], target.shape[1:3]
+    if any(size % target_size for size, target_size in zip(sizes, target_sizes, strict=True)):
         raise ValueError(
-            f"MTAN needs stages whose sizes divide those before: a map of {x.shape[1:3]} is followed by one of "
-            f"{like.shape[1:3]}. Use padding='same' and inputs whose sizes are multiples of the strides."
+            f"`encoder` of MTAN must have stages whose sizes are multiples of the next stage's, received a map of size "
+            f"{sizes} before one of size {target_sizes}. Use padding='same', and inputs whose sizes are multiples of "
+            "the strides."
         )
-    return x if factors == [1, 1] else keras.layers.MaxPooling2D(tuple(factors), name=name)(x)
+    factors = tuple(size // target_size for size, target_size in zip(sizes, target_sizes, strict=True))
+    return x if factors == (1, 1) else keras.layers.MaxPooling2D(factors, name=name)(x)
 
 
-def _checked_map(x):
+def _feature_map(x):
+    """Return `x` if it is a feature map of known size."""
     if not isinstance(x, keras.KerasTensor) or len(x.shape) != 4 or None in x.shape[1:]:
         raise ValueError(
-            f"MTAN needs stages that give feature maps [B, H, W, C] of known sizes, received {x}. Use a convolutional "
-            "encoder, and an input with its height and width."
+            f"`encoder` of MTAN must have stages that return feature maps [B, H, W, C] of known size, received {x}. "
+            "Use a convolutional encoder, and an input with known height and width."
         )
     return x

@@ -1,4 +1,4 @@
-"""One encoder that is told which task it works for, by task embeddings and FiLM."""
+"""One encoder that is conditioned on the task, by task embeddings and FiLM."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,17 +7,16 @@ import keras
 
 from tf_mtl._arguments import integer
 from tf_mtl.trunks._base import Features, Trunk, as_features
-from tf_mtl.trunks._stages import Encoder, on_features, run, stages
+from tf_mtl.trunks._stages import Encoder, on_feature, run, stages
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class TaskConditioned(Trunk):
-    r"""One encoder, whose features are scaled and shifted after each stage by what a task embedding says.
+    r"""One encoder, with its features scaled and shifted after each stage depending on a task embedding.
 
-    With e_t the embedding of task t, features x become (1 + G e_t) * x + H e_t, channel by channel; G and H belong to
-    the stage and are shared by the tasks (FiLM: Perez et al., "FiLM: Visual Reasoning with a General Conditioning
-    Layer", AAAI 2018). G and H start at zero, and so the network as the encoder. All stages but the first run once per
-    task.
+    With e_t the embedding of task t, features x become (1 + G e_t) * x + H e_t, channel by channel. Each stage has its
+    own G and H, which the tasks share (FiLM: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer",
+    AAAI 2018). G and H start at zero, so the network starts as the encoder. All stages but the first run once per task.
 
     Args:
         encoder: An encoder in stages: a list of layers, a `keras.Sequential`, or an encoder with `stages`.
@@ -39,14 +38,12 @@ class TaskConditioned(Trunk):
         self.dim = integer("dim", dim, 1)
 
     def __call__(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Features]:
-        """Return for each task the features of the encoder told of that task."""
+        """Return for each task the features of the encoder conditioned on it."""
         embeddings = [TaskEmbedding(self.dim, name=f"embedding_of_{task}") for task in tasks]
-        outputs = [inputs] * len(tasks)
-        for level, stage in enumerate(stages("TaskConditioned", self.encoder)):
-            shared = [run("encoder", stage, inputs)] * len(tasks) if level == 0 else None
-            encoded = shared or [run("encoder", stage, x) for x in outputs]
-            film = FiLM(name=f"film_{level}")
-            outputs = [_modulated(x, film, e) for x, e in zip(encoded, embeddings, strict=True)]
+        first, *further = stages("TaskConditioned", self.encoder)
+        outputs = _modulate([run("encoder", first, inputs)] * len(tasks), embeddings, level=0)
+        for level, stage in enumerate(further, start=1):
+            outputs = _modulate([run("encoder", stage, x) for x in outputs], embeddings, level)
         return {task: as_features(x) for task, x in zip(tasks, outputs, strict=True)}
 
 
@@ -54,22 +51,22 @@ class TaskConditioned(Trunk):
 class TaskEmbedding(keras.layers.Layer):
     """A learned vector [1, dim], whatever the inputs."""
 
-    def __init__(self, dim: int, **kwargs):
+    def __init__(self, dim: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.dim = dim
 
-    def build(self, input_shape):
-        """Make the vector."""
+    def build(self, input_shape: Any) -> None:
+        """Create the vector."""
         self.embedding = self.add_weight(shape=(1, self.dim), initializer="normal", name="embedding")
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Return the vector."""
         return self.embedding * 1
 
-    def compute_mask(self, inputs, mask=None):
-        return None
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """Return no mask: the vector has no positions."""
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim}
 
 
@@ -77,24 +74,31 @@ class TaskEmbedding(keras.layers.Layer):
 class FiLM(keras.layers.Layer):
     """From features [..., C] and an embedding [1, D] to (1 + G e) * x + H e."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
 
-    def build(self, input_shape):
-        """Make G and H."""
+    def build(self, input_shape: Any) -> None:
+        """Create G and H."""
         shape = (input_shape[1][-1], input_shape[0][-1])
         self.scale = self.add_weight(shape=shape, initializer="zeros", name="scale")
         self.shift = self.add_weight(shape=shape, initializer="zeros", name="shift")
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         """Return the modulated features."""
         x, embedding = inputs
         return x * (1 + keras.ops.matmul(embedding, self.scale)[0]) + keras.ops.matmul(embedding, self.shift)[0]
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Return the features' mask."""
         return None if mask is None else mask[0]
 
 
-def _modulated(output, film, embedding):
-    return on_features(lambda xs: [film([xs[0], embedding(xs[0])])], [output])[0]
+def _modulate(outputs, embeddings, level):
+    """Return the tasks' outputs, each modulated by its task's embedding."""
+    film = FiLM(name=f"film_{level}")
+
+    def modulated(output, embedding):
+        return on_feature(lambda x: film([x, embedding(x)]), output)
+
+    return [modulated(output, embedding) for output, embedding in zip(outputs, embeddings, strict=True)]
