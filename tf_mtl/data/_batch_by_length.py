@@ -41,6 +41,7 @@ def batch_by_length(
     >>> [tuple(batch.shape) for batch in mtl.data.batch_by_length(rows.shuffle(6, seed=0), 3, boundaries=[4])]
     [(3, 6), (3, 3)]
     """
+    batch_size = integer("batch_size", batch_size, 1)
     return pad_to_one_length(grouped_batches(rows, batch_size, boundaries, drop_remainder))
 
 
@@ -48,7 +49,6 @@ def grouped_batches(
     rows: tf.data.Dataset, batch_size: int, boundaries: Sequence[int] | None, drop_remainder: bool
 ) -> tf.data.Dataset:
     """Return batches of rows of similar length, each tensor padded to the longest of its own in the batch."""
-    integer("batch_size", batch_size, 1)
     _check_ranks(rows.element_spec)
     if boundaries is None:
         return _padded_batches(rows, batch_size, drop_remainder)

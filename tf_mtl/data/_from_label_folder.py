@@ -1,6 +1,7 @@
 """Sentences with slot tags and an intent, from the three files in which ATIS and SNIPS are distributed."""
 
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -51,7 +52,7 @@ def from_label_folder(folder: str | Path) -> tf.data.Dataset:
         raise ValueError(
             f"The files in {folder} must have one line per sentence, received {line_counts} lines. Make them equal."
         )
-    fields = {
+    fields: dict[str, list[Any]] = {
         "words": [split_at_blanks(line) for line in lines["words"]],
         "slots": [split_at_blanks(line) for line in lines["slots"]],
         "intent": [line.strip() for line in lines["intent"]],
@@ -62,8 +63,8 @@ def from_label_folder(folder: str | Path) -> tf.data.Dataset:
             raise ValueError(f"{folder / name}, line {number} is empty. Remove the sentence from all three files.")
         if len(words) != len(slots):
             raise ValueError(
-                f"{folder / 'seq.out'}, line {number} has {len(slots)} tags, but line {number} of seq.in has {len(words)} "
-                "words. Fix the line, or remove the sentence from all three files."
+                f"{folder / 'seq.out'}, line {number} has {len(slots)} tags, but the same line of seq.in has "
+                f"{len(words)} words. Fix the line, or remove the sentence from all three files."
             )
     return record_dataset(fields)
 

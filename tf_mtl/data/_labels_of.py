@@ -86,8 +86,8 @@ def _bio_labels(tags: list[str], field: str) -> list[str]:
     wrong = [tag for tag in tags if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag) < 3)]
     if wrong:
         raise ValueError(
-            f"`field` '{field}' must hold BIO tags, which are 'O', and 'B-x' and 'I-x' for each type x, received '{wrong[0]}'. "
-            "Use scheme='none' for tags without spans, or convert the tags."
+            f"`field` '{field}' must hold BIO tags, which are 'O', and 'B-x' and 'I-x' for each type x, received "
+            f"'{wrong[0]}'. Use scheme='none' for tags without spans, or convert the tags."
         )
     types = sorted({tag[2:] for tag in tags if tag != "O"})
     return ["O", *(tag for x in types for tag in (f"B-{x}", f"I-{x}") if tag[0] == "B" or tag in tags)]

@@ -24,7 +24,7 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
 
     Raises:
         TypeError: if the elements are not of that form.
-        ValueError: for a task that has no labels in the data set, or a fractional or NaN marker for integer labels.
+        ValueError: for a task that has no labels in the data set, or a fractional or NaN marker of integer labels.
 
     Example:
 

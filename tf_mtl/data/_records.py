@@ -44,7 +44,7 @@ def read_lines(path: str | Path, encoding: str) -> list[str]:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line} is not {encoding}: {error.reason}. Pass the file's `encoding`.") from error
+        raise ValueError(f"{path}, line {line} is not {encoding}: {error.reason}. Pass its `encoding`.") from error
     # splitlines would also split at separators within words, such as U+2028.
     lines = text.removeprefix("\ufeff").split("\n")
     return [line.removesuffix("\r") for line in lines]
