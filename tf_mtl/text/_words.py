@@ -167,7 +167,7 @@ def _checked_vocabulary(vocabulary: Iterable[str], lowercase: bool) -> tuple[str
     repeated = [word for word, number in Counter(vocabulary).items() if number > 1]
     if repeated:
         raise ValueError(
-            f"`vocabulary` must hold each word once, received {repeated[:5]} repeatedly. Remove repetitions."
+            f"`vocabulary` must hold each word once, received {repeated[:5]} repeatedly. Remove duplicates."
         )
     normalized = _normalized(tf.constant(vocabulary), lowercase).numpy().tolist()
     unreachable = [word for word, form in zip(vocabulary, normalized, strict=True) if word.encode() != form]
