@@ -74,15 +74,15 @@ def from_conll(
 
 def _lines(path: str | Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, cells) of each line with a word, and of each empty line, which has no cells."""
-    universal = Path(path).name.removesuffix(".gz").endswith(".conllu")
+    is_conllu = Path(path).name.removesuffix(".gz").endswith(".conllu")
     lines = read_lines(path, encoding)
     has_tabs = any("\t" in line for line in lines if not line.startswith("#"))
     in_sentence = False
     for number, line in enumerate(lines, 1):
-        may_be_comment = universal or ("\t" not in line if has_tabs else not in_sentence and line.startswith("# "))
+        may_be_comment = is_conllu or ("\t" not in line if has_tabs else not in_sentence and line.startswith("# "))
         if (line.startswith("#") and may_be_comment) or line.startswith("-DOCSTART-"):
             continue
         in_sentence = bool(line.strip())
         cells = [] if not in_sentence else line.split("\t") if has_tabs else split_at_blanks(line)
-        if not (universal and in_sentence and not cells[0].isdecimal()):
+        if not (is_conllu and in_sentence and not cells[0].isdecimal()):
             yield number, cells

@@ -13,7 +13,7 @@ from tf_mtl.data._mixture import Mixture, SourceSequence
 from tf_mtl.data._rates import rate_schedule
 from tf_mtl.data._sources import LabelSpec, common_label_specs, fill_missing_tasks, row_count, standardize_weights
 
-_EPOCHS = ("sum", "shortest", "longest")
+_EPOCH_LENGTHS = ("sum", "shortest", "longest")
 
 
 def mix(
@@ -96,7 +96,7 @@ def mix(
         raise ValueError(
             "`batches='homogeneous'` and `boundaries` apply to batches, but `batch_size` is None. Pass `batch_size`."
         )
-    if isinstance(epoch, str) and epoch not in _EPOCHS:
+    if isinstance(epoch, str) and epoch not in _EPOCH_LENGTHS:
         raise ValueError(
             f"`epoch` must be 'sum', 'shortest', 'longest' or an integer, the number of steps; received {epoch!r}."
         )
@@ -125,7 +125,7 @@ def mix(
     schedule = rate_schedule(rates, temperature, cap, epochs, list(sources), row_counts)
     known_ahead = not isinstance(rates, DynamicRates)
     if rates == "annealed" or not known_ahead:
-        steps = epoch_length()  # now, for these rates need it in the graph that draws the sources
+        steps = epoch_length()  # now, because these rates need it in the graph that draws sources
     sources_per_step = batch_size if batch_size is not None and batches == "mixed" else 1
     sequence = SourceSequence(schedule, epoch_length, sources_per_step, seed, known_ahead)
     parts = [
