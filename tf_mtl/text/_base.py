@@ -28,7 +28,7 @@ class TextPreprocessor(keras.layers.Layer, ABC):
         **kwargs: `name`; see `keras.layers.Layer`.
 
     Attributes:
-        names: The names of the inputs.
+        names: The names of the encoder's inputs that it returns.
 
     Raises:
         ValueError: if `length` is not a positive integer.

@@ -15,7 +15,7 @@ from tf_mtl.text._strings import string_batches, to_ragged_words
 class Subwords(TextPreprocessor):
     """A keras-hub tokenizer, applied to each word separately, so that each sub-word belongs to one word.
 
-    Its inputs, each int32 [B, length], are `token_ids`, between the tokenizer's start and end token if it has them, and
+    It returns, each int32 [B, length]: `token_ids`, between the tokenizer's start and end token if it has them, and
     padded with its padding token or 0; `padding_mask`, 1 at each token; and `word_starts`, 1 at each word's first
     sub-word, 0 elsewhere. A word without sub-words, such as a control character, becomes the unknown token, so every
     word within the length has a start. The last word may be truncated; the end token is always kept.

@@ -20,7 +20,7 @@ from tf_mtl.text._strings import string_batches, to_ragged_words
 class Words(TextPreprocessor):
     """A vocabulary of words, in which each word is one token.
 
-    Its only input is `token_ids`: 0 is padding, 1 is any word outside the vocabulary, and 2 is the vocabulary's first
+    It returns only `token_ids`: 0 is padding, 1 is any word outside the vocabulary, and 2 is the vocabulary's first
     word. An export with it needs only TensorFlow, not TensorFlow Text.
 
     Args:
