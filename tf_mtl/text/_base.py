@@ -123,6 +123,7 @@ class TextPreprocessor(keras.layers.Layer, ABC):
         >>> words(["so it goes"])["token_ids"].numpy().tolist(), longer(["so it goes"])["token_ids"].numpy().tolist()
         ([[2, 3]], [[2, 3, 4, 0]])
         """
+        length = integer("length", length, 1)  # before Keras, which would raise a TypeError
         return self.from_config({**self.get_config(), "length": length})
 
     def get_config(self) -> dict:
