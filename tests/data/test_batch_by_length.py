@@ -1,4 +1,4 @@
-"""Batches of rows that differ in length, by themselves and in mixtures."""
+"""Batches of rows that differ in length, on their own and in mixtures."""
 
 import numpy as np
 import pytest
@@ -11,34 +11,34 @@ LENGTHS = [3, 9, 1, 12, 4, 8, 2, 11, 5, 7]
 
 
 def sentences(lengths=LENGTHS, task="tags", first=0):
-    """Row i has i + 1 in all its places."""
+    """Row i holds i + 1 at all positions."""
     numbers = np.arange(first, first + len(lengths)) + 1
     rows = tf.data.Dataset.from_tensor_slices((np.array(lengths), numbers))
     return rows.map(lambda length, i: ({"ids": tf.repeat(i, length), "row": i}, {task: tf.repeat(i, length)}))
 
 
-def by_hand(rows, lengths):
-    found = np.zeros((len(rows), max(lengths[i] for i in rows)), int)
-    for place, i in enumerate(rows):
-        found[place, : lengths[i]] = i + 1
-    return found
+def padded(rows, lengths):
+    batch = np.zeros((len(rows), max(lengths[i] for i in rows)), int)
+    for position, i in enumerate(rows):
+        batch[position, : lengths[i]] = i + 1
+    return batch
 
 
-def test_pads_and_keeps_the_remainder():
+def test_batches_are_padded_and_the_last_may_be_smaller():
     batches = list(batch_by_length(sentences(), 4))
     for (x, y), rows in zip(batches, ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9]), strict=True):
-        np.testing.assert_array_equal(x["ids"], by_hand(rows, LENGTHS))
-        np.testing.assert_array_equal(y["tags"], by_hand(rows, LENGTHS))
+        np.testing.assert_array_equal(x["ids"], padded(rows, LENGTHS))
+        np.testing.assert_array_equal(y["tags"], padded(rows, LENGTHS))
     assert len(list(batch_by_length(sentences(), 4, drop_remainder=True))) == 2
 
 
-def test_groups_rows_of_like_length():
-    found = [(x["row"].numpy() - 1).tolist() for x, _ in batch_by_length(sentences(), 2, boundaries=[4, 8])]
-    assert sorted(row for rows in found for row in rows) == list(range(10))
-    groups = [{int(np.digitize(LENGTHS[i], [4, 8])) for i in rows} for rows in found]
+def test_boundaries_group_rows_of_similar_length():
+    batches = [(x["row"].numpy() - 1).tolist() for x, _ in batch_by_length(sentences(), 2, boundaries=[4, 8])]
+    assert sorted(row for rows in batches for row in rows) == list(range(10))
+    groups = [{int(np.digitize(LENGTHS[i], [4, 8])) for i in rows} for rows in batches]
     assert all(len(group) == 1 for group in groups)
     again = [(x["row"].numpy() - 1).tolist() for x, _ in batch_by_length(sentences(), 2, boundaries=[4, 8])]
-    assert found == again
+    assert batches == again
 
 
 def test_all_unknown_axes_have_one_length():
@@ -52,7 +52,7 @@ def test_all_unknown_axes_have_one_length():
 
 @pytest.mark.parametrize("batches", ["mixed", "homogeneous"])
 @pytest.mark.parametrize("boundaries", [None, [5]])
-def test_mixtures_pad_labels_that_are_missing(batches, boundaries):
+def test_mixtures_pad_missing_labels(batches, boundaries):
     other = [2, 10, 6]
     tagged = sentences().map(lambda x, y: (x, y, {"tags": tf.cast(y["tags"] % 2, tf.float64)}))
     sources = {"a": tagged, "b": sentences(other, "slots", first=100)}
@@ -64,19 +64,19 @@ def test_mixtures_pad_labels_that_are_missing(batches, boundaries):
     for x, y, weight in mixture.take(30):
         rows = (x["row"].numpy() - 1).tolist()
         seen.update(rows)
-        expected, of_b = by_hand(rows, lengths), np.array([[i >= 100] for i in rows])
+        expected, from_b = padded(rows, lengths), np.array([[i >= 100] for i in rows])
         np.testing.assert_array_equal(x["ids"], expected)
-        np.testing.assert_array_equal(y["tags"], np.where(of_b, 0, expected))
-        np.testing.assert_array_equal(y["slots"], np.where(of_b, expected, 0))
-        np.testing.assert_array_equal(weight["tags"], np.where(of_b, 0, expected % 2))
-        np.testing.assert_array_equal(weight["slots"], of_b[:, 0])
+        np.testing.assert_array_equal(y["tags"], np.where(from_b, 0, expected))
+        np.testing.assert_array_equal(y["slots"], np.where(from_b, expected, 0))
+        np.testing.assert_array_equal(weight["tags"], np.where(from_b, 0, expected % 2))
+        np.testing.assert_array_equal(weight["slots"], from_b[:, 0])
         assert weight["tags"].dtype == weight["slots"].dtype == tf.float32
         assert boundaries is None or len({lengths[i] >= 5 for i in rows}) == 1
-        assert batches == "mixed" or len(np.unique(of_b)) == 1
+        assert batches == "mixed" or len(np.unique(from_b)) == 1
     assert len(seen) == 13
 
 
-def test_weights_for_each_label_where_another_source_has_them():
+def test_weights_per_label_in_one_of_two_sources():
     weighted = sentences(first=100).map(lambda x, y: (x, y, {"tags": tf.ones(tf.shape(y["tags"])) / 2}))
     for batches in ("mixed", "homogeneous"):
         mixture = mtl.data.mix({"a": sentences(), "b": weighted}, batch_size=4, batches=batches, seed=0)
@@ -86,15 +86,15 @@ def test_weights_for_each_label_where_another_source_has_them():
 
 
 @pytest.mark.parametrize(
-    ("rows", "options", "words"),
+    ("rows", "options", "message"),
     [
         (sentences(), {"batch_size": 0}, "`batch_size` must be"),
-        (sentences(), {"batch_size": 2, "boundaries": [5, 3]}, "`boundaries` must be rising"),
-        (sentences(), {"batch_size": 2, "boundaries": []}, "`boundaries` must be rising"),
-        (tf.data.Dataset.range(3), {"batch_size": 2, "boundaries": [3]}, "inputs have none"),
+        (sentences(), {"batch_size": 2, "boundaries": [5, 3]}, "`boundaries` must be increasing"),
+        (sentences(), {"batch_size": 2, "boundaries": []}, "`boundaries` must be increasing"),
+        (tf.data.Dataset.range(3), {"batch_size": 2, "boundaries": [3]}, "inputs have no unknown axis"),
         (tf.data.Dataset.range(3).map(lambda i: tf.py_function(lambda j: j, [i], tf.int64)), {"batch_size": 2}, "rank"),
     ],
 )
-def test_errors(rows, options, words):
-    with pytest.raises(ValueError, match=words):
+def test_errors(rows, options, message):
+    with pytest.raises(ValueError, match=message):
         batch_by_length(rows, **options)

@@ -1,4 +1,4 @@
-"""Rows from annotated texts: indices, cuts that are reported, errors that name the record."""
+"""Rows from annotated texts: indices, warnings about truncation, and errors that name the record."""
 
 import warnings
 
@@ -12,16 +12,18 @@ TAGS = ["O", "B-place", "I-place"]
 
 
 def records(**fields):
-    """A data set of records of lists, ragged or not."""
+    """Return a data set of records whose fields are scalars or lists of any length."""
     rows = [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
     spec = {
-        name: tf.TensorSpec([None] if isinstance(values[0], list) else [], tf.string if _text(values) else tf.float32)
+        name: tf.TensorSpec(
+            [None] if isinstance(values[0], list) else [], tf.string if _is_text(values) else tf.float32
+        )
         for name, values in fields.items()
     }
     return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=spec)
 
 
-def _text(values):
+def _is_text(values):
     first = values[0][0] if isinstance(values[0], list) else values[0]
     return isinstance(first, str)
 
@@ -52,26 +54,26 @@ def rows_of(data, *args, **kwargs):
     ]
 
 
-def test_rows_and_what_was_cut():
-    with pytest.warns(UserWarning, match=r"1 of 3 texts .* 1 words are lost, with them 1 labels of 'entities'"):
-        found = rows_of(records(**SENTENCES), words(), tasks(), fields={"entities": "ner"})
-    assert [x for x, _, _ in found] == [{"token_ids": [2, 3]}, {"token_ids": [4, 5, 2, 3]}, {"token_ids": [5]}]
-    assert [y["entities"] for _, y, _ in found] == [[0, 1], [0, 0, 0, 1], [0]]
-    assert [w["entities"] for _, _, w in found] == [[1, 1], [1, 1, 0, 1], [0]]
-    assert [(y["topic"], w["topic"]) for _, y, w in found] == [(1, 1), (0, 1), (0, 0)]
-    assert [(y["stars"], w["stars"]) for _, y, w in found] == [(1.5, 1), (0, 0), (2, 1)]
+def test_rows_and_the_warning_about_truncation():
+    with pytest.warns(UserWarning, match=r"1 of 3 texts .* Lost: 1 words, 1 labels of 'entities'.*with_length"):
+        rows = rows_of(records(**SENTENCES), words(), tasks(), fields={"entities": "ner"})
+    assert [x for x, _, _ in rows] == [{"token_ids": [2, 3]}, {"token_ids": [4, 5, 2, 3]}, {"token_ids": [5]}]
+    assert [y["entities"] for _, y, _ in rows] == [[0, 1], [0, 0, 0, 1], [0]]
+    assert [w["entities"] for _, _, w in rows] == [[1, 1], [1, 1, 0, 1], [0]]
+    assert [(y["topic"], w["topic"]) for _, y, w in rows] == [(1, 1), (0, 1), (0, 0)]
+    assert [(y["stars"], w["stars"]) for _, y, w in rows] == [(1.5, 1), (0, 0), (2, 1)]
 
 
 def test_sentences_of_one_length():
-    """Their number of words is in the element spec, where `ragged_batch` leaves them dense."""
+    """The number of words is in the element spec, so `ragged_batch` leaves them dense."""
     fields = {"words": [["in", "Rome"], ["we", "win"]], "ner": [["O", "B-place"], ["O", ""]], "topic": ["trade", ""]}
     data = tf.data.Dataset.from_tensor_slices(fields)
-    found = rows_of(data, words(), tasks()[:2], fields={"entities": "ner"})
-    assert found == rows_of(records(**fields), words(), tasks()[:2], fields={"entities": "ner"})
-    assert [w["entities"] for _, _, w in found] == [[1, 1], [1, 0]]
+    rows = rows_of(data, words(), tasks()[:2], fields={"entities": "ner"})
+    assert rows == rows_of(records(**fields), words(), tasks()[:2], fields={"entities": "ner"})
+    assert [w["entities"] for _, _, w in rows] == [[1, 1], [1, 0]]
 
 
-def test_nothing_is_said_when_nothing_is_cut():
+def test_no_warning_without_truncation():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         data = mtl.data.encode_text(records(**SENTENCES), words(8), tasks()[1:])
@@ -79,20 +81,20 @@ def test_nothing_is_said_when_nothing_is_cut():
     assert {spec.dtype for spec in data.element_spec[2].values()} == {tf.float32}
 
 
-def test_labels_stay_with_their_words_when_subwords_are_cut():
+def test_labels_stay_with_their_words_when_subwords_are_truncated():
     import keras_hub
 
     tokenizer = keras_hub.tokenizers.WordPieceTokenizer(["[PAD]", "[UNK]", "in", "ro", "##me", "we"], lowercase=True)
     data = records(words=[["we", "Rome", "in", "Rome"], ["in"]], entities=[["O", "B-place", "O", "B-place"], ["O"]])
-    with pytest.warns(UserWarning, match="1 words are lost"):
-        found = rows_of(data, mtl.text.Subwords(tokenizer, 4), tasks()[:1])
-    assert found[0][0]["word_starts"] == [1, 1, 0, 1]
-    assert found[0][1]["entities"] == [0, 1, 0]
-    assert found[1][1]["entities"] == [0]
+    with pytest.warns(UserWarning, match="Lost: 1 words"):
+        rows = rows_of(data, mtl.text.Subwords(tokenizer, 4), tasks()[:1])
+    assert rows[0][0]["word_starts"] == [1, 1, 0, 1]
+    assert rows[0][1]["entities"] == [0, 1, 0]
+    assert rows[1][1]["entities"] == [0]
 
 
 def test_indices():
-    """Of classes those below 0 stand for missing labels, and those beyond the last are errors."""
+    """Class indices below 0 mean missing labels; those beyond the last class are errors."""
     data = tf.data.Dataset.from_tensors({"words": ["we", "win", "in"], "entities": [0, -100, 2], "topic": -1})
     (row,) = rows_of(data, words(), tasks()[:2])
     assert row[1:] == ({"entities": [0, 0, 2], "topic": 0}, {"entities": [1, 0, 1], "topic": 0})
@@ -108,20 +110,20 @@ def test_labels_named_by_numbers(tmp_path):
     (tmp_path / "a.csv").write_text("text,stars\nin,1\nrome,2\n")
     task = mtl.tasks.Classification("stars", labels=["1", "2", "3"])
     columns = {"text": "text", "stars": "stars"}
-    with pytest.raises(ValueError, match="names or indices"):
+    with pytest.raises(ValueError, match="may be names or indices"):
         mtl.data.encode_text(mtl.data.from_csv(tmp_path / "a.csv", columns), words(), [task], text="text")
     named = mtl.data.from_csv(tmp_path / "a.csv", columns, strings=["stars"])
     assert [y["stars"] for _, y, _ in rows_of(named, words(), [task], text="text")] == [0, 1]
 
 
 def test_many_records_keep_their_order():
-    number = 2500  # more than one batch of the pass
+    number = 2500  # more than one batch of records
     texts = [f"{'in ' * (i % 3 + 1)}rome" for i in range(number)]
     topic = ["sport" if i % 7 else "trade" for i in range(number)]
     data = tf.data.Dataset.from_tensor_slices({"text": texts, "topic": topic})
-    found = rows_of(data, words(8), tasks()[1:2], text="text")
-    assert [len(x["token_ids"]) for x, _, _ in found] == [i % 3 + 2 for i in range(number)]
-    assert [y["topic"] for _, y, _ in found] == [int(i % 7 == 0) for i in range(number)]
+    rows = rows_of(data, words(8), tasks()[1:2], text="text")
+    assert [len(x["token_ids"]) for x, _, _ in rows] == [i % 3 + 2 for i in range(number)]
+    assert [y["topic"] for _, y, _ in rows] == [int(i % 7 == 0) for i in range(number)]
 
 
 @pytest.mark.parametrize(
@@ -143,12 +145,12 @@ def test_errors(change, options, message):
 
 
 def test_no_records():
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="`records` must hold at least one record"):
         mtl.data.encode_text(records(**SENTENCES).take(0), words(8), tasks()[1:])
 
 
 def test_concatenate_weighs_labels_of_unknown_length():
-    """One source has weights of each word, the other none, which counts all its words."""
+    """One source has a weight per word; the other has no weights, so all its words count."""
 
     def source(weight):
         labels = {"t": tf.constant([1, 2, 3])}
@@ -156,8 +158,8 @@ def test_concatenate_weighs_labels_of_unknown_length():
         rows = tf.data.Dataset.from_tensors(row)
         return rows.map(lambda *row: tf.nest.map_structure(lambda t: tf.boolean_mask(t, t == t), row))
 
-    found = mtl.data.concatenate({"a": source([1, 0, 1]), "b": source(None)})
-    assert [weight["t"].numpy().tolist() for *_, weight in found] == [[1, 0, 1], [1, 1, 1]]
+    rows = mtl.data.concatenate({"a": source([1, 0, 1]), "b": source(None)})
+    assert [weight["t"].numpy().tolist() for *_, weight in rows] == [[1, 0, 1], [1, 1, 1]]
 
 
 def test_concatenate():
@@ -165,8 +167,7 @@ def test_concatenate():
     b = mtl.data.encode_text(records(words=[["in", "Rome"]], entities=[["O", "B-place"]]), words(8), tasks()[:1])
     joined = mtl.data.concatenate({"a": a, "b": b})
     assert len(joined) == 4
-    found = list(joined)
-    assert [float(w["topic"]) for _, _, w in found] == [1, 1, 0, 0]
+    assert [float(w["topic"]) for _, _, w in joined] == [1, 1, 0, 0]
     (x, y, weight) = next(iter(mtl.data.batch_by_length(joined, 4)))
     assert x["token_ids"].shape == y["entities"].shape == weight["entities"].shape == (4, 5)
     np.testing.assert_array_equal(weight["entities"], [[0] * 5] * 3 + [[1, 1, 0, 0, 0]])

@@ -16,36 +16,37 @@ def write(path, text):
 
 
 def test_words_and_tags_between_empty_lines(tmp_path):
-    """Several empty lines are one, none is needed at the end, and line ends may be those of Windows."""
+    """Several empty lines count as one, the last line needs no end, and lines may end as on Windows."""
     text = "\r\n\r\nAda B-person\r\nspoke O\r\n\r\n \r\n\r\nYes O"
-    found = mtl.data.from_conll(write(tmp_path / "a.conll", text))
-    assert strings(found) == [
+    records = mtl.data.from_conll(write(tmp_path / "a.conll", text))
+    assert strings(records) == [
         {"words": ["Ada", "spoke"], "entities": ["B-person", "O"]},
         {"words": ["Yes"], "entities": ["O"]},
     ]
-    assert int(found.cardinality()) == 2
-    assert found.element_spec == {name: tf.TensorSpec([None], tf.string) for name in ("words", "entities")}
-    assert strings(found) == strings(found)
+    assert int(records.cardinality()) == 2
+    assert records.element_spec == {name: tf.TensorSpec([None], tf.string) for name in ("words", "entities")}
+    assert strings(records) == strings(records)
 
 
-def test_a_tabbed_file_as_that_of_wnut17(tmp_path):
-    """Sentences end with a tab alone, "#" is a word, words hold blanks and odd separators, or are empty."""
+def test_files_with_tabs_such_as_wnut17(tmp_path):
+    """Sentences end with a line of one tab, "#" is a word, and words may contain blanks and separators or be empty."""
     text = "#\tO\n#tag\tB-group\n\t\n\u2028\tO\nNew York\tB-location\n\xa0\tO\n\tO\n"
-    found = strings(mtl.data.from_conll(write(tmp_path / "a.conll", text)))
-    assert found == [
+    assert strings(mtl.data.from_conll(write(tmp_path / "a.conll", text))) == [
         {"words": ["#", "#tag"], "entities": ["O", "B-group"]},
         {"words": ["\u2028", "New York", "\xa0", ""], "entities": ["O", "B-location", "O", "O"]},
     ]
 
 
-def test_comments_of_a_tabbed_file_have_no_tab(tmp_path):
+def test_comments_in_files_with_tabs_have_no_tab(tmp_path):
     text = "# text = we\n1\twe\tO\t-\n\n# text = #\n1\t#\tB-ORG\t-\n"
-    found = strings(mtl.data.from_conll(write(tmp_path / "a.iob2", text), {"words": 1, "entities": 2}))
-    assert found == [{"words": ["we"], "entities": ["O"]}, {"words": ["#"], "entities": ["B-ORG"]}]
+    assert strings(mtl.data.from_conll(write(tmp_path / "a.iob2", text), {"words": 1, "entities": 2})) == [
+        {"words": ["we"], "entities": ["O"]},
+        {"words": ["#"], "entities": ["B-ORG"]},
+    ]
 
 
-def test_comments_of_a_file_without_tabs_are_ahead_of_a_sentence(tmp_path):
-    """The pound sign of the Wall Street Journal is a word "#", which must not be lost."""
+def test_comments_in_files_without_tabs_precede_a_sentence(tmp_path):
+    """The Wall Street Journal's pound sign is a word "#", which must not be lost."""
     text = "# id 7\n#  x\tdomain=en\nfor IN B-PP\n# # B-NP\n500 CD I-NP\n\n-DOCSTART- -X- O\n\n#sold VBD B-VP\n"
     columns = {"words": 0, "speech": 1, "chunks": -1}
     assert strings(mtl.data.from_conll(write(tmp_path / "a.txt", text), columns)) == [
@@ -89,7 +90,7 @@ def test_other_encodings(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "columns", "words"),
+    ("text", "columns", "message"),
     [
         ("Ada B-person\n\nspoke\n", {"words": 0, "entities": -1}, r"a\.conll, line 3 has 1 column, .*needs 2"),
         ("a\tb\tO\nc\td\n", {"words": 1, "entities": 2}, r"a\.conll, line 2 has 2 columns, .*needs 3"),
@@ -97,18 +98,18 @@ def test_other_encodings(tmp_path):
         ("a O\n", {"words": 0, "entities": -3}, "line 1 has 2 columns, .*needs 4"),
         ("\n \n", {"words": 0}, r"a\.conll has no sentences"),
         ("", {"words": 0}, "has no sentences"),
-        ("a\tO\nb\tO\t\n", {"words": 0, "entities": -1}, r"line 2 ends ahead of the column of 'entities'"),
+        ("a\tO\nb\tO\t\n", {"words": 0, "entities": -1}, r"line 2 ends before the column of 'entities'"),
         ("a O\n", {}, "`columns` must name at least one"),
         ("a O\n\nb \ud800\n", {"words": 0}, r"a\.conll, line 3 is not utf-8.*`encoding`"),
     ],
 )
-def test_errors(tmp_path, text, columns, words):
+def test_errors(tmp_path, text, columns, message):
     path = tmp_path / "a.conll"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         mtl.data.from_conll(path, columns)
 
 
-def test_no_such_file(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
         mtl.data.from_conll(tmp_path / "nothing.conll")

@@ -17,14 +17,14 @@ def write(folder, files):
 
 
 def test_rows(tmp_path):
-    found = mtl.data.from_label_folder(write(tmp_path, ATIS))
-    assert found.element_spec == {
+    records = mtl.data.from_label_folder(write(tmp_path, ATIS))
+    assert records.element_spec == {
         "words": tf.TensorSpec([None], tf.string),
         "slots": tf.TensorSpec([None], tf.string),
         "intent": tf.TensorSpec([], tf.string),
     }
-    assert int(found.cardinality()) == 2
-    first, second = found.as_numpy_iterator()
+    assert int(records.cardinality()) == 2
+    first, second = records.as_numpy_iterator()
     assert first["words"].tolist() == [b"fares", b"to", b"boston"]
     assert first["slots"].tolist() == [b"O", b"O", b"B-toloc.city_name"]
     assert first["intent"] == b"atis_flight#atis_airfare"
@@ -32,7 +32,7 @@ def test_rows(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["", "\n\n"])
-def test_the_end_of_a_file_may_lack_a_line_end_or_have_many(tmp_path, end):
+def test_files_may_end_without_a_line_end_or_with_several(tmp_path, end):
     files = {name: text.rstrip("\n") + (end if name == "label" else "\n") for name, text in ATIS.items()}
     assert len(list(mtl.data.from_label_folder(write(tmp_path, files)))) == 2
 
@@ -45,15 +45,15 @@ def test_a_missing_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "words"),
+    ("files", "message"),
     [
-        ({"label": "atis_flight\n"}, "one line for each sentence.*'seq.in': 2, 'seq.out': 2, 'label': 1"),
-        (dict.fromkeys(ATIS, "\n"), "one line for each sentence.*'label': 0"),
-        ({"seq.out": "O O O\nO\n"}, r"seq\.out, line 2 has 1 tags, but seq\.in has 2 words"),
+        ({"label": "atis_flight\n"}, "one line per sentence.*'seq.in': 2, 'seq.out': 2, 'label': 1"),
+        (dict.fromkeys(ATIS, "\n"), "one line per sentence.*'label': 0"),
+        ({"seq.out": "O O O\nO\n"}, r"seq\.out, line 2 has 1 tags, but the same line of seq\.in has 2 words"),
         ({"seq.in": "\nlist them\n", "seq.out": "\nO O\n"}, r"seq\.in, line 1 is empty"),
         ({"label": "\natis_flight\n"}, r"label, line 1 is empty"),
     ],
 )
-def test_errors(tmp_path, files, words):
-    with pytest.raises(ValueError, match=words):
+def test_errors(tmp_path, files, message):
+    with pytest.raises(ValueError, match=message):
         mtl.data.from_label_folder(write(tmp_path, ATIS | files))

@@ -14,7 +14,7 @@ ROWS = [
 
 
 class Sentences(tfds.core.GeneratorBasedBuilder):
-    """Three sentences, one of unknown topic."""
+    """Three sentences, one with an unknown topic."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -49,15 +49,15 @@ def data_dir(tmp_path_factory):
 
 
 def test_labels_become_their_names(data_dir):
-    found = mtl.data.from_tfds("sentences", "train", data_dir=data_dir, download=False)
-    assert int(found.cardinality()) == 3
-    assert found.element_spec == {
+    records = mtl.data.from_tfds("sentences", "train", data_dir=data_dir, download=False)
+    assert int(records.cardinality()) == 3
+    assert records.element_spec == {
         "tokens": tf.TensorSpec([None], tf.string),
         "ner": tf.TensorSpec([None], tf.string),
         "topic": tf.TensorSpec([], tf.string),
         "score": tf.TensorSpec([], tf.float32),
     }
-    rows = sorted(found.as_numpy_iterator(), key=lambda row: row["score"])
+    rows = sorted(records.as_numpy_iterator(), key=lambda row: row["score"])
     for row, (tokens, ner, topic, score) in zip(rows, sorted(ROWS, key=lambda row: row[3]), strict=True):
         assert [token.decode() for token in row["tokens"]] == tokens
         assert [tag.decode() for tag in row["ner"]] == ner
@@ -65,7 +65,7 @@ def test_labels_become_their_names(data_dir):
         assert row["score"] == np.float32(score)
 
 
-def test_columns_and_the_order(data_dir):
+def test_columns_and_order(data_dir):
     columns = {"words": "tokens", "entities": "ner"}
     first, second = (mtl.data.from_tfds("sentences", "train", columns, data_dir, download=False) for _ in range(2))
     assert set(first.element_spec) == {"words", "entities"}
@@ -82,11 +82,11 @@ def test_a_part_of_a_split(data_dir):
 def test_a_registered_data_set():
     with tfds.testing.mock_data(num_examples=5):
         rows = mtl.data.from_tfds("conll2003", "train", {"words": "tokens", "entities": "ner"})
-        found = set(mtl.data.labels_of(rows, "entities"))
-    names = ["O", *(f"{place}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for place in "BI")]
+        labels = set(mtl.data.labels_of(rows, "entities"))
+    tags = {"O", *(f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI")}
     assert int(rows.cardinality()) == 5
-    assert found
-    assert found <= set(names)
+    assert labels
+    assert labels <= tags
 
 
 def test_an_unknown_feature(data_dir):
@@ -100,13 +100,13 @@ def test_rows_that_are_not_dicts(data_dir):
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "words"),
+    ("name", "split", "message"),
     [
         ("imdb_reviews", "train", r"(?s)'imdb_reviews': AssertionError: .*could not find data.*`data_dir`.*tfds build"),
         ("no_such_data_set", "train", "(?s)'no_such_data_set': DatasetNotFoundError: .*Check the name"),
         ("sentences", "trian", r"(?s)split 'trian' of 'sentences': ValueError: .*\['train'\].*the split"),
     ],
 )
-def test_what_tfds_said(data_dir, name, split, words):
-    with pytest.raises(RuntimeError, match=words):
+def test_errors_contain_those_of_tfds(data_dir, name, split, message):
+    with pytest.raises(RuntimeError, match=message):
         mtl.data.from_tfds(name, split, data_dir=data_dir, download=False)

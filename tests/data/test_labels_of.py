@@ -14,7 +14,7 @@ def tagged(*rows):
     return tf.data.Dataset.from_generator(lambda: ({"tags": list(row)} for row in rows), output_signature=spec)
 
 
-def test_one_a_list_and_a_dict_of_data_sets():
+def test_one_data_set_a_list_and_a_dict():
     a, b = scalars("sport", "art", "sport"), scalars("été", "Art")
     assert mtl.data.labels_of(a, "topic") == ["art", "sport"]
     assert mtl.data.labels_of([a, b], "topic") == ["Art", "art", "sport", "été"]
@@ -41,10 +41,10 @@ def test_rows_of_tags_and_missing_labels():
     ],
 )
 def test_bio(tags, expected):
-    found = mtl.data.labels_of(tagged(tags[:1], tags[1:]), "tags", scheme="BIO")
-    assert found == expected
-    if len(found) > 1:
-        mtl.tasks.Tagging("tags", labels=found)
+    labels = mtl.data.labels_of(tagged(tags[:1], tags[1:]), "tags", scheme="BIO")
+    assert labels == expected
+    if len(labels) > 1:
+        mtl.tasks.Tagging("tags", labels=labels)
 
 
 @pytest.mark.parametrize("tag", ["E-a", "B-", "b-a", "NOUN"])
@@ -54,7 +54,7 @@ def test_tags_that_are_not_bio(tag):
 
 
 @pytest.mark.parametrize(
-    ("data", "field", "options", "error", "words"),
+    ("data", "field", "options", "error", "message"),
     [
         (scalars("a"), "topics", {}, ValueError, "'topics' is not in the data set.*Did you mean 'topic'"),
         ({"x": scalars("a"), "y": tagged(["a"])}, "topic", {}, ValueError, r"data set 'y', which has \['tags'\]"),
@@ -66,6 +66,6 @@ def test_tags_that_are_not_bio(tag):
         (scalars("a"), "topic", {"scheme": "IOB1"}, ValueError, "`scheme` must be 'none' or 'BIO', received 'IOB1'"),
     ],
 )
-def test_errors(data, field, options, error, words):
-    with pytest.raises(error, match=words):
+def test_errors(data, field, options, error, message):
+    with pytest.raises(error, match=message):
         mtl.data.labels_of(data, field, **options)

@@ -12,8 +12,8 @@ def rows():
 
 @pytest.mark.parametrize("batch", [False, True])
 def test_markers_become_weights(batch):
-    found = mtl.data.mask_missing(rows().batch(4) if batch else rows(), {"topic": -1, "price": float("nan")})
-    weights = [w for _, _, w in found]
+    masked = mtl.data.mask_missing(rows().batch(4) if batch else rows(), {"topic": -1, "price": float("nan")})
+    weights = [w for _, _, w in masked]
     topic = np.concatenate([np.atleast_1d(w["topic"]) for w in weights])
     price = np.concatenate([np.atleast_1d(w["price"]) for w in weights])
     np.testing.assert_array_equal(topic, [1, 0, 1, 0])
@@ -22,20 +22,20 @@ def test_markers_become_weights(batch):
 
 
 def test_tasks_without_a_marker_keep_their_labels_and_weights_multiply():
-    found = mtl.data.mask_missing(rows(), {"topic": -1})
-    assert [float(w["price"]) for _, _, w in found] == [1, 1, 1, 1]
+    masked = mtl.data.mask_missing(rows(), {"topic": -1})
+    assert [float(w["price"]) for _, _, w in masked] == [1, 1, 1, 1]
     weighted = rows().map(lambda x, y: (x, y, {"topic": 0.5}))
-    found = list(mtl.data.mask_missing(weighted, {"topic": -1, "price": float("nan")}))
-    assert [float(w["topic"]) for _, _, w in found] == [0.5, 0, 0.5, 0]
-    assert [float(w["price"]) for _, _, w in found] == [1, 0, 0, 1]
+    masked = list(mtl.data.mask_missing(weighted, {"topic": -1, "price": float("nan")}))
+    assert [float(w["topic"]) for _, _, w in masked] == [0.5, 0, 0.5, 0]
+    assert [float(w["price"]) for _, _, w in masked] == [1, 0, 0, 1]
 
 
 def test_cells_of_a_label_vector():
     y = {"tags": np.array([[1.0, np.nan], [0.0, 1.0]])}
-    found = mtl.data.mask_missing(
+    masked = mtl.data.mask_missing(
         tf.data.Dataset.from_tensors((np.ones(2), y, {"tags": np.array([0.5, 1.0])})), {"tags": float("nan")}
     )
-    ((_, _, weight),) = found
+    ((_, _, weight),) = masked
     np.testing.assert_array_equal(weight["tags"], [[0.5, 0.0], [1.0, 1.0]])
 
 
@@ -46,7 +46,7 @@ def test_one_weight_for_all_tasks_and_weights_of_another_rank():
     np.testing.assert_array_equal(weight["b"], [0.5, 0.25])
 
 
-def test_markers_of_whole_numbers():
+def test_markers_of_integer_labels():
     data = tf.data.Dataset.from_tensors((np.ones(2), {"t": np.array([255, 3], "uint8")}))
     for marker, expected in ((255.0, [0, 1]), (-1, [1, 1])):
         ((_, _, weight),) = mtl.data.mask_missing(data, {"t": marker})

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.data._sources import check_sources, complete
+from tf_mtl.data._sources import common_label_specs, fill_missing_tasks
 
 
 def source(value, rows, labels, width=2, dtype="float32"):
@@ -11,14 +11,14 @@ def source(value, rows, labels, width=2, dtype="float32"):
     return tf.data.Dataset.from_tensor_slices((x, labels))
 
 
-def two():
+def two_sources():
     return {
         "reviews": source(0, 30, {"stars": np.arange(30.0), "topic": np.arange(30)}),
         "news": source(1, 10, {"topic": np.arange(100, 110)}),
     }
 
 
-def shares(mixture, rows=4000):
+def drawn_fractions(mixture, rows=4000):
     ((x, _, _),) = mixture.batch(rows).take(1)
     return np.bincount(x["a"][:, 0].numpy().astype(int), minlength=2) / rows
 
@@ -35,12 +35,12 @@ def shares(mixture, rows=4000):
     ],
 )
 def test_rates(options, expected):
-    found = shares(mtl.data.mix(two(), seed=1, **options))
-    assert found[0] == pytest.approx(expected, abs=4 * 0.5 / 4000**0.5)
+    fractions = drawn_fractions(mtl.data.mix(two_sources(), seed=1, **options))
+    assert fractions[0] == pytest.approx(expected, abs=4 * 0.5 / 4000**0.5)
 
 
-def test_rows_have_labels_for_all_tasks_and_weight_0_for_what_their_source_lacks():
-    for x, y, weight in mtl.data.mix(two(), rates="uniform", seed=0).take(60):
+def test_rows_have_all_tasks_with_weight_0_for_those_their_source_lacks():
+    for x, y, weight in mtl.data.mix(two_sources(), rates="uniform", seed=0).take(60):
         assert set(y) == set(weight) == {"stars", "topic"}
         from_news = int(x["a"][0]) == 1
         assert float(weight["stars"]) == (0 if from_news else 1)
@@ -49,14 +49,14 @@ def test_rows_have_labels_for_all_tasks_and_weight_0_for_what_their_source_lacks
 
 
 def test_sources_repeat_without_loss():
-    """In whole passes over a source every row comes equally often."""
-    topics = [int(y["topic"]) for _, y, _ in mtl.data.mix({"news": two()["news"]}).take(50)]
+    """In complete passes over a source, every row occurs equally often."""
+    topics = [int(y["topic"]) for _, y, _ in mtl.data.mix({"news": two_sources()["news"]}).take(50)]
     assert sorted(topics) == sorted([*range(100, 110)] * 5)
 
 
 def test_the_same_seed_gives_the_same_stream():
     def stream(seed):
-        return [int(y["topic"]) for _, y, _ in mtl.data.mix(two(), rates="uniform", seed=seed).take(100)]
+        return [int(y["topic"]) for _, y, _ in mtl.data.mix(two_sources(), rates="uniform", seed=seed).take(100)]
 
     assert stream(3) == stream(3)
     assert stream(3) != stream(4)
@@ -81,13 +81,13 @@ def test_a_mixture_trains():
         [mtl.tasks.Regression("stars"), mtl.tasks.Classification("topic", labels=110)],
     )
     model.compile("sgd")
-    data = mtl.data.mix(two(), seed=0).batch(8)
+    data = mtl.data.mix(two_sources(), seed=0).batch(8)
     logs = model.fit(data, steps_per_epoch=4, epochs=2, verbose=0).history
     assert np.isfinite(logs["loss"]).all()
 
 
 @pytest.mark.parametrize(
-    ("sources", "options", "words"),
+    ("sources", "options", "message"),
     [
         ({}, {}, "`sources`.*at least one"),
         (
@@ -145,33 +145,37 @@ def test_a_mixture_trains():
         ({"a": source(0, 3, {"t": np.ones(3)})}, {"temperature": 0.5}, "at least 1, received 0.5"),
         ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": {"b": 1.0}}, "`rates`.*'b'"),
         ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": {"a": 0.0}}, "not all 0"),
-        ({"a": source(0, 3, {"t": np.ones(3)})}, {"rates": {"a": 1.0}, "temperature": 2.0}, "not with explicit rates"),
+        (
+            {"a": source(0, 3, {"t": np.ones(3)})},
+            {"rates": {"a": 1.0}, "temperature": 2.0},
+            "`temperature` is only",
+        ),
     ],
 )
-def test_errors(sources, options, words):
-    with pytest.raises(ValueError, match=words):
+def test_errors(sources, options, message):
+    with pytest.raises(ValueError, match=message):
         mtl.data.mix(sources, **options)
 
 
 @pytest.mark.parametrize(
-    ("sources", "words"),
+    ("sources", "message"),
     [
         ({"a": tf.data.Dataset.range(3)}, "Source 'a' must give rows"),
         ({"a": source(0, 3, {"t": np.ones(3)}).map(lambda x, y: (x, y, 1.0))}, "Source 'a' must give rows"),
         ({"a": [1, 2]}, "Source 'a' must be a tf.data.Dataset"),
-        ({("a", 1): source(0, 3, {"t": np.ones(3)})}, "keyed by names"),
+        ({("a", 1): source(0, 3, {"t": np.ones(3)})}, "keyed by non-empty strings"),
         (
             {"a": source(0, 4, {"t": np.ones(4)}).ragged_batch(2).map(lambda x, y: (tf.ragged.constant([[1]]), y))},
             "dense",
         ),
     ],
 )
-def test_errors_of_types(sources, words):
-    with pytest.raises(TypeError, match=words):
+def test_type_errors(sources, message):
+    with pytest.raises(TypeError, match=message):
         mtl.data.mix(sources, rates="uniform")
 
 
-def test_sources_that_have_everything_are_left_as_they_are():
-    """Nothing is mapped, so nothing is slowed."""
+def test_complete_sources_are_unchanged():
+    """They are not mapped, which would be slower."""
     full = source(0, 4, {"t": np.ones(4)}).map(lambda x, y: (x, y, {"t": 1.0}))
-    assert complete(full, check_sources({"a": full})) is full
+    assert fill_missing_tasks(full, common_label_specs({"a": full})) is full

@@ -13,8 +13,8 @@ SIZES = {"a": 40, "b": 10, "c": 4}
 
 def sources(sizes=SIZES):
     return {
-        name: tf.data.Dataset.from_tensor_slices((np.full(rows, place), {"t": np.arange(rows)}))
-        for place, (name, rows) in enumerate(sizes.items())
+        name: tf.data.Dataset.from_tensor_slices((np.full(rows, index), {"t": np.arange(rows)}))
+        for index, (name, rows) in enumerate(sizes.items())
     }
 
 
@@ -41,21 +41,21 @@ def test_probabilities(options, expected):
 
 
 def test_annealed_goes_from_proportional_to_uniform():
-    """54 rows are 6 steps of 9 an epoch."""
+    """The 54 rows make an epoch of 6 steps of 9 rows."""
     mixture = mtl.data.mix(sources(), "annealed", epochs=5, batch_size=9, seed=0)
-    found = mixture.probabilities([0, 5, 6, 13, 24, 29, 99]).numpy()
-    for row, exponent in zip(found, [1, 1, 0.75, 0.5, 0, 0, 0], strict=True):
+    rows = mixture.probabilities([0, 5, 6, 13, 24, 29, 99]).numpy()
+    for row, exponent in zip(rows, [1, 1, 0.75, 0.5, 0, 0, 0], strict=True):
         expected = np.array([40.0, 10, 4]) ** exponent
         np.testing.assert_allclose(row, expected / expected.sum(), rtol=1e-12)
 
 
-def test_a_function_is_asked_at_each_step():
+def test_a_function_is_called_at_each_step():
     def rates(step):
         assert step.dtype == tf.int64
         return {"a": tf.cast(step < 100, tf.float32), "b": tf.cast(step >= 100, tf.float32), "c": 0.0}
 
-    found = drawn(mtl.data.mix(sources(), rates, batch_size=4, epoch=10, seed=0), 200)
-    np.testing.assert_array_equal(found, np.repeat([[0] * 4, [1] * 4], 100, axis=0))
+    draws = drawn(mtl.data.mix(sources(), rates, batch_size=4, epoch=10, seed=0), 200)
+    np.testing.assert_array_equal(draws, np.repeat([[0] * 4, [1] * 4], 100, axis=0))
 
 
 def test_a_function_may_not_return_negative_rates():
@@ -73,30 +73,30 @@ def test_a_function_may_not_return_negative_rates():
 
 
 @pytest.mark.parametrize("batches", ["mixed", "homogeneous"])
-def test_draws_keep_to_the_probabilities(batches):
+def test_draws_follow_the_probabilities(batches):
     mixture = mtl.data.mix(sources(), batch_size=8, batches=batches, seed=2)
-    found = drawn(mixture, 800)
+    draws = drawn(mixture, 800)
     if batches == "homogeneous":
-        assert (found == found[:, :1]).all()
-        found = found[:, 0]
+        assert (draws == draws[:, :1]).all()
+        draws = draws[:, 0]
     else:
-        assert (found != found[:, :1]).any()
-    n, p = found.size, np.array([40, 10, 4]) / 54
-    counts = np.bincount(found.ravel(), minlength=3)
+        assert (draws != draws[:, :1]).any()
+    n, p = draws.size, np.array([40, 10, 4]) / 54
+    counts = np.bincount(draws.ravel(), minlength=3)
     assert (np.abs(counts - n * p) < 4 * np.sqrt(n * p * (1 - p))).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 7}, {"batch_size": 7, "batches": "homogeneous"}])
 def test_shares_are_those_of_the_stream(options):
     mixture = mtl.data.mix(sources(), "uniform", seed=4, **options)
-    found = drawn(mixture, 60)
+    draws = drawn(mixture, 60)
     for first, steps in ((0, 60), (13, 1), (20, 31)):
-        counts = np.bincount(found[first : first + steps].ravel(), minlength=3)
+        counts = np.bincount(draws[first : first + steps].ravel(), minlength=3)
         assert mixture.shares(first, steps) == dict(zip("abc", counts / counts.sum(), strict=True))
 
 
-def test_shares_far_along():
-    """Across the blocks in which draws are made."""
+def test_shares_across_blocks():
+    """Sources are drawn in blocks of many steps."""
     mixture = mtl.data.mix(sources(), "uniform", batch_size=3, seed=4)
     counts = np.bincount(drawn(mixture, 3000)[1000:2900].ravel(), minlength=3)
     assert mixture.shares(1000, 1900) == dict(zip("abc", counts / counts.sum(), strict=True))
@@ -138,7 +138,7 @@ def numbered(rows, task="t"):
     return tf.data.Dataset.from_tensor_slices((numbers, {task: numbers}))
 
 
-def test_each_pass_has_its_own_order_which_is_the_seeds_alone():
+def test_each_pass_has_its_own_order_which_depends_on_the_seed_alone():
     def order(seed, buffer=40, global_seed=0):
         keras.utils.set_random_seed(global_seed)
         stream = mtl.data.mix({"a": numbered(40)}, shuffle_buffer=buffer, seed=seed)
@@ -147,12 +147,12 @@ def test_each_pass_has_its_own_order_which_is_the_seeds_alone():
     once, again = order(1)
     assert once == again == order(1, global_seed=7)[0] != order(2)[0]
     passes = [once[first : first + 40] for first in (0, 40, 80)]
-    assert all(sorted(found) == list(range(40)) for found in passes)
-    assert len({tuple(found) for found in passes} | {tuple(range(40))}) == 4
-    assert all(x < place + 3 for place, x in enumerate(order(1, buffer=3)[0][:40]))
+    assert all(sorted(rows) == list(range(40)) for rows in passes)
+    assert len({tuple(rows) for rows in passes} | {tuple(range(40))}) == 4
+    assert all(x < position + 3 for position, x in enumerate(order(1, buffer=3)[0][:40]))
 
 
-def test_sources_have_orders_of_their_own():
+def test_sources_are_shuffled_differently():
     sources = {name: numbered(9, name) for name in "ab"}
     stream = mtl.data.mix(sources, "uniform", shuffle_buffer=9, seed=1).take(60)
     rows = [(int(x), "a" if weight["a"] else "b") for x, _, weight in stream]
@@ -161,50 +161,51 @@ def test_sources_have_orders_of_their_own():
     assert first[0] != first[1]
 
 
-def test_a_source_that_turns_out_to_be_empty():
+def test_an_empty_source_of_unknown_size():
     empty = numbered(4).filter(lambda *row: False)
     with pytest.raises(ValueError, match="Source 'b' is empty"):
         mtl.data.mix({"a": numbered(4), "b": empty}, "uniform", epoch=20)
 
 
-def test_without_a_seed_the_stream_is_settled_when_it_is_mixed():
+def test_without_a_seed_mix_chooses_one():
     mixtures = [mtl.data.mix(sources(), "uniform") for _ in range(2)]
     one, again, other = (list(drawn(mixture, 60)) for mixture in (mixtures[0], mixtures[0], mixtures[1]))
     assert one == again != other
 
 
-def test_dynamic_rates_are_those_of_the_epoch():
+def test_dynamic_rates_apply_to_their_epoch():
     rates = DynamicRates(["c", "b", "a"], initial={"a": 1, "b": 1, "c": 0})
     mixture = mtl.data.mix(sources(), rates, batch_size=9, seed=0)
     rates.append({"a": 0.0, "b": 3.0, "c": 1.0})
-    found = mixture.probabilities([5, 6, 30]).numpy()
-    np.testing.assert_allclose(found, [[0.5, 0.5, 0], [0, 0.75, 0.25], [0, 0.75, 0.25]])
+    rows = mixture.probabilities([5, 6, 30]).numpy()
+    np.testing.assert_allclose(rows, [[0.5, 0.5, 0], [0, 0.75, 0.25], [0, 0.75, 0.25]])
 
 
-def test_nothing_is_drawn_before_its_rates_are_settled():
+def test_nothing_is_drawn_before_its_rates_are_set():
     rates = DynamicRates(["a", "b", "c"], initial={"a": 1, "b": 0, "c": 0})
-    batches, found = iter(mtl.data.mix(sources(), rates, batch_size=9, seed=0)), []
+    batches, drawn_by_epoch = iter(mtl.data.mix(sources(), rates, batch_size=9, seed=0)), []
     for epoch in range(3):
-        found.append({int(value) for _ in range(6) for value in next(batches)[0]})
-        rates.append({name: float(place == epoch + 1) for place, name in enumerate("abcd"[:3])} if epoch < 2 else SIZES)
-    assert found == [{0}, {1}, {2}]
+        drawn_by_epoch.append({int(value) for _ in range(6) for value in next(batches)[0]})
+        rates.append({name: float(index == epoch + 1) for index, name in enumerate("abc")} if epoch < 2 else SIZES)
+    assert drawn_by_epoch == [{0}, {1}, {2}]
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"rates": "uniform", "cap": 3}, "`cap` limits the sizes"),
-        ({"cap": 0}, "`cap` must be at least 1"),
+        ({"cap": 0}, "`cap` must be an integer, at least 1"),
         ({"rates": "annealed"}, "needs `epochs`"),
-        ({"rates": "sqrt", "epochs": 3}, "`epochs` goes with rates='annealed'"),
-        ({"rates": "sqrt", "temperature": 3.0}, "`temperature` goes with"),
+        ({"rates": "annealed", "epochs": 1}, "`epochs` must be an integer, at least 2"),
+        ({"rates": "sqrt", "epochs": 3}, "`epochs` is only for rates='annealed'"),
+        ({"rates": "sqrt", "temperature": 3.0}, "`temperature` is only for"),
         ({"epoch": "all"}, "`epoch` must be 'sum'"),
-        ({"epoch": 0}, "`epoch` must be 'sum'"),
+        ({"epoch": 0}, "`epoch` must be an integer, at least 1"),
         ({"batches": "pure"}, "`batches` must be"),
-        ({"batches": "homogeneous"}, "give `batch_size`"),
-        ({"boundaries": [3]}, "give `batch_size`"),
+        ({"batches": "homogeneous"}, "Pass `batch_size`"),
+        ({"boundaries": [3]}, "Pass `batch_size`"),
         ({"batch_size": 0}, "`batch_size` must be"),
-        ({"epoch": None}, "`epoch` must be 'sum'"),
+        ({"epoch": None}, "`epoch` must be an integer"),
         ({"shuffle_buffer": 0}, "`shuffle_buffer` must be"),
         ({"seed": 1.5}, "`seed` must be"),
         ({"rates": DynamicRates(["a", "b", "c"]), "batch_size": 2, "boundaries": [3]}, "Use batches='homogeneous'"),
@@ -212,8 +213,8 @@ def test_nothing_is_drawn_before_its_rates_are_settled():
         ({"rates": DynamicRates(["a", "b"])}, "Missing: \\['c'\\]"),
     ],
 )
-def test_errors_of_options(options, words):
-    with pytest.raises(ValueError, match=words):
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
         mtl.data.mix(sources(), **options)
 
 

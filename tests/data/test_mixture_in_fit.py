@@ -10,19 +10,19 @@ import tf_mtl as mtl
 
 def sources():
     rng = np.random.default_rng(0)
-    found = {}
+    by_name = {}
     for name, rows in {"a": 30, "b": 10}.items():
         x = rng.normal(size=(rows, 4)).astype("float32")
-        found[name] = tf.data.Dataset.from_tensor_slices((x, {name: x[:, 0]}))
-    return found
+        by_name[name] = tf.data.Dataset.from_tensor_slices((x, {name: x[:, 0]}))
+    return by_name
 
 
 def model(**options):
     keras.utils.set_random_seed(0)
     trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8]))
-    built = mtl.build_model(keras.Input((4,)), trunk, [mtl.tasks.Regression("a"), mtl.tasks.Regression("b")])
-    built.compile("adam", jit_compile=False, **options)
-    return built
+    compiled = mtl.build_model(keras.Input((4,)), trunk, [mtl.tasks.Regression("a"), mtl.tasks.Regression("b")])
+    compiled.compile("adam", jit_compile=False, **options)
+    return compiled
 
 
 def mixture(**options):
@@ -37,6 +37,20 @@ def steps(trained):
     return int(trained.optimizer.iterations.numpy())
 
 
+def remove_checkpoints_after(step, directory):
+    for path in directory.iterdir():
+        if int(path.name[5:15]) > step:
+            path.unlink()
+    assert list(directory.iterdir())
+
+
+def assert_same_run(run, expected):
+    (values, history), (expected_values, expected_history) = run, expected
+    for value, expected_value in zip(values, expected_values, strict=True):
+        np.testing.assert_array_equal(value, expected_value)
+    assert history == expected_history
+
+
 def test_an_epoch_has_the_mixtures_length_and_its_shares_are_logged():
     data, trained = mixture(), model()
     history = trained.fit(data, epochs=3, verbose=0).history
@@ -47,14 +61,14 @@ def test_an_epoch_has_the_mixtures_length_and_its_shares_are_logged():
 
 @pytest.mark.parametrize("spe", [1, 5])
 def test_shares_of_other_epochs(spe):
-    """An epoch has the steps that it should have, whatever an execution has."""
+    """`steps_per_epoch` holds whatever the number of steps per execution."""
     data, trained = mixture(), model(steps_per_execution=spe)
     history = trained.fit(data, epochs=2, steps_per_epoch=7, verbose=0).history
     assert steps(trained) == 2 * 7
     assert shares(history) == [data.shares(0, 7), data.shares(7, 7)]
 
 
-def test_goes_on_bit_for_bit(tmp_path):
+def test_resumes_bit_for_bit(tmp_path):
     def run(directory, epochs):
         trained, checkpoint = model(), mtl.callbacks.Checkpoint(tmp_path / directory, every="4 steps")
         shuffled = {name: source.shuffle(30, seed=1) for name, source in sources().items()}
@@ -62,26 +76,20 @@ def test_goes_on_bit_for_bit(tmp_path):
         history = trained.fit(data, epochs=epochs, verbose=0, callbacks=[checkpoint]).history
         return [v.numpy() for v in [*trained.variables, *trained.optimizer.variables]], history
 
-    whole = run("whole", 4)
-    run("cut", 2)
-    for path in (tmp_path / "cut").iterdir():
-        if int(path.name[5:15]) > 16:
-            path.unlink()
-    assert list((tmp_path / "cut").iterdir())
-    found = run("cut", 4)
-    for one, other in zip(found[0], whole[0], strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert found[1] == whole[1]
+    expected = run("uninterrupted", 4)
+    run("interrupted", 2)
+    remove_checkpoints_after(16, tmp_path / "interrupted")
+    assert_same_run(run("interrupted", 4), expected)
 
 
 def test_evaluation_takes_the_same_epoch_each_time():
     data = mixture()
     trained = model()
     trained.optimizer.learning_rate = 0.0
-    found = [trained.evaluate(data, verbose=0, return_dict=True) for _ in range(2)]
-    assert found[0] == found[1]
-    assert found[0] == trained.evaluate(data.take(10), verbose=0, return_dict=True)
-    assert found[0] != trained.evaluate(data, steps=3, verbose=0, return_dict=True)
+    results = [trained.evaluate(data, verbose=0, return_dict=True) for _ in range(2)]
+    assert results[0] == results[1]
+    assert results[0] == trained.evaluate(data.take(10), verbose=0, return_dict=True)
+    assert results[0] != trained.evaluate(data, steps=3, verbose=0, return_dict=True)
 
 
 def test_validation_takes_one_epoch():
@@ -92,14 +100,14 @@ def test_validation_takes_one_epoch():
     np.testing.assert_allclose(history["val_loss"], [expected] * 2, rtol=1e-6)
 
 
-def test_data_without_end_are_refused():
+def test_endless_data_without_a_number_of_steps_are_an_error():
     endless, trained = mixture().prefetch(1), model()
-    with pytest.raises(ValueError, match="`x` is a data set without end.*Give `steps_per_epoch`"):
+    with pytest.raises(ValueError, match="`x` is an endless data set.*`steps_per_epoch`"):
         trained.fit(endless)
-    with pytest.raises(ValueError, match="`validation_data` is a data set without end.*Give `validation_steps`"):
+    with pytest.raises(ValueError, match="`validation_data` is an endless data set.*`validation_steps`"):
         trained.fit(endless.take(2), validation_data=endless)
     for read in (trained.evaluate, trained.predict):
-        with pytest.raises(ValueError, match="`x` is a data set without end.*Give `steps`"):
+        with pytest.raises(ValueError, match="`x` is an endless data set.*`steps`"):
             read(endless)
     history = trained.fit(endless, steps_per_epoch=2, verbose=0).history
     assert "share_a" not in history
@@ -118,8 +126,8 @@ def test_prediction_takes_one_epoch():
     ],
     ids=["homogeneous", "annealed", "function"],
 )
-def test_kinds_of_mixtures_go_on_bit_for_bit(options, tmp_path):
-    """Although an execution of four steps does not divide the epoch, and the mixture is read for validation, too."""
+def test_kinds_of_mixtures_resume_bit_for_bit(options, tmp_path):
+    """Even if the steps per execution do not divide the epoch, and the mixture also serves for validation."""
 
     def run(directory, epochs):
         trained, data = model(steps_per_execution=4), mixture(**options)
@@ -128,20 +136,14 @@ def test_kinds_of_mixtures_go_on_bit_for_bit(options, tmp_path):
         assert steps(trained) == epochs * len(data)
         return trained.get_weights(), history
 
-    whole = run("whole", 3)
-    run("cut", 2)
-    for path in (tmp_path / "cut").iterdir():
-        if int(path.name[5:15]) > 14:
-            path.unlink()
-    assert list((tmp_path / "cut").iterdir())
-    found = run("cut", 3)
-    for one, other in zip(found[0], whole[0], strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert found[1] == whole[1]
+    expected = run("uninterrupted", 3)
+    run("interrupted", 2)
+    remove_checkpoints_after(14, tmp_path / "interrupted")
+    assert_same_run(run("interrupted", 3), expected)
 
 
 @pytest.mark.parametrize("batches", ["mixed", "homogeneous"])
-def test_two_replicas_end_as_one(batches):
+def test_two_replicas_equal_one(batches):
     with mtl.distribute.strategy("mirrored").scope():
         two = model()
     if two.distribute_strategy.num_replicas_in_sync != 2:

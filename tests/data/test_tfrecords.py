@@ -6,7 +6,7 @@ import tf_mtl as mtl
 
 
 def rows(count=600, log=None):
-    """Rows of words, vectors, scalars and ragged lists; `log` grows with each that is read."""
+    """Return rows of words, vectors, scalars and ragged lists; each row read adds an entry to `log`."""
 
     def row(number):
         if log is not None:
@@ -18,22 +18,23 @@ def rows(count=600, log=None):
     return tf.data.Dataset.range(1, count + 1).map(row)
 
 
-def assert_same(found, expected):
-    assert found.element_spec == expected.element_spec
-    for a, b in zip(found, expected, strict=True):
-        for one, other in zip(tf.nest.flatten(a), tf.nest.flatten(b), strict=True):
-            assert type(one) is type(other)
-            if isinstance(one, tf.RaggedTensor):
-                assert one.to_list() == other.to_list()
+def assert_same(dataset, expected):
+    assert dataset.element_spec == expected.element_spec
+    for element, expected_element in zip(dataset, expected, strict=True):
+        tensors, expected_tensors = tf.nest.flatten(element), tf.nest.flatten(expected_element)
+        for tensor, expected_tensor in zip(tensors, expected_tensors, strict=True):
+            assert type(tensor) is type(expected_tensor)
+            if isinstance(tensor, tf.RaggedTensor):
+                assert tensor.to_list() == expected_tensor.to_list()
             else:
-                np.testing.assert_array_equal(one, other)
+                np.testing.assert_array_equal(tensor, expected_tensor)
 
 
 @pytest.mark.parametrize("count", [1, 256, 600])
-def test_the_same_elements_come_back(tmp_path, count):
-    found = mtl.data.cache_tfrecords(rows(count), tmp_path / "new" / "a.tfrecord")
-    assert int(found.cardinality()) == count
-    assert_same(found, rows(count))
+def test_the_file_has_the_same_elements(tmp_path, count):
+    cached = mtl.data.cache_tfrecords(rows(count), tmp_path / "new" / "a.tfrecord")
+    assert int(cached.cardinality()) == count
+    assert_same(cached, rows(count))
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.tfrecord", "a.tfrecord.json"]
 
 
@@ -51,7 +52,7 @@ def test_other_structures(tmp_path, dataset):
     assert_same(mtl.data.cache_tfrecords(dataset, tmp_path / "a"), dataset)
 
 
-def test_files_that_are_there_are_read_and_not_written_again(tmp_path):
+def test_existing_files_are_not_written_again(tmp_path):
     log = []
     mtl.data.cache_tfrecords(rows(20, log), tmp_path / "a")
     assert len(log) == 20
@@ -67,7 +68,7 @@ def test_another_element_spec(tmp_path):
         mtl.data.cache_tfrecords(tf.data.Dataset.from_tensors({"a": 1.0}), tmp_path / "a")
 
 
-def test_nothing_is_left_behind_when_cancelled(tmp_path):
+def test_a_cancelled_run_leaves_no_files(tmp_path):
     def generate():
         yield from range(300)
         raise KeyError("cancelled")
@@ -78,14 +79,14 @@ def test_nothing_is_left_behind_when_cancelled(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_records_without_their_description_are_written_anew(tmp_path):
+def test_records_without_their_description_are_written_again(tmp_path):
     mtl.data.cache_tfrecords(tf.data.Dataset.range(3), tmp_path / "a")
     (tmp_path / "a.json").unlink()
     assert list(mtl.data.cache_tfrecords(tf.data.Dataset.range(5), tmp_path / "a").as_numpy_iterator()) == [*range(5)]
 
 
 def test_errors(tmp_path):
-    with pytest.raises(ValueError, match="`dataset` must end.*`take`"):
+    with pytest.raises(ValueError, match="`dataset` must be finite.*`take`"):
         mtl.data.cache_tfrecords(tf.data.Dataset.range(3).repeat(), tmp_path / "a")
     with pytest.raises(TypeError, match="dense or ragged tensors.*SparseTensorSpec"):
         mtl.data.cache_tfrecords(tf.data.Dataset.from_tensors(tf.sparse.eye(2)), tmp_path / "a")

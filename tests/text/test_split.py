@@ -1,4 +1,4 @@
-"""Words and where they are, against the rule once more in Python."""
+"""Words and their positions, compared with the same rule in Python."""
 
 import unicodedata
 
@@ -14,52 +14,51 @@ from tf_mtl.text._split import split
 WORDS = mtl.text.Words(["a"], length=4)
 
 
-def by_hand(text):
-    """[(word, begin, end)], offsets in bytes."""
-    found, run, place = [], "", 0
+def expected_words(text):
+    """Return [(word, begin, end)], with offsets in bytes."""
+    words, run, offset = [], "", 0
     for c in text + " ":
-        size = len(c.encode())
         if c.isspace():
-            found += pieces(run, place - len(run.encode()))
+            words += words_of_run(run, offset - len(run.encode()))
             run = ""
         else:
             run += c
-        place += size
-    return found
+        offset += len(c.encode())
+    return words
 
 
-def pieces(run, place):
-    marks = [unicodedata.category(c)[0] in "PS" and c not in "@#" for c in run]
-    left = marks.index(False) if False in marks else len(run)
-    right = len(run) - (marks[::-1].index(False) if False in marks else 0)
-    parts = [*run[:left], run[left:right], *run[right:]]
-    found = []
-    for part in filter(None, parts):
-        found.append((part, place, place + len(part.encode())))
-        place += len(part.encode())
-    return found
+def words_of_run(run, offset):
+    is_mark = [unicodedata.category(c)[0] in "PS" and c not in "@#" for c in run]
+    left = is_mark.index(False) if False in is_mark else len(run)
+    right = len(run) - (is_mark[::-1].index(False) if False in is_mark else 0)
+    words = []
+    for word in filter(None, [*run[:left], run[left:right], *run[right:]]):
+        end = offset + len(word.encode())
+        words.append((word, offset, end))
+        offset = end
+    return words
 
 
-# of Unicode 3.2, for newer characters are known to one of two libraries and not to the other
-KNOWN = st.characters(codec="utf-8").filter(lambda c: unicodedata.ucd_3_2_0.category(c) != "Cn")
+# Unicode 3.2, because Python and TensorFlow differ in the newer characters that they have.
+COMMON = st.characters(codec="utf-8").filter(lambda c: unicodedata.ucd_3_2_0.category(c) != "Cn")
 LIKELY = st.sampled_from(" \t\n\u00a0\u2003\u3000\u0085\x1c\x00ab.,!?()@#'\"-:/€™é日本😀\u0301\u200d\ufeff\ufffd")
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.text(st.one_of(LIKELY, KNOWN), max_size=30), max_size=5))
-def test_words_and_offsets_are_those_of_the_rule(texts):
-    found = split(tf.constant(texts, tf.string))
-    expected = [by_hand(text) for text in texts]
-    for part, values in enumerate(found):
-        wanted = [[word[part].encode() if part == 0 else word[part] for word in row] for row in expected]
-        assert values.to_list() == wanted
+@given(st.lists(st.text(st.one_of(LIKELY, COMMON), max_size=30), max_size=5))
+def test_words_and_offsets_follow_the_rule(texts):
+    result = split(tf.constant(texts, tf.string))
+    expected = [expected_words(text) for text in texts]
+    assert result.words.to_list() == [[word.encode() for word, _, _ in row] for row in expected]
+    assert result.begins.to_list() == [[begin for _, begin, _ in row] for row in expected]
+    assert result.ends.to_list() == [[end for _, _, end in row] for row in expected]
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.binary(max_size=12) | st.text(LIKELY, max_size=9).map(lambda text: text.encode()[1:]), max_size=5))
-def test_any_bytes_are_split_and_none_but_white_space_are_lost(texts):
-    found = split(tf.constant(texts, tf.string))
-    for text, words, begins, ends in zip(texts, *(values.to_list() for values in found), strict=True):
+def test_any_bytes_are_split_and_only_white_space_is_dropped(texts):
+    result = split(tf.constant(texts, tf.string))
+    for text, words, begins, ends in zip(texts, *(values.to_list() for values in result), strict=True):
         assert words == [text[begin:end] for begin, end in zip(begins, ends, strict=True)]
         assert b"" not in words
         assert begins == sorted(begins)
@@ -87,30 +86,30 @@ def test_examples(text, expected):
 
 def test_rows_do_not_depend_on_each_other():
     texts = ["so (it", "goes)", "", "...", " on", "and on."]
-    together = WORDS.split(texts)
+    batch = WORDS.split(texts)
     for i, text in enumerate(texts):
-        for one, all_of_them in zip(WORDS.split([text]), together, strict=True):
-            assert one.to_list() == [all_of_them.to_list()[i]]
+        for row, rows in zip(WORDS.split([text]), batch, strict=True):
+            assert row.to_list() == [rows.to_list()[i]]
 
 
-def test_a_long_text_takes_no_more_than_its_share():
-    """A copy of the text for each word would be 250 GB."""
+def test_memory_is_linear_in_the_length_of_a_text():
+    """A copy of the text for each word would take 250 GB."""
     words = WORDS.split(["is " * 300_000 + "!" * 100_000]).words
     assert words.row_lengths().numpy().tolist() == [400_000]
 
 
 def test_runs_in_a_pipeline():
     data = tf.data.Dataset.from_tensor_slices(["so it goes.", "on"]).batch(2).map(WORDS.split)
-    (found,) = data
-    assert found.words.to_list() == [[b"so", b"it", b"goes", b"."], [b"on"]]
-    assert found.ends.to_list() == [[2, 5, 10, 11], [2]]
-    assert {found.begins.dtype, found.ends.dtype} == {tf.int32}
+    (result,) = data
+    assert result.words.to_list() == [[b"so", b"it", b"goes", b"."], [b"on"]]
+    assert result.ends.to_list() == [[2, 5, 10, 11], [2]]
+    assert {result.begins.dtype, result.ends.dtype} == {tf.int32}
 
 
 @pytest.mark.parametrize(
-    ("texts", "error", "words"),
+    ("texts", "error", "message"),
     [
-        ("so it goes", TypeError, "`texts`.*put a single text into a list"),
+        ("so it goes", TypeError, "`texts`.*received str. Put a single text into a list"),
         (["so", 3], TypeError, "`texts` must hold strings, received 3 \\(int\\)"),
         (["so", None], TypeError, "received None"),
         (["so", ["it"]], TypeError, "received both"),
@@ -118,14 +117,14 @@ def test_runs_in_a_pipeline():
         (5, TypeError, "`texts` must be a list"),
         (tf.constant("so"), ValueError, "batch axis"),
         (tf.constant([["so"]]), ValueError, "from_tensor"),
-        ([["so", "it"]], ValueError, "`texts` must be texts.*no splitting"),
+        ([["so", "it"]], ValueError, "`texts` must be texts.*Words need no splitting"),
     ],
 )
-def test_errors(texts, error, words):
-    with pytest.raises(error, match=words):
+def test_errors(texts, error, message):
+    with pytest.raises(error, match=message):
         WORDS.split(texts)
 
 
-def test_takes_arrays():
+def test_arrays_and_sequences():
     for texts in (np.array(["so it"]), np.array(["so it"], object), np.array([b"so it"]), ("so it",), [b"so it"]):
         assert WORDS.split(texts).words.to_list() == [[b"so", b"it"]]

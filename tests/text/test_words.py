@@ -14,25 +14,25 @@ def ids(words, texts):
     return words(texts)["token_ids"].numpy().tolist()
 
 
-def data_sets():
-    splits = [["So", "it", "goes", ",", "so", "it", "goes", "."], ["It", "was", "so"], ["Zoë", "was"]]
+def learning_data():
+    words = [["So", "it", "goes", ",", "so", "it", "goes", "."], ["It", "was", "so"], ["Zoë", "was"]]
     yield "texts", TEXTS
     yield "array", np.array(TEXTS)
-    yield "words", splits
-    yield "one text of a known number of words", tf.data.Dataset.from_tensors([*splits[0], *splits[1], *splits[2]])
+    yield "words", words
+    yield "one text of a known number of words", tf.data.Dataset.from_tensors([*words[0], *words[1], *words[2]])
     yield "data set of texts", tf.data.Dataset.from_tensor_slices(TEXTS)
     yield (
         "data set of words",
-        tf.data.Dataset.from_generator(lambda: splits, output_signature=tf.TensorSpec([None], tf.string)),
+        tf.data.Dataset.from_generator(lambda: words, output_signature=tf.TensorSpec([None], tf.string)),
     )
 
 
-@pytest.mark.parametrize(("kind", "data"), list(data_sets()))
-def test_the_vocabulary_falls_by_frequency_and_then_the_alphabet(kind, data):
+@pytest.mark.parametrize(("kind", "data"), list(learning_data()))
+def test_the_vocabulary_is_sorted_by_frequency_and_then_alphabet(kind, data):
     assert mtl.text.Words.learn(data, 9).vocabulary == ("it", "so", "goes", "was", ",", ".", "zoë")
 
 
-def test_what_is_learnt_can_be_limited():
+def test_limits_of_the_vocabulary():
     learn = mtl.text.Words.learn
     assert learn(TEXTS, 9, max_words=2).vocabulary == ("it", "so")
     assert learn(TEXTS, 9, min_count=2).vocabulary == ("it", "so", "goes", "was")
@@ -54,7 +54,7 @@ def test_ids():
     assert ids(mtl.text.Words(["It"], 2, lowercase=False), ["It it"]) == [[2, 1]]
 
 
-def test_unknown_bytes_are_learnt_as_they_are_looked_up():
+def test_invalid_bytes_are_learnt_and_looked_up_alike():
     words = mtl.text.Words.learn([b"a\xffx a\xfex b", "b b b"], length=3)
     assert words.vocabulary == ("b", "a\ufffdx")
     assert ids(words, [b"a\xffx b a\xfdx"]) == [[3, 2, 3]]
@@ -62,10 +62,10 @@ def test_unknown_bytes_are_learnt_as_they_are_looked_up():
 
 def test_serving_equals_training():
     words = mtl.text.Words.learn(TEXTS, 6)
-    splits = words.split(TEXTS).words
-    assert ids(words, TEXTS) == ids(words, splits) == ids(words, splits.to_list())
-    assert ids(words, tf.strings.reduce_join(splits, axis=1, separator=" ")) == ids(words, splits)
-    batches = tf.data.Dataset.from_tensor_slices(splits).ragged_batch(2).map(words)
+    split = words.split(TEXTS).words
+    assert ids(words, TEXTS) == ids(words, split) == ids(words, split.to_list())
+    assert ids(words, tf.strings.reduce_join(split, axis=1, separator=" ")) == ids(words, split)
+    batches = tf.data.Dataset.from_tensor_slices(split).ragged_batch(2).map(words)
     assert np.concatenate([batch["token_ids"] for batch in batches]).tolist() == ids(words, TEXTS)
 
 
@@ -78,7 +78,7 @@ def test_locate():
 
 
 @pytest.mark.parametrize(("empty", "rows"), [([], 0), ([""], 1), ([[]], 1), (tf.zeros([0], tf.string), 0)])
-def test_nothing_is_something(empty, rows):
+def test_empty_texts(empty, rows):
     words = mtl.text.Words(["so"], length=3)
     assert ids(words, empty) == [[0, 0, 0]] * rows
     if empty != [[]]:
@@ -103,40 +103,51 @@ def test_inputs_take_batches_of_any_length():
     np.testing.assert_allclose(model({"token_ids": short}), model(words([["so", "it"], ["goes"]])), atol=1e-6)
 
 
+def test_with_length():
+    words = mtl.text.Words(["so", "Zoë"], 2, lowercase=False, name="mine")
+    longer = words.with_length(4)
+    assert type(longer) is mtl.text.Words
+    assert longer.get_config() == {**words.get_config(), "length": 4}
+    assert ids(longer, ["so Zoë it"]) == [[2, 3, 1, 0]]
+    assert ids(words, ["so Zoë it"]) == [[2, 3]]
+    with pytest.raises(ValueError, match="`length` must be an integer, at least 1, received 0"):
+        words.with_length(0)
+
+
 def test_embeddings(tmp_path):
     words = mtl.text.Words(["so", "it", "new york", "goes"], length=5)
     path = tmp_path / "vectors.txt"
     path.write_text("it 1 2 -3e-1\nnew york 4 5 6\nother 7 8 9\nso 0.5 0 0\n", "utf-8")
-    matrix, found = words.embeddings(path, 3)
-    assert found == 3
+    matrix, covered = words.embeddings(path, 3)
+    assert covered == 3
     assert matrix.dtype == np.float32
     np.testing.assert_allclose(matrix[[0, 2, 3, 4]], [[0, 0, 0], [0.5, 0, 0], [1, 2, -0.3], [4, 5, 6]])
     rest = matrix[[1, 5]]
     assert (np.abs(rest) <= 0.05).all()
     assert len(np.unique(rest)) == 6
-    path.write_text("4 3\n" + path.read_text("utf-8"), "utf-8")  # as word2vec's
-    again, _ = words.embeddings(str(path), 3)
-    np.testing.assert_array_equal(again, matrix)
-    other, found = words.embeddings({"it": [1, 2, -0.3], "This": [1, 2, 3]}, 3, seed=1)
-    assert found == 1
+    path.write_text("4 3\n" + path.read_text("utf-8"), "utf-8")  # as in word2vec's files
+    with_header, _ = words.embeddings(str(path), 3)
+    np.testing.assert_array_equal(with_header, matrix)
+    other, covered = words.embeddings({"it": [1, 2, -0.3], "This": [1, 2, 3]}, 3, seed=1)
+    assert covered == 1
     np.testing.assert_allclose(other[3], [1, 2, -0.3])
     assert not np.isclose(other[[1, 5]], rest).any()
     encoder = mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=3, units=2, embeddings=matrix)
     assert encoder(words(["so it goes"])["token_ids"])["sequence"].shape == (1, 5, 4)
 
     path.write_text("it 1 2 3\nso 1 2\n", "utf-8")
-    with pytest.raises(ValueError, match="Line 2 of .*vectors.txt.*`dim` = 3.*'so 1 2"):
+    with pytest.raises(ValueError, match="vectors.txt, line 2 .*`dim` = 3.*'so 1 2"):
         words.embeddings(path, 3)
     with pytest.raises(ValueError, match="vector of 'it' has 2 numbers, but `dim` is 3"):
         words.embeddings({"it": [1, 2]}, 3)
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "options", "error", "words"),
+    ("vocabulary", "options", "error", "message"),
     [
-        ([], {}, ValueError, "`vocabulary` must hold words, received none.*Words.learn"),
-        (["a", ""], {}, ValueError, "`vocabulary`.*an empty one"),
-        (["a", "b", "a"], {}, ValueError, "`vocabulary`.*once.*'a'.*remove"),
+        ([], {}, ValueError, "`vocabulary` must hold non-empty words, received no word.*Words.learn"),
+        (["a", ""], {}, ValueError, "`vocabulary`.*an empty word"),
+        (["a", "b", "a"], {}, ValueError, "`vocabulary`.*once.*'a'.*Remove"),
         (["a", b"b"], {}, TypeError, "`vocabulary` must hold strings, received b'b' \\(bytes\\)"),
         ("abc", {}, TypeError, "`vocabulary` must be a list"),
         (["a", "B"], {}, ValueError, "'B'.*lowercase=False"),
@@ -144,34 +155,39 @@ def test_embeddings(tmp_path):
         (["a"], {"length": 2.5}, ValueError, "`length` must be an integer, at least 1, received 2.5"),
     ],
 )
-def test_errors(vocabulary, options, error, words):
-    with pytest.raises(error, match=words):
+def test_errors(vocabulary, options, error, message):
+    with pytest.raises(error, match=message):
         mtl.text.Words(vocabulary, **{"length": 3, **options})
 
 
 @pytest.mark.parametrize(
-    ("data", "options", "error", "words"),
+    ("data", "options", "error", "message"),
     [
         ([], {}, ValueError, "`data` must hold at least one text"),
         (["", " "], {}, ValueError, "No word of `data`"),
-        (["a b"], {"min_count": 2}, ValueError, "No word of `data` is there 2 times.*`min_count`"),
-        (["a b"], {"max_words": 0}, ValueError, "`max_words` must be at least 1.*0"),
+        (["a b"], {"min_count": 2}, ValueError, "No word of `data` occurs 2 times.*`min_count`"),
+        (["a b"], {"max_words": 0}, ValueError, "`max_words` must be an integer, at least 1, or None, received 0"),
         ([1, 2], {}, TypeError, "`data` must hold strings, received 1"),
-        (tf.data.Dataset.from_tensor_slices([1]), {}, TypeError, "`data` must give one text.*Map"),
-        (tf.data.Dataset.from_tensor_slices((["a"], [1])), {}, TypeError, "`data` must give one text.*strings alone"),
-        (tf.data.Dataset.from_tensors([["a"]]), {}, TypeError, "`data` must give one text.*leave batching out"),
+        (tf.data.Dataset.from_tensor_slices([1]), {}, TypeError, "`data` must be a data set of single texts.*`map`"),
+        (
+            tf.data.Dataset.from_tensor_slices((["a"], [1])),
+            {},
+            TypeError,
+            "`data` must be a data set.*strings alone",
+        ),
+        (tf.data.Dataset.from_tensors([["a"]]), {}, TypeError, "`data` must be a data set of.*do not batch"),
     ],
 )
-def test_learning_needs_texts(data, options, error, words):
-    with pytest.raises(error, match=words):
+def test_errors_of_learn(data, options, error, message):
+    with pytest.raises(error, match=message):
         mtl.text.Words.learn(data, 3, **options)
 
 
-def test_texts_are_no_words():
+def test_texts_in_place_of_words():
     with pytest.raises(ValueError, match="`words` must be the words of each text.*`split`"):
         mtl.text.Words(["a"], 3).encode(["a b"])
 
 
-def test_a_preprocessor_must_say_how():
+def test_the_base_class_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         mtl.text.TextPreprocessor(3)

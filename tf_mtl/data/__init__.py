@@ -1,4 +1,4 @@
-"""Data: sources of annotated rows, missing labels, and mixtures of data sets that each label some of the tasks."""
+"""Data: readers of annotated rows, missing labels, and mixtures of data sets that each label some of the tasks."""
 
 from tf_mtl.data._batch_by_length import batch_by_length
 from tf_mtl.data._concatenate import concatenate

@@ -1,25 +1,25 @@
-"""One data set of all rows of several, each once."""
+"""One data set with all rows of several sources, each once."""
 
 import functools
 from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tf_mtl.data._sources import check_sources, complete, weigh
+from tf_mtl.data._sources import common_label_specs, fill_missing_tasks, standardize_weights
 
 
 def concatenate(sources: Mapping[str, tf.data.Dataset]) -> tf.data.Dataset:
-    """Return the rows of all sources, each once and in their order: to evaluate all tasks in one go.
+    """Return the rows of all sources, each once and in order, to evaluate all tasks in one pass.
 
-    As in `tf_mtl.data.mix`, a row has labels for all tasks of all sources; those its own source lacks are zeros of
-    weight 0.
+    As in `tf_mtl.data.mix`, a row has labels for the tasks of all sources; labels that its own source lacks are zeros
+    of weight 0.
 
     Args:
         sources: `{name: data set}` of unbatched rows (x, {task: y}) or (x, {task: y}, {task: weight}) with the same
             inputs.
 
     Returns:
-        A data set of (x, {task: y}, {task: weight}), as long as the sources together.
+        A data set of (x, {task: y}, {task: weight}), as long as all sources together.
 
     Raises:
         TypeError: if a source's elements are not rows with a dict of labels.
@@ -33,6 +33,6 @@ def concatenate(sources: Mapping[str, tf.data.Dataset]) -> tf.data.Dataset:
     >>> len(rows), [int(weight["stars"]) for x, y, weight in rows]
     (10, [0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
     """
-    tasks = check_sources(sources)
-    parts = [complete(weigh(source, tasks), tasks) for source in sources.values()]
+    specs = common_label_specs(sources)
+    parts = [fill_missing_tasks(standardize_weights(source, specs), specs) for source in sources.values()]
     return functools.reduce(tf.data.Dataset.concatenate, parts)

@@ -1,4 +1,4 @@
-"""Rates of a mixture that are settled while training runs, from epoch to epoch."""
+"""Rates of a mixture that are set during training, from epoch to epoch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,10 +7,10 @@ import tensorflow as tf
 
 
 class DynamicRates:
-    """The rates at which a mixture draws its sources, a row for each epoch, which `callbacks.DynamicRates` adds.
+    """The rates at which a mixture draws its sources, one row per epoch, appended by `callbacks.DynamicRates`.
 
-    All rows are kept, so a step's rates are the same whenever they are asked for. An epoch without a row of its own has
-    the last row's rates. Give it to one mixture of the training data.
+    All rows are kept, so the rates of a step are the same whenever they are read. Epochs after the last row have the
+    rates of the last row. Use an object for one mixture of training data only.
 
     Args:
         sources: The names of the mixture's sources.
@@ -20,7 +20,7 @@ class DynamicRates:
         sources: The names of the sources.
 
     Raises:
-        ValueError: for no sources, or rates of others, that are negative, or all 0.
+        ValueError: for no sources, and for rates of other sources, negative rates or rates that are all 0.
 
     Example:
 
@@ -34,13 +34,13 @@ class DynamicRates:
         self.sources = list(sources)
         if not self.sources:
             raise ValueError("`sources` must name at least one source, received none.")
-        first = self._row(dict.fromkeys(self.sources, 1.0) if initial is None else initial)[None]
+        first = self._normalized(dict.fromkeys(self.sources, 1.0) if initial is None else initial)[None]
         with tf.device("/device:CPU:0"):  # where tf.data reads it
             self._history = tf.Variable(first, shape=[None, len(self.sources)], dtype=tf.float64, trainable=False)
 
     @property
     def history(self) -> np.ndarray:
-        """The shares [epochs, sources], each row adding up to 1."""
+        """The probabilities [epochs, sources]; each row sums to 1."""
         return self._history.numpy()
 
     @history.setter
@@ -48,15 +48,15 @@ class DynamicRates:
         self._history.assign(rows)
 
     def append(self, rates: Mapping[str, float]) -> None:
-        """Settle the rates {source: rate} of the epoch that follows on those settled; they need not add up to 1."""
-        self.history = np.concatenate([self.history, self._row(rates)[None]])
+        """Append the rates `{source: rate}` of the next epoch; they need not sum to 1."""
+        self.history = np.concatenate([self.history, self._normalized(rates)[None]])
 
     def probabilities(self, epochs: tf.Tensor) -> tf.Tensor:
-        """Return the shares [K, sources] in the epochs [K], counted from 0."""
+        """Return the probabilities [K, sources] in the epochs [K], counted from 0."""
         history = self._history.read_value()
         return tf.gather(history, tf.minimum(tf.cast(epochs, tf.int32), tf.shape(history)[0] - 1))
 
-    def _row(self, rates):
+    def _normalized(self, rates: Mapping[str, float]) -> np.ndarray:
         if set(rates) != set(self.sources):
             raise ValueError(f"Rates must be given for the sources {self.sources}, received {list(rates)}.")
         row = np.array([rates[name] for name in self.sources], "float64")

@@ -1,7 +1,9 @@
 """From annotated texts to the rows that a model is trained on."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,25 +24,25 @@ def encode_text(
 ) -> tf.data.Dataset:
     """Turn texts, or lists of words, and their labels into rows for a model of texts.
 
-    Everything is read and checked once, and kept in memory: tokens, and labels as the indices that they have in their
-    task. A sentence that is longer than the preprocessor takes is cut, with the labels of the words that are lost; a
-    warning says how many.
+    All records are read and checked once, and the rows are kept in memory: token ids, and labels as indices into the
+    labels of their task. Texts longer than the preprocessor's `length` are truncated together with the labels of their
+    words; a warning counts what was lost.
 
     Args:
-        records: A data set of rows {field: tensor}, as the readers of `tf_mtl.data` give them.
+        records: A data set of rows {field: tensor}, as the readers of `tf_mtl.data` return.
         preprocessor: A `tf_mtl.text` object.
         tasks: The tasks that the records have labels for.
-        fields: `{task: field}`, where a task's labels lie in a field of another name. Labels are names, or already
-            what the task takes; an empty name, an index below 0, and NaN stand for a missing label.
+        fields: `{task: field}` for tasks whose labels are in a field of another name. Labels are names, or already
+            what the task expects; an empty name, an index below 0 and NaN mean a missing label.
         text: The field of the texts, strings, or of their words, strings [None].
 
     Returns:
-        A data set of rows (x, {task: y}, {task: weight}) whose sequences are as long as their sentences: for batches
-        give it to `tf_mtl.data.mix` or `tf_mtl.data.batch_by_length`. Weights are 0 where a label is missing.
+        A data set of rows (x, {task: y}, {task: weight}) whose sequences are as long as their sentences; batch them
+        with `tf_mtl.data.mix` or `tf_mtl.data.batch_by_length`. Weights are 0 where a label is missing.
 
     Raises:
-        ValueError: for unknown fields, a label that is not among its task's, other numbers of tags than of words (the
-            messages name the record, from 0), tags for texts that are not split into words, or no record at all.
+        ValueError: for unknown fields, a label that is not one of its task's, different numbers of tags and words (the
+            messages name the record, counted from 0), tags for texts that are not split into words, or no records.
 
     Example:
 
@@ -51,144 +53,164 @@ def encode_text(
     >>> y["entities"].numpy().tolist(), weight["entities"].numpy().tolist()
     ([0, 1], [1.0, 1.0])
     """
-    fields = {task.name: task.name for task in tasks} | dict(fields or {})
-    check_names("fields", fields, [task.name for task in tasks])
-    for field in (text, *fields.values()):
-        if not isinstance(records.element_spec, Mapping) or field not in records.element_spec:
-            raise ValueError(f"The records have no field '{field}', but {records.element_spec}.{_hint(field, records)}")
-    parts, lost, first = [], _Lost(), 0
-    for batch in map(_ragged_words(records, text), records.ragged_batch(_BATCH)):
-        parts.append(_encoded(batch, first, preprocessor, tasks, fields, text, lost))
-        first += int(batch[text].shape[0])
+    field_of_task = {task.name: task.name for task in tasks} | dict(fields or {})
+    check_names("fields", field_of_task, [task.name for task in tasks])
+    _check_fields(records, (text, *field_of_task.values()))
+    encoder = _Encoder(preprocessor, tasks, field_of_task, text)
+    parts = [encoder.encode(batch) for batch in map(_ragged_words(records, text), records.ragged_batch(_BATCH))]
     if not parts:
-        raise ValueError("The records are empty: there must be one at least.")
-    lost.warn(first, preprocessor)
-    whole = tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *parts)
-    rows = tf.data.Dataset.from_tensor_slices(whole).map(lambda *row: row)  # the map makes tensors of ragged rows
+        raise ValueError("`records` must hold at least one record, received none.")
+    encoder.warn_of_truncation()
+    columns = tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *parts)
+    rows = tf.data.Dataset.from_tensor_slices(columns).map(lambda *row: row)  # the map makes tensors of ragged rows
     return rows.cache()
 
 
-def _ragged_words(records, text):
-    """A function that makes ragged what has a value for each word, where `ragged_batch` knows their number."""
+def _check_fields(records: tf.data.Dataset, fields: Sequence[str]) -> None:
+    spec = records.element_spec
+    if not isinstance(spec, Mapping):
+        raise ValueError(f"`records` must give rows {{field: tensor}}, received {spec}.")
+    for field in fields:
+        if field not in spec:
+            raise ValueError(f"`records` have no field '{field}'; their fields are {list(spec)}.{nearest(field, spec)}")
+
+
+def _ragged_words(records: tf.data.Dataset, text: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a function that makes fields with one value per word ragged.
+
+    `ragged_batch` leaves them dense if their number of words is in the element spec.
+    """
     shape = records.element_spec[text].shape
-    fixed = [name for name, spec in records.element_spec.items() if shape.rank and spec.shape == shape]
+    per_word = [name for name, spec in records.element_spec.items() if shape.rank and spec.shape == shape]
 
     def ragged(batch):
-        dense = {name: batch[name] for name in fixed if isinstance(batch[name], tf.Tensor)}
+        dense = {name: batch[name] for name in per_word if isinstance(batch[name], tf.Tensor)}
         return {**batch, **{name: tf.RaggedTensor.from_tensor(value) for name, value in dense.items()}}
 
     return ragged
 
 
-def _hint(field, records):
-    return nearest(field, records.element_spec) if isinstance(records.element_spec, Mapping) else ""
+class _Labels(NamedTuple):
+    """Labels as a task's loss expects them, 0 where missing, and float32 weights that are 0 where missing."""
+
+    values: np.ndarray
+    weights: np.ndarray
 
 
-class _Lost:
-    """What was cut off."""
+class _Encoder:
+    """Encodes batches of records, and counts the records read and what truncation lost."""
 
-    def __init__(self):
-        self.sentences, self.words, self.labels = 0, 0, {}
+    def __init__(
+        self, preprocessor: TextPreprocessor, tasks: Sequence[Task], field_of_task: Mapping[str, str], text: str
+    ):
+        self._preprocessor, self._tasks, self._field_of_task, self._text = preprocessor, tasks, field_of_task, text
+        self._records = 0
+        self._truncated_texts = 0
+        self._lost_words = 0
+        self._lost_labels: Counter[str] = Counter()
 
-    def count(self, missing):
-        """Add the numbers of words that each sentence lost."""
-        self.sentences += int(np.count_nonzero(missing))
-        self.words += int(missing.sum())
+    def encode(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Return the rows (x, y, weight) of one batch of records, ragged."""
+        texts = batch[self._text]
+        has_words = isinstance(texts, tf.RaggedTensor)
+        words = texts if has_words else self._preprocessor.split(texts).words
+        x = self._preprocessor.encode(words)
+        word_counts = words.row_lengths().numpy()
+        encoded_counts = self._preprocessor.word_counts(x).numpy()
+        records = self._records + np.arange(len(word_counts))
+        # Of all words in the batch, in order: the record of each, and whether it is encoded.
+        word_records = np.repeat(records, word_counts)
+        positions = np.arange(word_counts.sum()) - np.repeat(np.cumsum(word_counts) - word_counts, word_counts)
+        is_encoded = positions < np.repeat(encoded_counts, word_counts)
+        self._records += len(records)
+        self._truncated_texts += int(np.count_nonzero(word_counts - encoded_counts))
+        self._lost_words += int(np.count_nonzero(~is_encoded))
 
-    def warn(self, sentences, preprocessor):
-        """Say it, if there is anything to say."""
-        if self.sentences:
-            labels = ", ".join(f"{number:,} labels of '{task}'" for task, number in self.labels.items() if number)
+        y, weight = {}, {}
+        for task in self._tasks:
+            labels = batch[self._field_of_task[task.name]]
+            if isinstance(labels, tf.RaggedTensor):
+                _check_one_label_per_word(task, labels.row_lengths().numpy(), word_counts, records, has_words)
+                encoded = _encode_labels(task, labels.flat_values.numpy(), word_records)
+                self._lost_labels[task.name] += int(encoded.weights[~is_encoded].sum())
+                y[task.name], weight[task.name] = (
+                    tf.RaggedTensor.from_row_lengths(part[is_encoded], encoded_counts) for part in encoded
+                )
+            else:
+                y[task.name], weight[task.name] = _encode_labels(task, labels.numpy(), records)
+        return x, y, weight
+
+    def warn_of_truncation(self) -> None:
+        """Warn if texts were truncated."""
+        if self._truncated_texts:
+            labels = [f"{count:,} labels of '{task}'" for task, count in self._lost_labels.items() if count]
             warnings.warn(
-                f"{self.sentences:,} of {sentences:,} texts are longer than {preprocessor.length} tokens and were cut: "
-                f"{self.words:,} words are lost{', with them ' if labels else ''}{labels}. Give the preprocessor a "
-                "greater `length` to keep them.",
+                f"{self._truncated_texts:,} of {self._records:,} texts are longer than {self._preprocessor.length} "
+                f"tokens and were truncated. Lost: {', '.join([f'{self._lost_words:,} words', *labels])}. To keep "
+                "them, use `preprocessor.with_length(n)` with a greater n.",
                 stacklevel=3,
             )
 
 
-def _encoded(batch, first, preprocessor, tasks, fields, text, lost):
-    """The rows of one batch of records, ragged."""
-    split = isinstance(batch[text], tf.RaggedTensor)
-    words = batch[text] if split else preprocessor.split(batch[text]).words
-    x = preprocessor.encode(words)
-    lengths, kept = words.row_lengths().numpy(), preprocessor.word_counts(x).numpy()
-    lost.count(lengths - kept)
-    y, weight = {}, {}
-    for task in tasks:
-        labels = batch[fields[task.name]]
-        per_word = isinstance(labels, tf.RaggedTensor)
-        if per_word:
-            _check_lengths(task, labels.row_lengths().numpy(), lengths, first, split)
-        flat = (labels.flat_values if per_word else labels).numpy()
-        rows = np.repeat(np.arange(len(lengths)), lengths) if per_word else np.arange(len(lengths))
-        values, there = (
-            _indices(task, flat, first + rows) if flat.dtype == object else _numbers(task, flat, first + rows)
-        )
-        if per_word:
-            stays = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) < np.repeat(
-                kept, lengths
-            )
-            lost.labels[task.name] = lost.labels.get(task.name, 0) + int(there[~stays].sum())
-            values, there = (tf.RaggedTensor.from_row_lengths(part[stays], kept) for part in (values, there))
-        y[task.name], weight[task.name] = values, there
-    return x, y, weight
-
-
-def _check_lengths(task, tags, words, first, split):
-    if not split:
+def _check_one_label_per_word(task, label_counts, word_counts, records, has_words):
+    if not has_words:
         raise ValueError(
-            f"Task '{task.name}' has a label for each word, but the texts are not split into words: give the field "
-            "with the words as `text`."
+            f"Task '{task.name}' has one label per word, but the texts are not split into words. Name the field of the "
+            "words as `text`."
         )
-    wrong = np.flatnonzero(tags != words)
+    wrong = np.flatnonzero(label_counts != word_counts)
     if len(wrong):
         row = wrong[0]
         raise ValueError(
-            f"Record {first + row} has {words[row]} words, but {tags[row]} labels of task '{task.name}': there must be "
-            "one for each word."
+            f"Record {records[row]} has {word_counts[row]} words, but {label_counts[row]} labels of task "
+            f"'{task.name}'. Give one label per word, \"\" where it is missing."
         )
 
 
-def _indices(task, names, rows):
-    """Indices of label names, and which there are."""
-    known = {name.encode(): index for index, name in enumerate(task.labels)}
-    known[b""] = -1
-    try:
-        found = np.array([known[name] for name in names], "int32")
-    except KeyError as unknown:
-        place = next(place for place, name in enumerate(names) if name == unknown.args[0])
-        name = unknown.args[0].decode(errors="replace")
-        labels = list(task.labels)
+def _encode_labels(task: Task, labels: np.ndarray, records: np.ndarray) -> _Labels:
+    """Return the encoded labels of a task, each of which belongs to the record of that number."""
+    if labels.dtype == object:
+        return _encode_names(task, labels, records)
+    return _encode_numbers(task, labels, records)
+
+
+def _encode_names(task: Task, names: np.ndarray, records: np.ndarray) -> _Labels:
+    """Return the class indices of label names; an empty name is a missing label."""
+    index_of_name = {name.encode(): index for index, name in enumerate(task.labels)} | {b"": -1}
+    unknown = next((position for position, name in enumerate(names) if name not in index_of_name), None)
+    if unknown is not None:
+        name, labels = names[unknown].decode(errors="replace"), list(task.labels)
         raise ValueError(
-            f"Record {rows[place]} has the label '{name}', which is not among those of task '{task.name}', {labels}."
+            f"Record {records[unknown]} has the label '{name}', which is not one of task '{task.name}', {labels}."
             f"{nearest(name, labels)} tf_mtl.data.labels_of collects the labels of several data sets."
-        ) from None
-    return np.maximum(found, 0), (found >= 0).astype("float32")
-
-
-def _numbers(task, values, rows):
-    """Numbers, and which there are; of classes those from 0."""
-    names = list(task.labels) if values.ndim == 1 else []
-    if names != [str(place) for place in range(len(names))] and any(map(_is_number, names)):
-        raise ValueError(
-            f"The labels of task '{task.name}' are {names}, and its field holds numbers: names or indices? Read the "
-            "field as text, such as by from_csv(..., strings=[field]), if they are names."
         )
-    there = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
-    if names:
-        there &= values >= 0
-        beyond = np.flatnonzero(there & (values >= len(names)))
-        if len(beyond):
+    indices = np.array([index_of_name[name] for name in names], "int32")
+    return _Labels(np.maximum(indices, 0), (indices >= 0).astype("float32"))
+
+
+def _encode_numbers(task: Task, values: np.ndarray, records: np.ndarray) -> _Labels:
+    """Return numeric labels; NaN is a missing label, and so is a class index below 0."""
+    classes = list(task.labels) if values.ndim == 1 else []
+    if classes != [str(index) for index in range(len(classes))] and any(map(_is_number, classes)):
+        raise ValueError(
+            f"The labels of task '{task.name}' are {classes}, and its field holds numbers, which may be names or "
+            "indices. If they are names, read the field as text: from_csv(..., strings=[field])."
+        )
+    is_labelled = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+    if classes:
+        is_labelled &= values >= 0
+        too_large = np.flatnonzero(is_labelled & (values >= len(classes)))
+        if len(too_large):
             raise ValueError(
-                f"Record {rows[beyond[0]]} has the label {values[beyond[0]]}, but task '{task.name}' has the "
-                f"{len(names)} labels {names}, from 0."
+                f"Record {records[too_large[0]]} has the label {values[too_large[0]]}, but task '{task.name}' has the "
+                f"{len(classes)} labels {classes}, counted from 0."
             )
-    return np.where(there, values, 0).astype(values.dtype), there.astype("float32")
+    return _Labels(np.where(is_labelled, values, 0).astype(values.dtype), is_labelled.astype("float32"))
 
 
-def _is_number(name):
+def _is_number(name: str) -> bool:
     try:
-        return float(name) is not None
+        float(name)
     except ValueError:
         return False
+    return True

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._names import check_names, nearest
-from tf_mtl.data._records import read_lines, records
+from tf_mtl.data._records import read_lines, record_dataset
 
 
 def from_csv(
@@ -23,25 +23,25 @@ def from_csv(
 ) -> tf.data.Dataset:
     r"""Read columns of a CSV file.
 
-    A column whose cells are all numbers or empty gives numbers, NaN where empty; any other, and those of the fields in
-    `strings`, give strings, "" where empty. Lines that are empty are skipped.
+    A column whose cells are all numbers or empty becomes numbers, NaN where empty. Any other column, and those of the
+    fields in `strings`, become strings, "" where empty. Empty lines are skipped.
 
     Args:
         path: The file, which may be gzipped (".gz").
         columns: `{field: column name}`.
-        names: The names of all columns, for a file whose first line is a row; by default that line holds them.
+        names: The names of all columns, for a file whose first line is a row; by default that line has the names.
         encoding: The encoding of the file.
-        strings: The fields that are strings whatever they look like: texts, labels that are named by numbers.
-        **dialect: How the file is written, for `csv.reader`: `delimiter="\t"` for tabs, `quoting=csv.QUOTE_NONE` if
+        strings: Fields to read as strings even if all cells are numbers: texts, and labels named by numbers.
+        **dialect: The format of the file, for `csv.reader`: `delimiter="\t"` for tabs, `quoting=csv.QUOTE_NONE` if
             quotes belong to the text.
 
     Returns:
         A data set of rows {field: scalar}, strings or float32, in the order of the file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: for no columns, an unknown column, a row with more or fewer cells than columns, quotes that do not
-            close, and a file without rows; the message names the file and the line.
+        FileNotFoundError: if the file does not exist.
+        ValueError: for no columns, an unknown column, a row with more or fewer cells than columns, quotes that are not
+            closed, and a file without rows; the message names the file and the line.
 
     Example:
 
@@ -56,42 +56,45 @@ def from_csv(
     reader = csv.reader((f"{line}\n" for line in read_lines(path, encoding)), **{"strict": True, **dialect})
     rows = []
     try:
-        for row in reader:
-            if row:
-                rows.append(row)
-                names = rows.pop() if names is None else names
-                if len(row) != len(names):
-                    raise csv.Error(f"{len(row)} cells for {len(names)} columns, {_odd(row, names)}")
+        for row in filter(None, reader):
+            if names is None:
+                names = row
+                continue
+            if len(row) != len(names):
+                raise csv.Error(f"{len(row)} cells for {len(names)} columns, {_mismatch(row, names)}")
+            rows.append(row)
     except csv.Error as error:
         raise ValueError(
-            f"{path}, line {reader.line_num}: {error}. Mend the line, or give `names`, `delimiter` or `quoting`."
+            f"{path}, line {reader.line_num}: {error}. Fix the line, or pass `names`, `delimiter` or `quoting`."
         ) from error
     names = list(names or [])
     _check_columns(path, columns, names)
     _check_rows(path, rows)
     check_names("strings", strings, columns, required=False)
     cells = {field: [row[names.index(column)] for row in rows] for field, column in columns.items()}
-    return records({field: found if field in strings else _numbers(found) for field, found in cells.items()})
+    return record_dataset(
+        {field: values if field in strings else _numbers_if_all(values) for field, values in cells.items()}
+    )
 
 
 def from_jsonl(path: str | Path, columns: Mapping[str, str], strings: Sequence[str] = ()) -> tf.data.Dataset:
-    r"""Read values of the JSON objects that stand one a line in a file.
+    r"""Read values from a file with one JSON object per line.
 
-    A column holds strings, numbers (true is 1, false 0) or lists of strings. A value that is null or not there is
-    missing: "", NaN or an empty list. Lines that are empty are skipped.
+    A column holds strings, numbers (true is 1, false 0) or lists of strings. A missing value, which is null or has no
+    key, becomes "", NaN or an empty list. Empty lines are skipped.
 
     Args:
         path: The file, in UTF-8, which may be gzipped (".gz").
         columns: `{field: key}` with keys of the objects.
-        strings: The fields whose numbers become strings, as they are written in JSON: labels named by numbers.
+        strings: Fields whose numbers become strings, written as in JSON: labels named by numbers.
 
     Returns:
         A data set of rows {field: string scalar, float32 scalar or string tensor [None]}, in the order of the file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: for no columns, a key that no object has, a line that is no JSON object, a value of another kind
-            than the column's first, and a file without rows; the message names file, line and column.
+        FileNotFoundError: if the file does not exist.
+        ValueError: for no columns, a key that no object has, a line that is not a JSON object, a value of another kind
+            than the column's first, and a file without rows; the message names the file, the line and the column.
 
     Example:
 
@@ -103,26 +106,30 @@ def from_jsonl(path: str | Path, columns: Mapping[str, str], strings: Sequence[s
     [b'Ada', b'spoke'] 1.0
     [b'Yes'] nan
     """
-    rows = {}
+    rows: dict[int, dict[str, Any]] = {}  # by line number
     for number, line in enumerate(read_lines(path, "utf-8"), 1):
         if line.strip():
             try:
-                rows[number] = json.loads(line)
+                row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number} is not JSON: {error}. Mend the line.") from error
-            if not isinstance(rows[number], dict):
-                raise ValueError(f"{path}, line {number} must be a JSON object, received {line[:40]}. Mend the line.")
+                raise ValueError(f"{path}, line {number} is not JSON: {error}. Fix the line.") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {number} must be a JSON object, received {line[:40]}. Fix the line.")
+            rows[number] = row
     _check_rows(path, rows)
     _check_columns(path, columns, list(dict.fromkeys(key for row in rows.values() for key in row)))
     check_names("strings", strings, columns, required=False)
     for key in (columns[field] for field in strings):
         for row in rows.values():
             row[key] = json.dumps(row[key]) if isinstance(row.get(key), (int, float)) else row.get(key)
-    return records({field: _values(path, key, rows) for field, key in columns.items()})
+    return record_dataset({field: _values(path, key, rows) for field, key in columns.items()})
 
 
-def _odd(row, names):
-    return f"the first without a cell is '{names[len(row)]}'" if len(row) < len(names) else f"the last is '{names[-1]}'"
+def _mismatch(row: Sequence[str], names: Sequence[str]) -> str:
+    """Return where a row's cells and the columns begin to differ."""
+    if len(row) < len(names):
+        return f"the first column without a cell is '{names[len(row)]}'"
+    return f"the last column is '{names[-1]}'"
 
 
 def _check_rows(path, rows):
@@ -135,15 +142,17 @@ def _check_columns(path, columns, names):
         raise ValueError(f"`columns` must name at least one field, received none. {path} has the columns {names}.")
     for field, column in columns.items():
         if names.count(column) != 1:
-            has = f"has the columns {names}" if column not in names else f"has {names.count(column)} of them in {names}"
-            raise ValueError(f"`columns['{field}']` is '{column}', but {path} {has}.{nearest(column, names)}")
+            which = "the columns" if column not in names else f"{names.count(column)} columns of that name in"
+            raise ValueError(
+                f"`columns['{field}']` is '{column}', but {path} has {which} {names}.{nearest(column, names)}"
+            )
 
 
-def _numbers(cells):
-    """Return numbers where all cells that are not empty are numbers, otherwise strings."""
+def _numbers_if_all(cells: list[str]) -> list[str] | np.ndarray:
+    """Return the cells as numbers, NaN where empty, if all others are numbers; otherwise the strings unchanged."""
     filled = [cell for cell in cells if cell.strip()]
     try:
-        numbers = [float(cell.replace("_", "x")) for cell in filled]  # Python takes 1_000 for a number
+        numbers = [float(cell.replace("_", "x")) for cell in filled]  # Python reads 1_000 as a number
     except ValueError:
         return cells
     if not numbers:
@@ -153,26 +162,26 @@ def _numbers(cells):
     return column
 
 
-_KINDS = {"strings": "", "numbers": np.nan, "lists of strings": []}
+_MISSING_VALUES = {"strings": "", "numbers": np.nan, "lists of strings": []}
 
 
-def _values(path, key, rows):
-    """Return the values of one key, which must be of one kind."""
+def _values(path: str | Path, key: str, rows: Mapping[int, Mapping[str, Any]]) -> list[Any] | np.ndarray:
+    """Return the values of one key, which must all be of one kind."""
     kinds = {number: _kind(path, key, number, row[key]) for number, row in rows.items() if row.get(key) is not None}
     if not kinds:
-        raise ValueError(f"{path}, column '{key}' has no value in any line. Take it out of `columns`.")
+        raise ValueError(f"{path}, column '{key}' has no value in any line. Remove it from `columns`.")
     first, kind = next(iter(kinds.items()))
-    for number, found in kinds.items():
-        if found != kind:
+    for number, other_kind in kinds.items():
+        if other_kind != kind:
             raise ValueError(
                 f"{path}, line {number}, column '{key}' must hold {kind} as line {first} does, received "
-                f"{rows[number][key]!r}. Make them alike."
+                f"{rows[number][key]!r}. Write all values of a column alike."
             )
-    values = [row[key] if number in kinds else _KINDS[kind] for number, row in rows.items()]
+    values = [row[key] if number in kinds else _MISSING_VALUES[kind] for number, row in rows.items()]
     return np.array(values, np.float32) if kind == "numbers" else values
 
 
-def _kind(path, key, number, value):
+def _kind(path: str | Path, key: str, number: int, value: Any) -> str:
     if isinstance(value, str):
         return "strings"
     if isinstance(value, (int, float)):

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets (https://www.tensorflow.org/datasets) by name."""
+"""Data sets by name from TensorFlow Datasets (https://www.tensorflow.org/datasets)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,23 +16,23 @@ def from_tfds(
     data_dir: str | Path | None = None,
     **kwargs: Any,
 ) -> tf.data.Dataset:
-    """Read a split of a TFDS data set, downloading and preparing it if need be.
+    """Read a split of a TFDS data set, downloading and preparing it if necessary.
 
-    Class labels become their names, one for each row or sequences of them, and "" where TFDS has -1, its mark of a
-    label that is not known. Other features stay as they are.
+    Class labels, one per row or a sequence of them, become their names, and "" where TFDS has -1, its marker of an
+    unknown label. Other features are unchanged.
 
     Args:
-        name: The data set, with its configuration and version where they matter, such as "glue/sst2:2.0.0".
+        name: The data set, with its configuration and version where needed, such as "glue/sst2:2.0.0".
         split: The split, or a part of it, such as "train" or "train[:10%]".
         columns: `{field: feature name}`; by default all features under their own names.
         data_dir: The folder of prepared data; by default that of TFDS, ~/tensorflow_datasets.
-        **kwargs: For `tfds.load`, such as `download=False`.
+        **kwargs: Passed to `tfds.load`, such as `download=False`.
 
     Returns:
         A data set of rows {field: tensor}, in the order in which TFDS prepared them.
 
     Raises:
-        RuntimeError: if TFDS cannot give the data; the message holds what TFDS said.
+        RuntimeError: if TFDS cannot load the data; the message contains the error of TFDS.
         TypeError: if its rows are not {feature: tensor}.
         ValueError: for an unknown feature.
 
@@ -48,17 +48,17 @@ def from_tfds(
 
     try:
         dataset, info = tfds.load(name, split=split, data_dir=data_dir, with_info=True, **kwargs)
-    except Exception as error:  # it raises whatever its downloads, builders and file systems do
+    except Exception as error:  # downloads, builders and file systems raise errors of many types
         raise RuntimeError(
-            f"TFDS cannot give split '{split}' of '{name}': {type(error).__name__}: {error}\n"
-            "Check the name and the split, give the `data_dir` of data that were prepared before, or prepare them "
-            "where there is a network with `tfds build` and copy them. A file of your own is read by `from_csv`, "
+            f"TFDS cannot load split '{split}' of '{name}': {type(error).__name__}: {error}\n"
+            "Check the name and the split, pass the `data_dir` of data that are already prepared, or prepare them with "
+            "`tfds build` on a machine with a network and copy them. To read your own files, use `from_csv`, "
             "`from_jsonl` or `from_conll`."
         ) from error
     if not isinstance(dataset.element_spec, Mapping):
         raise TypeError(
-            f"`name` must be a data set of rows {{feature: tensor}}, but '{name}' gives {dataset.element_spec}. Leave "
-            "out `as_supervised`, or choose another data set."
+            f"`name` must be a data set of rows {{feature: tensor}}, but '{name}' gives {dataset.element_spec}. Omit "
+            "`as_supervised`, or choose another data set."
         )
     features = info.features
     columns = {feature: feature for feature in features} if columns is None else dict(columns)
@@ -68,19 +68,21 @@ def from_tfds(
                 f"`columns['{field}']` is '{feature}', but '{name}' has the features {list(features)}."
                 f"{nearest(feature, features)}"
             )
-    names = {field: _class_names(features[feature], tfds) for field, feature in columns.items()}
+    class_names = {field: _class_names(features[feature]) for field, feature in columns.items()}
 
-    def record(row):
+    def to_record(row):
         return {
-            field: tf.gather(names[field], row[feature] + 1) if names[field] else row[feature]
+            field: tf.gather(class_names[field], row[feature] + 1) if class_names[field] else row[feature]
             for field, feature in columns.items()
         }
 
-    return dataset.map(record)
+    return dataset.map(to_record)
 
 
-def _class_names(feature, tfds):
-    """Return the names of a feature's classes behind "", the name of -1; none for other features."""
+def _class_names(feature: Any) -> list[str]:
+    """Return "", the name of -1, followed by the names of a feature's classes; an empty list for other features."""
+    import tensorflow_datasets as tfds
+
     while isinstance(feature, tfds.features.Sequence):
         feature = feature.feature
     return ["", *feature.names] if isinstance(feature, tfds.features.ClassLabel) else []

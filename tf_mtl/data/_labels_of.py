@@ -1,4 +1,4 @@
-"""The names of the labels that stand in data sets."""
+"""The names of the labels in data sets."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,19 +17,19 @@ def labels_of(
     """Return the label names of a field over several data sets, for the `labels` of a task.
 
     Args:
-        datasets: Data sets of rows {field: tensor}: one, a list, or a dict of them. Give the training data; a test
-            set too where its labels are known beforehand.
-        field: The field, strings: one for each row, or a list of them for each row.
-        scheme: "none": the names, sorted. "BIO": "O", then "B-x" and "I-x" for each type x, sorted by type; the
-            "B-x" of an "I-x" that stands alone is added, and so is "O".
+        datasets: Data sets of rows {field: tensor}: one, a list, or a dict of them. Pass the training data, and test
+            data too if their labels are known in advance.
+        field: A field of strings: one label per row, or a list of labels per row.
+        scheme: "none": the names, sorted. "BIO": "O", then "B-x" and "I-x" for each type x, sorted by type; "O" is
+            always included, and so is the "B-x" of every "I-x".
 
     Returns:
-        The names. An empty string is a missing label and not among them.
+        The names. They exclude the empty string, which means a missing label.
 
     Raises:
         TypeError: if a data set does not give rows {field: tensor}, or the field does not hold strings.
-        ValueError: for an unknown field, a data set without end, no labels, another scheme, and for "BIO" a tag that
-            is none.
+        ValueError: for an unknown field, an endless data set, no labels, another scheme, and for a tag that is not BIO
+            if the scheme is "BIO".
 
     Example:
 
@@ -43,18 +43,20 @@ def labels_of(
     """
     if scheme not in ("none", "BIO"):
         raise ValueError(f"`scheme` must be 'none' or 'BIO', received {scheme!r}.")
-    found = set()
-    for name, dataset in _named(datasets):
-        _check(name, dataset, field)
+    names: set[bytes] = set()
+    for description, dataset in _described(datasets):
+        _check(description, dataset, field)
         for batch in dataset.map(lambda row: row[field]).ragged_batch(_BATCH):
-            found.update(getattr(batch, "flat_values", batch).numpy().ravel().tolist())
-    labels = sorted(label.decode() for label in found if label)
+            values = batch.flat_values if isinstance(batch, tf.RaggedTensor) else batch
+            names.update(values.numpy().ravel().tolist())
+    labels = sorted(name.decode() for name in names if name)
     if not labels:
         raise ValueError(f"`datasets` must hold labels in the field '{field}', received none. Check the data.")
-    return labels if scheme == "none" else _bio(labels, field)
+    return labels if scheme == "none" else _bio_labels(labels, field)
 
 
-def _named(datasets) -> Iterable[tuple[str, tf.data.Dataset]]:
+def _described(datasets) -> Iterable[tuple[str, tf.data.Dataset]]:
+    """Return (description for error messages, data set) of each data set."""
     if isinstance(datasets, tf.data.Dataset):
         return [("the data set", datasets)]
     if isinstance(datasets, Mapping):
@@ -62,28 +64,30 @@ def _named(datasets) -> Iterable[tuple[str, tf.data.Dataset]]:
     return [(f"data set {number}", dataset) for number, dataset in enumerate(datasets)]
 
 
-def _check(name, dataset, field):
+def _check(description: str, dataset: tf.data.Dataset, field: str) -> None:
     element = dataset.element_spec
     if not isinstance(element, Mapping):
-        raise TypeError(f"`datasets` must give rows {{field: tensor}}, received {element} from {name}.")
+        raise TypeError(f"`datasets` must give rows {{field: tensor}}, received {element} from {description}.")
     if field not in element:
-        raise ValueError(f"`field` '{field}' is not in {name}, which has {list(element)}.{nearest(field, element)}")
+        raise ValueError(
+            f"`field` '{field}' is not in {description}, which has {list(element)}.{nearest(field, element)}"
+        )
     spec = element[field]
     if not isinstance(spec, tf.TensorSpec) or spec.dtype != tf.string:
         raise TypeError(
-            f"`field` '{field}' must hold strings, received {spec} from {name}. For class indices give a task its "
-            "number of labels."
+            f"`field` '{field}' must hold strings, received {spec} from {description}. If they are class indices, pass "
+            "the number of labels to the task instead."
         )
     if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(f"`datasets` must end, but {name} does not. Read the labels before `repeat`.")
+        raise ValueError(f"`datasets` must end, but {description} does not. Read the labels before `repeat`.")
 
 
-def _bio(labels, field):
-    wrong = [label for label in labels if label != "O" and (label[:2] not in ("B-", "I-") or len(label) < 3)]
+def _bio_labels(tags: list[str], field: str) -> list[str]:
+    wrong = [tag for tag in tags if tag != "O" and (tag[:2] not in ("B-", "I-") or len(tag) < 3)]
     if wrong:
         raise ValueError(
-            f"`field` '{field}' must hold BIO tags, 'O' and 'B-x' and 'I-x' for each type x, received '{wrong[0]}'. "
-            "Use scheme='none' for tags without spans, or convert the tags."
+            f"`field` '{field}' must hold BIO tags, which are 'O', and 'B-x' and 'I-x' for each type x, received "
+            f"'{wrong[0]}'. Use scheme='none' for tags without spans, or convert the tags."
         )
-    types = sorted({label[2:] for label in labels if label != "O"})
-    return ["O", *(tag for x in types for tag in (f"B-{x}", f"I-{x}") if tag[0] == "B" or tag in labels)]
+    types = sorted({tag[2:] for tag in tags if tag != "O"})
+    return ["O", *(tag for x in types for tag in (f"B-{x}", f"I-{x}") if tag[0] == "B" or tag in tags)]

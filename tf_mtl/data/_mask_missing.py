@@ -1,4 +1,4 @@
-"""Turn the markers of missing labels into label weights."""
+"""Label weights from the markers of missing labels."""
 
 import math
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ from tf_mtl._shapes import match_rank
 
 
 def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.data.Dataset:
-    """Give labels that equal their task's marker the label weight 0.
+    """Set the label weight to 0 where a label equals its task's marker.
 
     Args:
         dataset: Rows or batches of (x, {task: y}) or (x, {task: y}, {task: weight}).
-        markers: `{task: marker}`, such as `{"topic": -1, "intensity": float("nan")}`; tasks left out keep all
+        markers: `{task: marker}`, such as `{"topic": -1, "intensity": float("nan")}`; tasks without a marker keep all
             their labels.
 
     Returns:
-        A data set of (x, {task: y}, {task: weight}), weights float32. A weight has its labels' shape; where there
-        were weights already, it is their product.
+        A data set of (x, {task: y}, {task: weight}), weights float32 and of their labels' shape. Weights that the data
+        set already has are multiplied by them.
 
     Raises:
         TypeError: if the elements are not of that form.
-        ValueError: for a task that has no labels in the data set, or a marker that whole numbers cannot hold.
+        ValueError: for a task that has no labels in the data set, or a fractional or NaN marker of integer labels.
 
     Example:
 
@@ -42,22 +42,22 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
         if not element[1][task].dtype.is_floating and not float(marker).is_integer():
             raise ValueError(
                 f"`markers['{task}']` is {marker}, but the labels are {element[1][task].dtype.name}, which cannot hold "
-                "it. Give the number that stands for a missing label."
+                "it. Pass the integer that marks a missing label."
             )
 
     def mask(*row):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(row)
-        found = {task: tf.ones(tf.shape(label)) for task, label in y.items()}
+        weights = {task: tf.ones(tf.shape(label)) for task, label in y.items()}
         for task, marker in markers.items():
             if not y[task].dtype.is_floating:
                 missing = tf.equal(tf.cast(y[task], tf.int64), int(marker))
             else:
                 missing = tf.math.is_nan(y[task]) if math.isnan(marker) else tf.equal(y[task], marker)
-            found[task] = tf.cast(~missing, tf.float32)
-        by_task = weight if isinstance(weight, Mapping) else dict.fromkeys(y, weight)
-        for task, given in by_task.items():
-            if given is not None:
-                found[task] *= match_rank(tf.cast(given, tf.float32), len(found[task].shape))
-        return x, y, found
+            weights[task] = tf.cast(~missing, tf.float32)
+        weight_by_task = weight if isinstance(weight, Mapping) else dict.fromkeys(y, weight)
+        for task, label_weight in weight_by_task.items():
+            if label_weight is not None:
+                weights[task] *= match_rank(tf.cast(label_weight, tf.float32), len(weights[task].shape))
+        return x, y, weights
 
     return dataset.map(mask, num_parallel_calls=tf.data.AUTOTUNE)

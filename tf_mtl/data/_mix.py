@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl.data._batch_by_length import batches as batches_of
-from tf_mtl.data._batch_by_length import one_length
+from tf_mtl._arguments import integer
+from tf_mtl.data._batch_by_length import grouped_batches, pad_to_one_length
 from tf_mtl.data._dynamic_rates import DynamicRates
 from tf_mtl.data._mixture import Mixture, SourceSequence
-from tf_mtl.data._rates import rates_of
-from tf_mtl.data._sources import check_sources, complete, size, weigh
+from tf_mtl.data._rates import rate_schedule
+from tf_mtl.data._sources import LabelSpec, common_label_specs, fill_missing_tasks, row_count, standardize_weights
+
+_EPOCH_LENGTHS = ("sum", "shortest", "longest")
 
 
 def mix(
@@ -29,49 +30,52 @@ def mix(
     shuffle_buffer: int | None = None,
     seed: int | None = None,
 ) -> Mixture:
-    r"""Mix several data sets, each repeated without end, at given rates.
+    r"""Mix several data sets, each repeated endlessly, at given rates.
 
-    A row has labels for all tasks of all sources; those its own source lacks are zeros of weight 0. Sources go on from
-    epoch to epoch of a `fit`: nothing starts anew, so the end of a long source is not lost. With `shuffle_buffer`, and
-    sources that do not shuffle, what an element holds follows from the seed and its place in the stream alone.
+    A row has labels for the tasks of all sources; labels that its own source lacks are zeros of weight 0. Sources
+    continue from epoch to epoch of a `fit`: none restarts, so the end of a long source is not lost. With
+    `shuffle_buffer`, and sources that do not shuffle themselves, the contents of an element depend only on the seed and
+    on its position in the stream.
 
     Args:
         sources: `{name: data set}` of unbatched rows (x, {task: y}) or (x, {task: y}, {task: weight}). Inputs x must
-            have the same names, dtypes and shapes everywhere; tasks may differ. Axes may be of unknown length.
-        rates: How often a source is drawn, with $n_i$ its rows: "uniform"; "proportional", $p_i \propto n_i$;
+            have the same names, dtypes and shapes in all sources; tasks may differ. Axes may be of unknown length.
+        rates: How often a source is drawn; $n_i$ is its number of rows. "uniform"; "proportional", $p_i \propto n_i$;
             "temperature", $p_i \propto n_i^{1/\tau}$ (Devlin 2018 for multilingual BERT; Raffel et al. 2020); "sqrt",
-            the same with $\tau = 2$; "annealed", $p_i \propto n_i^\alpha$ with $\alpha$ falling in equal steps from 1
-            in the first of `epochs` to 0 in the last and after it (Stickland & Murray, "BERT and PALs", 2019, where it
-            falls to 0.2); `{source: rate}`; a function of the step, an int64 scalar counted over all epochs, that gives
-            `{source: rate}` and can be traced; or a `tf_mtl.data.DynamicRates`. Rates need not add up to 1.
-        temperature: $\tau$, at least 1: 1 is proportional, infinity uniform. Given with "proportional" it makes that
-            "temperature".
-        cap: Takes the place of $n_i$ in the rates where it is smaller (Raffel et al., T5, 2020). None: no limit.
+            the same with $\tau = 2$; "annealed", $p_i \propto n_i^\alpha$ with $\alpha$ decreasing in equal steps
+            from 1 in the first of `epochs` to 0 in the last and after it (Stickland & Murray, "BERT and PALs", 2019,
+            where it decreases to 0.2); `{source: rate}`; a traceable function that takes the step, an int64 scalar
+            counted over all epochs, and returns `{source: rate}`; or a `tf_mtl.data.DynamicRates`. Rates need not sum
+            to 1.
+        temperature: $\tau$, at least 1: 1 is proportional, infinity is uniform. With rates="proportional" it has the
+            effect of rates="temperature".
+        cap: Replaces $n_i$ in the rates where it is smaller (Raffel et al., T5, 2020). None: no limit.
         epochs: Number of epochs, for "annealed".
-        batch_size: Rows of a batch. All axes of unknown length are padded with zeros to one length, the longest of the
-            batch, as in `tf_mtl.data.batch_by_length`. None gives rows, and the steps are rows.
-        batches: "mixed": each row is drawn; "homogeneous": each batch is, and all its rows are of one source.
-        boundaries: Lengths by which rows are grouped, as in `tf_mtl.data.batch_by_length`. In mixed batches rows then
-            wait for others of like length, so a batch may hold rows drawn some steps before.
-        epoch: Length of an epoch: "sum", as many rows as the sources have together; "shortest" or "longest", as many
+        batch_size: The number of rows of a batch. All axes of unknown length are padded with zeros to one length, the
+            longest of the batch, as in `tf_mtl.data.batch_by_length`. None returns rows, and a step is a row.
+        batches: "mixed": every row is drawn; "homogeneous": every batch is drawn, and all its rows are of one source.
+        boundaries: Lengths by which rows are grouped, as in `tf_mtl.data.batch_by_length`. In mixed batches, rows then
+            wait for others of similar length, so a batch may hold rows drawn some steps earlier.
+        epoch: Length of an epoch: "sum", as many rows as all sources have together; "shortest" or "longest", as many
             as it takes, at the rates of the first step, until the first or the last source (of those with a rate above
-            0) has been seen once in expectation, $\min_i$ or $\max_i\ n_i / p_i$ rows; or the number of steps. Rows
+            0) has been read once in expectation, $\min_i$ or $\max_i\ n_i / p_i$ rows; or the number of steps. Rows
             are rounded up to full batches.
-        shuffle_buffer: From how many rows of a source the next one is drawn, in another order in each pass, as in
-            `tf.data.Dataset.shuffle`; a number as large as the source shuffles it as a whole. None: in the source's
-            order. A `shuffle` of the source's own does as well, but its order depends on how often it was read before.
-        seed: Seed of the draws and of the order; the same seed gives the same stream. None: drawn once, now, by
-            NumPy, which `keras.utils.set_random_seed` seeds. Several workers must be given one.
+        shuffle_buffer: The number of rows of a source from which the next one is drawn, in a different order in each
+            pass, as in `tf.data.Dataset.shuffle`; a number as large as the source shuffles it fully. None: in the
+            source's order. A source may also shuffle itself, but then its order depends on how often it was read
+            before.
+        seed: Seed of the draws and of the order; the same seed gives the same stream. None: chosen once, now, by
+            NumPy, which `keras.utils.set_random_seed` seeds. With several workers it must be given.
 
     Returns:
-        An endless data set of (x, {task: y}, {task: weight}), weights float32, whose `len` is that of an epoch. `fit`
-        takes its number of steps from it, and logs the shares of rows drawn as `share_<source>`.
+        An endless data set of (x, {task: y}, {task: weight}), weights float32, whose `len` is the length of an epoch.
+        `fit` takes its number of steps from it, and logs the fractions of rows drawn as `share_<source>`.
 
     Raises:
         TypeError: if a source's elements are not rows with a dict of labels.
-        ValueError: for inputs or labels that differ between sources (the message names the field), rates, sizes or
-            lengths that cannot be had, and an empty source or one of unknown size where rates depend on it; from `len`
-            where an epoch's length does.
+        ValueError: for inputs or labels that differ between sources (the message names the field), invalid rates,
+            sizes or lengths, an empty source, and a source of unknown size if rates depend on it; `len` raises it if
+            the length of an epoch depends on it.
 
     Example:
 
@@ -84,76 +88,85 @@ def mix(
     >>> x.shape, sorted(y)
     (TensorShape([5, 2]), ['stars', 'topic'])
     """
-    tasks = check_sources(sources)
+    specs = common_label_specs(sources)
     if batches not in ("mixed", "homogeneous"):
         raise ValueError(f"`batches` must be 'mixed' or 'homogeneous', received {batches!r}.")
+    batch_size = integer("batch_size", batch_size, 1, none=True)
     if batch_size is None and (batches == "homogeneous" or boundaries is not None):
-        raise ValueError("`batches='homogeneous'` and `boundaries` are about batches: give `batch_size`.")
-    if epoch not in ("sum", "shortest", "longest") and not _is_number(epoch):
-        raise ValueError(f"`epoch` must be 'sum', 'shortest', 'longest' or a number of steps, received {epoch!r}.")
-    if shuffle_buffer is not None and not _is_number(shuffle_buffer):
-        raise ValueError(f"`shuffle_buffer` must be a number of rows, or None, received {shuffle_buffer!r}.")
-    if seed is not None and not isinstance(seed, Integral):
-        raise ValueError(f"`seed` must be an integer, or None, received {seed!r}.")
+        raise ValueError(
+            "`batches='homogeneous'` and `boundaries` apply to batches, but `batch_size` is None. Pass `batch_size`."
+        )
+    if isinstance(epoch, str) and epoch not in _EPOCH_LENGTHS:
+        raise ValueError(
+            f"`epoch` must be 'sum', 'shortest', 'longest' or an integer, the number of steps; received {epoch!r}."
+        )
     if isinstance(rates, DynamicRates) and batches == "mixed" and boundaries is not None:
         raise ValueError(
-            "`boundaries` let rows of mixed batches wait for others, into an epoch for which DynamicRates are not "
-            "settled yet. Use batches='homogeneous', or leave `boundaries` out."
+            "`boundaries` let rows of mixed batches wait for others, even into epochs whose DynamicRates are not yet "
+            "set. Use batches='homogeneous', or omit `boundaries`."
         )
+    steps = None if isinstance(epoch, str) else integer("epoch", epoch, 1)
+    shuffle_buffer = integer("shuffle_buffer", shuffle_buffer, 1, none=True)
+    seed = int(np.random.randint(2**31)) if seed is None else integer("seed", seed, 0)
 
-    def sizes():
-        return [size(name, source) for name, source in sources.items()]
+    def row_counts() -> list[int]:
+        return [row_count(name, source) for name, source in sources.items()]
 
-    def length():
-        if not isinstance(epoch, str):
-            return int(epoch)
-        rows = sizes()
+    def epoch_length() -> int:
+        if steps is not None:
+            return steps
+        rows = row_counts()
         if epoch == "sum":
             return math.ceil(sum(rows) / (batch_size or 1))
-        first = found(tf.zeros([1], tf.int64), lambda: tf.zeros([1], tf.int64))[0].numpy()
-        passes = [n / p for n, p in zip(rows, first, strict=True) if p > 0]
+        first_step = schedule(tf.zeros([1], tf.int64), lambda: tf.zeros([1], tf.int64))[0].numpy()
+        passes = [n / p for n, p in zip(rows, first_step, strict=True) if p > 0]
         return math.ceil((min if epoch == "shortest" else max)(passes) / (batch_size or 1) - 1e-9)
 
-    found = rates_of(rates, temperature, cap, epochs, list(sources), sizes)
-    known = not isinstance(rates, DynamicRates)
-    mixed = batches == "mixed"
-    seed = int(np.random.randint(2**31)) if seed is None else int(seed)
-    steps = length() if rates == "annealed" or not known else None
-    draws = SourceSequence(
-        found, length if steps is None else lambda: steps, len(sources), (batch_size or 1) if mixed else 1, seed, known
-    )
+    schedule = rate_schedule(rates, temperature, cap, epochs, list(sources), row_counts)
+    known_ahead = not isinstance(rates, DynamicRates)
+    if rates == "annealed" or not known_ahead:
+        steps = epoch_length()  # now, because these rates need it in the graph that draws sources
+    sources_per_step = batch_size if batch_size is not None and batches == "mixed" else 1
+    sequence = SourceSequence(schedule, epoch_length, sources_per_step, seed, known_ahead)
     parts = [
-        _passes(weigh(source, tasks), shuffle_buffer, seed + 1 + place) for place, source in enumerate(sources.values())
+        _repeated(standardize_weights(source, specs), shuffle_buffer, seed + 1 + index)
+        for index, source in enumerate(sources.values())
     ]
-    if mixed:
-        parts = [complete(part, tasks) for part in parts]
+    if batch_size is None:
+        stream = _mixed_rows(parts, specs, sequence)
+    elif batches == "mixed":
+        stream = grouped_batches(_mixed_rows(parts, specs, sequence), batch_size, boundaries, drop_remainder=True)
     else:
-        parts = [complete(batches_of(part, batch_size, boundaries, True), tasks, batch_size) for part in parts]
-    stream = tf.data.Dataset.choose_from_datasets(parts, draws.dataset().unbatch())
-    if mixed and batch_size is not None:
-        stream = batches_of(stream, batch_size, boundaries, True)
-    stream = one_length(stream) if batch_size is not None else stream
-    if not known:
+        parts = [grouped_batches(part, batch_size, boundaries, drop_remainder=True) for part in parts]
+        parts = [fill_missing_tasks(part, specs, batch_size) for part in parts]
+        stream = tf.data.Dataset.choose_from_datasets(parts, sequence.indices().unbatch())
+    if batch_size is not None:
+        stream = pad_to_one_length(stream)
+    if not known_ahead:
         options = tf.data.Options()
-        options.experimental_optimization.inject_prefetch = False  # nothing may be drawn before its rates are settled
+        options.experimental_optimization.inject_prefetch = False  # nothing may be drawn before its rates are set
         options.experimental_optimization.map_parallelization = False
         stream = stream.with_options(options)
-    return Mixture(stream, sources, rates, draws, length)
+    return Mixture(stream, list(sources), rates, sequence, epoch_length)
 
 
-def _passes(source, shuffle_buffer, seed):
-    """All rows of a source again and again."""
+def _mixed_rows(
+    parts: Sequence[tf.data.Dataset], specs: Mapping[str, LabelSpec], sequence: SourceSequence
+) -> tf.data.Dataset:
+    """Return rows for all tasks, each drawn from one of the parts."""
+    parts = [fill_missing_tasks(part, specs) for part in parts]
+    return tf.data.Dataset.choose_from_datasets(parts, sequence.indices().unbatch())
+
+
+def _repeated(source: tf.data.Dataset, shuffle_buffer: int | None, seed: int) -> tf.data.Dataset:
+    """Return the rows of a source in endless passes, each in its own order if there is a shuffle buffer."""
     if shuffle_buffer is None:
         return source.repeat()
 
-    def one(number):
-        tf.random.set_seed(1)  # of this function's graph, so that the order is that of `seed` alone
+    def one_pass(number):
+        tf.random.set_seed(1)  # of this function's graph, so that the order depends on `seed` alone
         order = tf.random.stateless_uniform([], [seed, number], minval=1, maxval=2**62, dtype=tf.int64)
         return source.shuffle(shuffle_buffer, seed=order, reshuffle_each_iteration=False)
 
-    endless = tf.data.Dataset.range(2**62).flat_map(one)
-    return endless.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-
-
-def _is_number(value):
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    passes = tf.data.Dataset.range(2**62).flat_map(one_pass)
+    return passes.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))

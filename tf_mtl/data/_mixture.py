@@ -6,64 +6,75 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl.data._rates import Rates
+from tf_mtl.data._rates import RateSchedule
 
-_BLOCK = 4096
+_BLOCK_SIZE = 4096
+_ENDLESS = 2**62
 
 
 class SourceSequence:
-    """Which source each row, or each batch, of a mixture comes from: a pure function of seed and place.
+    """Which source each row or batch of a mixture comes from: a pure function of seed and step.
+
+    Sources are indices, in the order of the mixture's sources.
 
     Args:
-        rates: The rates.
-        length: What gives the steps of an epoch.
-        sources: Number of sources.
-        per_step: SourceSequence of a step.
+        schedule: The probabilities of the sources.
+        epoch_length: Returns the number of steps per epoch.
+        sources_per_step: The number of sources drawn per step: one for each row, or one for a whole batch.
         seed: Seed of the draws.
-        ahead: Whether rates are known for all steps beforehand, so that many steps can be drawn at once.
+        known_ahead: Whether the probabilities of all steps are known in advance, so that many steps can be drawn at one
+            time.
     """
 
     def __init__(
-        self, rates: Rates, length: Callable[[], int], sources: int, per_step: int, seed: int, ahead: bool = True
+        self,
+        schedule: RateSchedule,
+        epoch_length: Callable[[], int],
+        sources_per_step: int,
+        seed: int,
+        known_ahead: bool = True,
     ):
-        self.ahead = ahead
-        self.per_step = per_step
-        self._rates, self._length, self._sources, self._seed = rates, length, sources, seed
-        self._steps = max(1, _BLOCK // per_step) if ahead else 1
+        self.sources_per_step = sources_per_step
+        self.known_ahead = known_ahead
+        self._schedule, self._epoch_length, self._seed = schedule, epoch_length, seed
+        self._steps_per_block = max(1, _BLOCK_SIZE // sources_per_step) if known_ahead else 1
 
     def probabilities(self, steps: tf.Tensor) -> tf.Tensor:
-        """Return the shares [K, T] of the sources at the steps [K]."""
+        """Return the probabilities [K, T] of the sources at the steps [K]."""
         steps = tf.cast(steps, tf.int64)
-        return self._rates(steps, lambda: steps // self._length())
+        return self._schedule(steps, lambda: steps // self._epoch_length())
 
-    def dataset(self, first: int = 0, last: int = 2**62) -> tf.data.Dataset:
-        """Return the places of the drawn sources from one step up to another, without it; [draws of a step] each."""
-        begin = first // self._steps
-        blocks = tf.data.Dataset.range(begin, last // self._steps + 1).map(self._block)
-        return blocks.unbatch().skip(first - begin * self._steps).take(last - first)
+    def indices(self, first_step: int = 0, end_step: int = _ENDLESS) -> tf.data.Dataset:
+        """Return a data set of the sources [sources_per_step] of each step in range(first_step, end_step)."""
+        first_block, last_block = first_step // self._steps_per_block, end_step // self._steps_per_block
+        blocks = tf.data.Dataset.range(first_block, last_block + 1).map(self._indices_in_block)
+        skipped = first_step - first_block * self._steps_per_block
+        return blocks.unbatch().skip(skipped).take(end_step - first_step)
 
-    def _block(self, block):
-        steps = block * self._steps + tf.range(self._steps, dtype=tf.int64)
-        until = tf.cumsum(self.probabilities(steps), axis=-1)
+    def _indices_in_block(self, block):
+        steps = block * self._steps_per_block + tf.range(self._steps_per_block, dtype=tf.int64)
+        cumulative = tf.cumsum(self.probabilities(steps), axis=-1)
         uniform = tf.random.stateless_uniform(
-            [self._steps, self.per_step], tf.stack([tf.constant(self._seed, tf.int64), block]), dtype=tf.float64
+            [self._steps_per_block, self.sources_per_step],
+            tf.stack([tf.constant(self._seed, tf.int64), block]),
+            dtype=tf.float64,
         )
-        found = (uniform * until[:, -1:])[..., None] >= until[:, None, :-1]
-        return tf.reduce_sum(tf.cast(found, tf.int64), -1)
+        is_beyond = (uniform * cumulative[:, -1:])[..., None] >= cumulative[:, None, :-1]
+        return tf.reduce_sum(tf.cast(is_beyond, tf.int64), -1)
 
 
 class Mixture(tf.data.Dataset):
-    """What `tf_mtl.data.mix` returns: an endless `tf.data.Dataset`, of which an epoch has `len(mixture)` elements.
+    """What `tf_mtl.data.mix` returns: an endless `tf.data.Dataset` whose epochs have `len(mixture)` elements.
 
-    `fit` of `tf_mtl.MultiTaskModel` takes an epoch's number of steps from it, and logs the drawn shares as
-    `share_<source>`. Each `fit` begins at the first epoch, with `initial_epoch` too; `tf_mtl.callbacks.Checkpoint` goes
-    on where a run was. `evaluate`, `predict` and validation take the first epoch, the same rows each time unless a
-    source shuffles.
-    A transformation, as `map`, `take` or `prefetch`, makes an ordinary data set of it, that no longer knows of epochs.
+    `fit` of `tf_mtl.MultiTaskModel` takes an epoch's number of steps from it, and logs the fractions of rows drawn as
+    `share_<source>`. Each `fit` begins with the first epoch, even with `initial_epoch`; `tf_mtl.callbacks.Checkpoint`
+    resumes where a run stopped. `evaluate`, `predict` and validation take the first epoch, with the same rows each time
+    unless a source shuffles. Transformations such as `map`, `take` and `prefetch` return an ordinary data set, which
+    has no epochs.
 
     Attributes:
         sources: The names of the sources.
-        rates: The rates, as `mix` was given them.
+        rates: The rates that `mix` received.
 
     Example:
 
@@ -78,41 +89,41 @@ class Mixture(tf.data.Dataset):
         dataset: tf.data.Dataset,
         sources: Sequence[str],
         rates: Any,
-        draws: SourceSequence,
-        length: Callable[[], int],
+        sequence: SourceSequence,
+        epoch_length: Callable[[], int],
     ):
         self.sources, self.rates = list(sources), rates
-        self._dataset, self._draws, self._length = dataset, draws, length
+        self._dataset, self._sequence, self._epoch_length = dataset, sequence, epoch_length
         super().__init__(dataset._variant_tensor)
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> Any:
         """The structure of an element."""
         return self._dataset.element_spec
 
     @property
     def draws_ahead(self) -> bool:
-        """Whether elements may be read ahead of training: not those of rates that it has yet to settle."""
-        return self._draws.ahead
+        """Whether elements may be read ahead of training, which is not so if training sets the rates."""
+        return self._sequence.known_ahead
 
     def __len__(self) -> int:
-        return self._length()
+        return self._epoch_length()
 
     def probabilities(self, steps: tf.Tensor) -> tf.Tensor:
         """Return the probabilities [K, sources] of the sources at the steps [K], counted over all epochs."""
-        return self._draws.probabilities(steps)
+        return self._sequence.probabilities(steps)
 
     def shares(self, first_step: int, steps: int) -> dict[str, float]:
-        """Return the share of rows drawn from each source in some steps, counted over all epochs.
+        """Return the fraction of rows drawn from each source in some steps, counted over all epochs.
 
         Args:
             first_step: The first of the steps.
-            steps: Their number, at least 1.
+            steps: The number of steps, at least 1.
         """
-        counts = np.zeros(len(self.sources), "int64")
-        for places in self._draws.dataset(first_step, first_step + steps).batch(_BLOCK):
-            counts += np.bincount(places.numpy().ravel(), minlength=len(counts))
-        return {name: float(count / counts.sum()) for name, count in zip(self.sources, counts, strict=True)}
+        draws = np.zeros(len(self.sources), "int64")
+        for indices in self._sequence.indices(first_step, first_step + steps).batch(_BLOCK_SIZE):
+            draws += np.bincount(indices.numpy().ravel(), minlength=len(draws))
+        return {name: float(number / draws.sum()) for name, number in zip(self.sources, draws, strict=True)}
 
-    def _inputs(self):
+    def _inputs(self) -> list[tf.data.Dataset]:
         return [self._dataset]

@@ -1,4 +1,4 @@
-"""The sources of a mixture: what they must have in common, and what is filled in."""
+"""The sources of a mixture: what they must have in common, and what is added to them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,101 +7,129 @@ import keras
 import tensorflow as tf
 
 
-class Labels(NamedTuple):
-    """What the label and the label weight of a task look like, whichever source they come from.
+class LabelSpec(NamedTuple):
+    """The label and the label weight of a task, in whichever source.
 
     Attributes:
-        spec: Dtype and shape of the label, of unknown size where sources differ.
-        weight: Shape of the label weight.
+        label: Dtype and shape of the label; sizes in which sources differ are unknown.
+        weight_shape: Shape of the label weight.
     """
 
-    spec: tf.TensorSpec
-    weight: tf.TensorShape
+    label: tf.TensorSpec
+    weight_shape: tf.TensorShape
 
 
-def check_sources(sources: Mapping[str, tf.data.Dataset]) -> dict[str, Labels]:
-    """Return what the tasks of all sources look like, having checked that inputs, labels and weights agree.
+def common_label_specs(sources: Mapping[str, tf.data.Dataset]) -> dict[str, LabelSpec]:
+    """Return the label specs of the tasks of all sources, after checking that inputs, labels and weights agree.
 
     Raises:
-        TypeError: for names that are no strings, or sources whose elements are no rows.
-        ValueError: for sources that are empty, batched or differ; the message names source and field.
+        TypeError: for names that are not strings, or sources whose elements are not rows.
+        ValueError: for sources that are empty, batched or differ; the message names the source and the field.
     """
     if not sources:
-        raise ValueError("`sources` must hold at least one data set {name: data set}, received none.")
-    specs, weights, owner, first = {}, {}, {}, next(iter(sources))
+        raise ValueError("`sources` must hold at least one data set, as {name: data set}; received none.")
+    first = next(iter(sources))
+    labels: dict[str, tf.TensorSpec] = {}
+    weight_shapes: dict[str, tf.TensorShape] = {}
+    source_of_label: dict[str, str] = {}
+    source_of_weight: dict[str, str] = {}
     for name, source in sources.items():
         _check_rows(name, source)
         x, y, weight = keras.utils.unpack_x_y_sample_weight(source.element_spec)
-        _check_same(name, first, x, sources[first].element_spec[0])
+        _check_same_inputs(name, x, first, sources[first].element_spec[0])
         for task, spec in y.items():
-            if task in specs and not _agree(spec, specs[task]):
+            if task in labels and not _is_compatible(spec, labels[task]):
                 raise ValueError(
-                    f"Sources '{owner[task]}' and '{name}' differ in the labels of task '{task}': {specs[task]} "
-                    f"and {spec}. Cast or reshape one of them."
+                    f"Sources '{source_of_label[task]}' and '{name}' differ in the labels of task '{task}': "
+                    f"{labels[task]} and {spec}. Cast or reshape one of them."
                 )
-            specs[task] = tf.TensorSpec(_common(spec.shape, specs.get(task, spec).shape), spec.dtype)
-            owner.setdefault(task, name)
+            labels[task] = tf.TensorSpec(_common_shape(spec.shape, labels.get(task, spec).shape), spec.dtype)
+            source_of_label.setdefault(task, name)
         for task, spec in (weight or {}).items():
             if task not in y:
-                raise ValueError(f"Source '{name}' has label weights for '{task}', but no labels. Leave them out.")
-            holder, shape = weights.get(task, (name, spec.shape))
+                raise ValueError(
+                    f"Source '{name}' has label weights for '{task}', but no labels. Remove the weights, or add the "
+                    "labels."
+                )
+            shape = weight_shapes.get(task, spec.shape)
             if not spec.shape.is_compatible_with(shape):
                 raise ValueError(
-                    f"Sources '{holder}' and '{name}' differ in the label weights of task '{task}': shape {shape} "
-                    f"and {spec.shape}. Give one weight a row in both, or one for each label in both."
+                    f"Sources '{source_of_weight[task]}' and '{name}' differ in the label weights of task '{task}': "
+                    f"shapes {shape} and {spec.shape}. Use one weight per row in both, or one per label in both."
                 )
-            weights[task] = name, _common(spec.shape, shape)
-    return {task: Labels(spec, weights.get(task, (None, tf.TensorShape([])))[1]) for task, spec in specs.items()}
+            weight_shapes[task] = _common_shape(spec.shape, shape)
+            source_of_weight.setdefault(task, name)
+    return {task: LabelSpec(label, weight_shapes.get(task, tf.TensorShape([]))) for task, label in labels.items()}
 
 
-def weigh(source: tf.data.Dataset, tasks: Mapping[str, Labels]) -> tf.data.Dataset:
-    """Give rows what no constant can give them: weights of 1 for labels of unknown length, and float32 weights."""
-    _, given, weighted = keras.utils.unpack_x_y_sample_weight(source.element_spec)
-    weighted = weighted or {}
-    lacking = [task for task in given if task not in weighted and not tasks[task].weight.is_fully_defined()]
-    if not lacking and all(spec.dtype == tf.float32 for spec in weighted.values()):
+def standardize_weights(source: tf.data.Dataset, specs: Mapping[str, LabelSpec]) -> tf.data.Dataset:
+    """Return a source whose weights are float32, with weights of 1 added for labels of unknown length.
+
+    `fill_missing_tasks` cannot add these, because it adds constants.
+    """
+    _, y_spec, weight_spec = keras.utils.unpack_x_y_sample_weight(source.element_spec)
+    weight_spec = weight_spec or {}
+    unweighted = [
+        task for task in y_spec if task not in weight_spec and not specs[task].weight_shape.is_fully_defined()
+    ]
+    if not unweighted and all(spec.dtype == tf.float32 for spec in weight_spec.values()):
         return source
 
-    def fill(*row):
+    def standardize(*row):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(row)
-        ones = {task: tf.ones(tf.shape(y[task])[: tasks[task].weight.rank]) for task in lacking}
-        return x, y, {**{task: tf.cast(given, tf.float32) for task, given in (weight or {}).items()}, **ones}
+        ones = {task: tf.ones(tf.shape(y[task])[: specs[task].weight_shape.rank]) for task in unweighted}
+        return x, y, {**{task: tf.cast(value, tf.float32) for task, value in (weight or {}).items()}, **ones}
 
-    return source.map(fill, num_parallel_calls=tf.data.AUTOTUNE)
+    return source.map(standardize, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def complete(source: tf.data.Dataset, tasks: Mapping[str, Labels], batch_size: int | None = None) -> tf.data.Dataset:
-    """Give weighed rows, or batches of `batch_size` of them, labels and weights for all tasks; 0 for what they lack."""
-    _, given, weighted = keras.utils.unpack_x_y_sample_weight(source.element_spec)
-    lead = [] if batch_size is None else [batch_size]
-    labels = {task: _constant(0, lead, labels.spec.shape, labels.spec.dtype) for task, labels in tasks.items()}
-    labels = {task: zeros for task, zeros in labels.items() if task not in given}
+def fill_missing_tasks(
+    source: tf.data.Dataset, specs: Mapping[str, LabelSpec], batch_size: int | None = None
+) -> tf.data.Dataset:
+    """Return rows, or batches of `batch_size` rows, with labels and weights for all tasks.
+
+    Missing labels are zeros of weight 0; labels without a weight get weight 1.
+
+    Args:
+        source: A source with standardized weights.
+        specs: The label specs of all tasks.
+        batch_size: The number of rows of a batch; None for rows.
+    """
+    _, y_spec, weight_spec = keras.utils.unpack_x_y_sample_weight(source.element_spec)
+    batch_axis = [] if batch_size is None else [batch_size]
+    labels = {
+        task: tf.zeros([*batch_axis, *_empty_shape(spec.label.shape)], spec.label.dtype)
+        for task, spec in specs.items()
+        if task not in y_spec
+    }
     weights = {
-        task: _constant(task in given, lead, tasks[task].weight) for task in tasks if task not in (weighted or {})
+        task: (tf.ones if task in y_spec else tf.zeros)([*batch_axis, *_empty_shape(spec.weight_shape)])
+        for task, spec in specs.items()
+        if task not in (weight_spec or {})
     }
     if not labels and not weights:
         return source
 
-    # The constants come in by a data set: a function that only passes its arguments on costs next to nothing.
+    # The constants come from a data set: a function that only passes on its arguments costs next to nothing.
     def fill(row, constants):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(row)
         y, weight = {**constants[0], **y}, {**constants[1], **(weight or {})}
-        return x, {task: y[task] for task in tasks}, {task: weight[task] for task in tasks}
+        return x, {task: y[task] for task in specs}, {task: weight[task] for task in specs}
 
     constants = tf.data.Dataset.from_tensors((labels, weights)).repeat()
     return tf.data.Dataset.zip(source, constants).map(fill)
 
 
-def _constant(value, lead, shape, dtype=tf.float32):
-    shape = [*lead, *(size or 0 for size in shape)]
-    return tf.zeros(shape, dtype) if not value else tf.ones(shape, dtype)
+def _empty_shape(shape: tf.TensorShape) -> list[int]:
+    """Return a shape whose unknown sizes are 0."""
+    return [size or 0 for size in shape]
 
 
-def size(name: str, source: tf.data.Dataset) -> int:
-    """Return how many rows a source has.
+def row_count(name: str, source: tf.data.Dataset) -> int:
+    """Return the number of rows of a source.
 
     Raises:
-        ValueError: if that is not known.
+        ValueError: if it is unknown.
     """
     rows = int(source.cardinality())
     if rows <= 0:
@@ -114,9 +142,9 @@ def size(name: str, source: tf.data.Dataset) -> int:
     return rows
 
 
-def _check_rows(name: Any, source: tf.data.Dataset) -> None:
+def _check_rows(name: Any, source: Any) -> None:
     if not isinstance(name, str) or not name:
-        raise TypeError(f"`sources` must be keyed by names, which stand in the logs; received the key {name!r}.")
+        raise TypeError(f"`sources` must be keyed by non-empty strings, which appear in the logs; received {name!r}.")
     if not isinstance(source, tf.data.Dataset):
         raise TypeError(f"Source '{name}' must be a tf.data.Dataset of rows, received {type(source).__name__}.")
     element = source.element_spec
@@ -134,52 +162,51 @@ def _check_rows(name: Any, source: tf.data.Dataset) -> None:
             )
     rows = int(source.cardinality())
     if rows == 0 or (rows == tf.data.UNKNOWN_CARDINALITY and not any(True for _ in source.take(1))):
-        raise ValueError(f"Source '{name}' is empty: it must give at least one row.")
-    if _batched(source):
-        raise ValueError(
-            f"Source '{name}' gives batches: it must give rows. Leave out its `batch`, or apply `unbatch`."
-        )
+        raise ValueError(f"Source '{name}' is empty: it must have at least one row.")
+    if _is_batched(source):
+        raise ValueError(f"Source '{name}' gives batches: it must give rows. Remove its `batch`, or apply `unbatch`.")
 
 
-def _batched(source):
-    """Whether a data set ends in `batch`, as far as order and number of its elements go."""
-    kind = type(source).__name__
+def _is_batched(dataset: tf.data.Dataset) -> bool:
+    """Return whether a data set ends with `batch`, apart from transformations that keep its elements."""
+    kind = type(dataset).__name__
     if "Batch" in kind and "Unbatch" not in kind:
         return True
-    passing = ("Prefetch", "Repeat", "Cache", "Shuffle", "Take", "Skip", "Options")
-    return any(word in kind for word in passing) and any(map(_batched, source._inputs()))
+    keeps_elements = any(word in kind for word in ("Prefetch", "Repeat", "Cache", "Shuffle", "Take", "Skip", "Options"))
+    return keeps_elements and any(map(_is_batched, dataset._inputs()))
 
 
-def _fields(x):
-    return {"/".join(map(str, path)) or "x": spec for path, spec in keras.tree.flatten_with_path(x)}
-
-
-def _check_same(name, first, x, expected_x):
-    fields, expected = _fields(x), _fields(expected_x)
-    for field in sorted({*fields, *expected}):
-        if field not in fields or field not in expected:
-            holder, other = (first, name) if field not in fields else (name, first)
+def _check_same_inputs(name: str, x: Any, first: str, first_x: Any) -> None:
+    """Raise unless the inputs of a source are those of the first source."""
+    fields, first_fields = _input_fields(x), _input_fields(first_x)
+    for field in sorted({*fields, *first_fields}):
+        if field not in fields or field not in first_fields:
+            with_field, without = (first, name) if field not in fields else (name, first)
             raise ValueError(
-                f"The inputs of source '{holder}' have the field '{field}', which those of '{other}' lack. "
+                f"The inputs of source '{with_field}' have the field '{field}', which those of '{without}' lack. "
                 "Give all sources the same inputs."
             )
-        if not _agree(fields[field], expected[field]):
+        if not _is_compatible(fields[field], first_fields[field]):
             raise ValueError(
-                f"Sources '{first}' and '{name}' differ in the input field '{field}': {expected[field]} and "
+                f"Sources '{first}' and '{name}' differ in the input field '{field}': {first_fields[field]} and "
                 f"{fields[field]}. Cast, pad or reshape one of them."
             )
     try:
-        tf.nest.assert_same_structure(x, expected_x)
+        tf.nest.assert_same_structure(x, first_x)
     except (TypeError, ValueError):
         raise ValueError(
-            f"The inputs of sources '{first}' and '{name}' differ in structure: {expected_x} and {x}. Give all sources "
+            f"The inputs of sources '{first}' and '{name}' differ in structure: {first_x} and {x}. Give all sources "
             "dicts of the same names, or single tensors."
         ) from None
 
 
-def _agree(one, other):
-    return one.dtype == other.dtype and one.shape.is_compatible_with(other.shape)
+def _input_fields(x: Any) -> dict[str, tf.TensorSpec]:
+    return {"/".join(map(str, path)) or "x": spec for path, spec in keras.tree.flatten_with_path(x)}
 
 
-def _common(one, other):
-    return one.most_specific_compatible_shape(other)
+def _is_compatible(spec: tf.TensorSpec, other: tf.TensorSpec) -> bool:
+    return spec.dtype == other.dtype and spec.shape.is_compatible_with(other.shape)
+
+
+def _common_shape(shape: tf.TensorShape, other: tf.TensorShape) -> tf.TensorShape:
+    return shape.most_specific_compatible_shape(other)

@@ -1,7 +1,8 @@
-"""A data set kept in a file, for pipelines that are slow to run again."""
+"""A data set cached in a file, for pipelines that are slow."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,22 +13,22 @@ _CHUNK = 256
 
 
 def cache_tfrecords(dataset: tf.data.Dataset, path: str | Path) -> tf.data.Dataset:
-    """Write the elements of a data set to a TFRecord file once, and read them from it.
+    """Write the elements of a data set to a TFRecord file once, and read them from that file.
 
-    A record holds 256 elements. The number of elements and their specs stand beside it in `<path>.json`, which is
-    written last: both files are there whole, or the data set is read and written anew. Delete them when the data
-    change; a change of the specs alone is noticed.
+    A record holds 256 elements. The number of elements and their specs are in `<path>.json` beside the file, which is
+    written last: unless both files are complete, the data set is read and written again. Delete them when the data
+    change; only a change of the specs is detected.
 
     Args:
-        dataset: A data set that ends, of dense or ragged tensors in dicts and tuples.
-        path: The TFRecord file. Its folder is made if need be.
+        dataset: A finite data set of dense or ragged tensors in dicts and tuples.
+        path: The TFRecord file. Its folder is created if necessary.
 
     Returns:
         A data set of the same elements in the same order, with the same element spec and of known cardinality.
 
     Raises:
-        TypeError: for elements that are not dense or ragged tensors, or dense ones with several unknown axes.
-        ValueError: for a data set without end, and if `path` holds elements of another spec.
+        TypeError: for elements that are not dense or ragged tensors, and for dense tensors with several unknown axes.
+        ValueError: for an endless data set, and if `path` holds elements of another spec.
 
     Example:
 
@@ -38,29 +39,31 @@ def cache_tfrecords(dataset: tf.data.Dataset, path: str | Path) -> tf.data.Datas
     ([0, 1, 2], True)
     """
     path = Path(path)
-    description = path.with_name(f"{path.name}.json")
+    description_path = path.with_name(f"{path.name}.json")
     specs = _describe(dataset.element_spec)
     if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("`dataset` must end, received one that does not. Cache it before `repeat`, or `take` a part.")
-    chunks = dataset.ragged_batch(_CHUNK)
-    if not (path.exists() and description.exists()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows = _write(chunks, path)
-        with whole_file(description) as file:
-            file.write(json.dumps({"rows": rows, "element_spec": specs}, indent=1).encode())
-    found = json.loads(description.read_text())
-    if found["element_spec"] != specs:
         raise ValueError(
-            f"`path` {path} holds elements of {found['element_spec']}, but `dataset` gives {specs}. Delete the file "
-            f"and {description.name} to write them anew, or give another path."
+            "`dataset` must be finite, received an endless one. Cache it before `repeat`, or `take` a part of it."
         )
-    return _read(path, chunks.element_spec, dataset.element_spec, found["rows"])
+    chunks = dataset.ragged_batch(_CHUNK)
+    if not (path.exists() and description_path.exists()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        element_count = _write(chunks, path)
+        with whole_file(description_path) as file:
+            file.write(json.dumps({"rows": element_count, "element_spec": specs}, indent=1).encode())
+    description = json.loads(description_path.read_text())
+    if description["element_spec"] != specs:
+        raise ValueError(
+            f"`path` {path} holds elements of {description['element_spec']}, but `dataset` gives {specs}. Delete the "
+            f"file and {description_path.name} to write them again, or use another path."
+        )
+    return _read(path, chunks.element_spec, dataset.element_spec, description["rows"])
 
 
-def _describe(element_spec):
-    """Return {place of a tensor in an element: its spec} in words."""
-    found = {}
-    for place, spec in keras.tree.flatten_with_path(element_spec):
+def _describe(element_spec: Any) -> dict[str, str]:
+    """Return {path of a tensor within an element: its spec as text}."""
+    specs = {}
+    for path, spec in keras.tree.flatten_with_path(element_spec):
         dense = isinstance(spec, tf.TensorSpec) and spec.dtype not in (tf.variant, tf.resource)
         if not dense and not isinstance(spec, tf.RaggedTensorSpec):
             raise TypeError(f"`dataset` must give dense or ragged tensors in dicts and tuples, received {spec}.")
@@ -68,12 +71,12 @@ def _describe(element_spec):
             raise TypeError(
                 f"`dataset` must give dense tensors with at most one axis of unknown size, received {spec}."
             )
-        found["/".join(map(str, place))] = f"{spec.dtype.name} {spec.shape}" + ("" if dense else " ragged")
-    return found
+        specs["/".join(map(str, path))] = f"{spec.dtype.name} {spec.shape}" + ("" if dense else " ragged")
+    return specs
 
 
-def _write(chunks, path):
-    """Write the chunks, a record each, and return how many elements they hold."""
+def _write(chunks: tf.data.Dataset, path: Path) -> int:
+    """Write the chunks, one record each, and return the number of their elements."""
 
     def serialise(*chunk):
         first = tf.nest.flatten(chunk)[0]
@@ -81,15 +84,15 @@ def _write(chunks, path):
         parts = tf.nest.flatten(chunk, expand_composites=True)
         return size, tf.io.serialize_tensor(tf.stack([tf.io.serialize_tensor(part) for part in parts]))
 
-    rows = 0
+    element_count = 0
     with whole_file(path) as file, tf.io.TFRecordWriter(file.name) as writer:
         for size, record in chunks.map(serialise).prefetch(2).as_numpy_iterator():
             writer.write(record)
-            rows += int(size)
-    return rows
+            element_count += int(size)
+    return element_count
 
 
-def _read(path, chunk_spec, element_spec, rows):
+def _read(path: Path, chunk_spec: Any, element_spec: Any, element_count: int) -> tf.data.Dataset:
     def parse(record):
         specs = tf.nest.flatten(chunk_spec, expand_composites=True)
         parts = tf.ensure_shape(tf.io.parse_tensor(record, tf.string), [len(specs)])
@@ -102,10 +105,10 @@ def _read(path, chunk_spec, element_spec, rows):
     def restore(*element):
         element = element if isinstance(element_spec, tuple) else element[0]
         tensors = [
-            tf.convert_to_tensor(x) if isinstance(s, tf.TensorSpec) else x
-            for x, s in zip(tf.nest.flatten(element), tf.nest.flatten(element_spec), strict=True)
+            tf.convert_to_tensor(tensor) if isinstance(spec, tf.TensorSpec) else tensor
+            for tensor, spec in zip(tf.nest.flatten(element), tf.nest.flatten(element_spec), strict=True)
         ]
         return tf.nest.pack_sequence_as(element_spec, tensors)
 
     dataset = tf.data.TFRecordDataset(str(path)).map(parse).unbatch().map(restore)
-    return dataset.apply(tf.data.experimental.assert_cardinality(rows))
+    return dataset.apply(tf.data.experimental.assert_cardinality(element_count))

@@ -1,4 +1,4 @@
-"""From texts to the inputs of text encoders, in training and in exports alike."""
+"""Turn texts into the inputs of text encoders, the same way in training and in exports."""
 
 from tf_mtl.text._base import TextPreprocessor
 from tf_mtl.text._located import LocatedTexts

@@ -1,4 +1,4 @@
-"""Texts with the positions of their words."""
+"""Texts together with the positions of their words."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class LocatedTexts(NamedTuple):
-    """Texts, and where their words are.
+    """Texts and the positions of their words.
 
     Attributes:
         texts: The texts, strings [B].

@@ -1,4 +1,4 @@
-"""Preprocessors as files."""
+"""Preprocessors in files."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from tf_mtl.text._base import TextPreprocessor
 
 
 def save(preprocessor: TextPreprocessor, path: str | Path) -> Path:
-    """Write a preprocessor to one JSON file, with its vocabulary; the file is there whole or not at all.
+    """Write a preprocessor with its vocabulary to one JSON file, which is never left incomplete.
 
     Args:
         preprocessor: The preprocessor.
-        path: The file, in a folder that is there; one that is there already is replaced.
+        path: The file, in an existing folder; an existing file is replaced.
 
     Returns:
         The path.
@@ -37,13 +37,18 @@ def save(preprocessor: TextPreprocessor, path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> TextPreprocessor:
-    """Return the preprocessor that `tf_mtl.text.save` wrote; see there for an example.
+    """Return the preprocessor in a file of `tf_mtl.text.save`, which has an example.
+
+    Args:
+        path: The file.
 
     Raises:
-        ValueError: if the file holds something else.
+        ValueError: if the file does not hold a preprocessor.
     """
     config = json.loads(Path(path).read_text("utf-8"))
-    found = keras.saving.deserialize_keras_object(config) if isinstance(config, dict) else config
-    if not isinstance(found, TextPreprocessor):
-        raise ValueError(f"{path} must be a file that tf_mtl.text.save wrote, but it holds a {type(found).__name__}.")
-    return found
+    preprocessor = keras.saving.deserialize_keras_object(config) if isinstance(config, dict) else config
+    if not isinstance(preprocessor, TextPreprocessor):
+        raise ValueError(
+            f"`path` must be a file that tf_mtl.text.save wrote, but {path} holds a {type(preprocessor).__name__}."
+        )
+    return preprocessor

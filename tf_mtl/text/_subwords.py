@@ -1,4 +1,4 @@
-"""Sub-words as tokens, with the tokenizers of keras-hub."""
+"""Sub-words as tokens, from the tokenizers of keras-hub."""
 
 from typing import Any
 
@@ -8,33 +8,34 @@ import tensorflow as tf
 from tf_mtl._keys import PADDING_MASK, TOKEN_IDS, WORD_STARTS
 from tf_mtl.text import _tokenizers
 from tf_mtl.text._base import TextPreprocessor
-from tf_mtl.text._rows import batches, words_of
+from tf_mtl.text._strings import string_batches, to_ragged_words
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Subwords(TextPreprocessor):
-    """A keras-hub tokenizer, applied to each word by itself, so that each sub-word belongs to one word.
+    """A keras-hub tokenizer, applied to each word separately, so that each sub-word belongs to one word.
 
-    It gives, each int32 [B, length]: `token_ids`, with the tokenizer's start and end token around, if it has them, and
-    its padding token behind, otherwise 0; `padding_mask`, 1 at each token; and `word_starts`, 1 at each word's first
-    sub-word, 0 elsewhere. A word without any sub-word, such as a control character, becomes the unknown token, so
-    each word within the length has its start. A word may be cut at the length; the end token never is.
+    It returns, each int32 [B, length]: `token_ids`, between the tokenizer's start and end token if it has them, and
+    padded with its padding token or 0; `padding_mask`, 1 at each token; and `word_starts`, 1 at each word's first
+    sub-word, 0 elsewhere. A word without sub-words, such as a control character, becomes the unknown token, so every
+    word within the length has a start. The last word may be truncated; the end token is always kept.
 
-    A byte-pair tokenizer distinguishes words that follow a blank. All but the first are given one, in training and
-    serving alike, brackets and full stops too, for a corpus' words do not tell what was between them. With its
-    `add_prefix_space=True` the first has one too. A SentencePiece tokenizer takes every word as one behind a blank;
-    set seeds before making it, for `keras.utils.set_random_seed` unloads its model.
+    A byte-pair tokenizer distinguishes words that follow a blank. Here all words but the first follow one, even
+    brackets and full stops, in training and serving alike, because the words of a corpus do not show what was between
+    them. With `add_prefix_space=True` of the tokenizer, the first word follows a blank too. A SentencePiece tokenizer
+    treats every word as if it followed a blank. Set seeds before creating it: `keras.utils.set_random_seed` unloads its
+    model.
 
     Args:
-        tokenizer: A keras-hub tokenizer that gives ragged integers: `BertTokenizer`, `WordPieceTokenizer`,
+        tokenizer: A keras-hub tokenizer that returns ragged integers: `BertTokenizer`, `WordPieceTokenizer`,
             `RobertaTokenizer`, `AlbertTokenizer`, ...
-        length: The longest sequence of tokens, start and end included.
+        length: The longest sequence of tokens, start and end tokens included; longer inputs are truncated.
         **kwargs: `name`; see `keras.layers.Layer`.
 
     Raises:
-        TypeError: if `tokenizer` is none.
-        ValueError: if it gives anything but ragged integers, has no token for unknown words, or the length leaves no
-            room for a word.
+        TypeError: if `tokenizer` is not a tokenizer.
+        ValueError: if it returns anything but ragged integers or has no token for unknown words, or if the length
+            leaves no room for a word.
 
     Example:
 
@@ -50,40 +51,46 @@ class Subwords(TextPreprocessor):
 
     names = (TOKEN_IDS, PADDING_MASK, WORD_STARTS)
 
-    def __init__(self, tokenizer: Any, length: int, **kwargs):
+    def __init__(self, tokenizer: Any, length: int, **kwargs: Any):
         super().__init__(length, **kwargs)
         _tokenizers.check_tokenizer(tokenizer)
         self.tokenizer = tokenizer
-        special = (_tokenizers.special_id(tokenizer, *names) for names in (("start", "cls"), ("end", "sep"), ("pad",)))
-        self._start, self._end, self._pad = special
+        self._start = _tokenizers.special_id(tokenizer, "start", "cls")
+        self._end = _tokenizers.special_id(tokenizer, "end", "sep")
+        self._padding = _tokenizers.special_id(tokenizer, "pad") or 0
         self._unknown = _tokenizers.unknown_id(tokenizer)
-        self._blanks = _tokenizers.wants_blanks(tokenizer)
-        self._room = length - (self._start is not None) - (self._end is not None)
-        if self._room < 1:
-            raise ValueError(f"`length` must leave room for a word beside the start and end tokens, received {length}.")
+        self._adds_blanks = _tokenizers.needs_blanks(tokenizer)
+        special_tokens = (self._start is not None) + (self._end is not None)
+        self._max_subwords = length - special_tokens
+        if self._max_subwords < 1:
+            raise ValueError(
+                f"`length` must leave room for a word beside the start and end tokens, received {length}. Use at least "
+                f"{special_tokens + 1}."
+            )
 
     @classmethod
-    def learn(cls, data: Any, length: int, vocabulary_size: int, lowercase: bool = True, **kwargs) -> "Subwords":
-        """Return the preprocessor with a WordPiece vocabulary learnt from some texts.
+    def learn(cls, data: Any, length: int, vocabulary_size: int, lowercase: bool = True, **kwargs: Any) -> "Subwords":
+        """Return a preprocessor with a WordPiece vocabulary learnt from texts.
 
-        Its tokenizer is a `keras_hub.tokenizers.WordPieceTokenizer`: "[PAD]" is 0, "[UNK]" 1, without start and end
-        tokens (Schuster & Nakajima, "Japanese and Korean voice search", ICASSP 2012; Devlin et al., "BERT", 2019).
+        Its tokenizer is a `keras_hub.tokenizers.WordPieceTokenizer` without start and end tokens, in which "[PAD]" is 0
+        and "[UNK]" is 1 (Schuster & Nakajima, "Japanese and Korean voice search", ICASSP 2012; Devlin et al., "BERT",
+        2019).
 
         Args:
             data: Texts or lists of words: a list or array of them, or a data set whose elements are texts [] or words
                 [None].
             length: The longest sequence of tokens.
-            vocabulary_size: The most tokens.
-            lowercase: Whether to lower the case.
+            vocabulary_size: The maximum number of tokens.
+            lowercase: Whether to convert texts to lower case.
             **kwargs: `name`; see `keras.layers.Layer`.
 
         Raises:
             TypeError: for data of another form.
-            ValueError: if there are no data.
+            ValueError: for data without texts.
         """
         import keras_hub
 
-        texts = [_joined(batch) for batch in batches(data)]
+        texts = [_joined(batch) for batch in string_batches(data)]
         vocabulary = keras_hub.tokenizers.compute_word_piece_vocabulary(
             tf.data.Dataset.from_tensor_slices(tf.concat(texts, 0)).batch(1024),
             vocabulary_size,
@@ -99,26 +106,26 @@ class Subwords(TextPreprocessor):
 
     def padding(self, name: str) -> int:
         """Return the tokenizer's padding token for `token_ids`, otherwise 0."""
-        return (self._pad or 0) if name == TOKEN_IDS else 0
+        return self._padding if name == TOKEN_IDS else 0
 
     def encode(self, words: Any) -> dict[str, tf.RaggedTensor]:
-        """Return `token_ids`, `padding_mask` and `word_starts`, ragged int32 [B, None], of ragged words [B, None]."""
-        kept = words_of(words)[:, : self._room]
-        pieces = self._pieces(self._spaced(kept))
-        starts = tf.cast(tf.ragged.range(pieces.row_lengths()).flat_values == 0, tf.int32)
+        """Return `token_ids`, `padding_mask` and `word_starts` of words [B, None], ragged int32 [B, None]."""
+        first_words = to_ragged_words(words)[:, : self._max_subwords]  # each has at least one sub-word
+        subwords = self._subwords(self._with_blanks(first_words))
+        starts = tf.cast(tf.ragged.range(subwords.row_lengths()).flat_values == 0, tf.int32)
         tokens, starts = (
-            kept.with_values(pieces.with_values(values)).merge_dims(1, 2)[:, : self._room]
-            for values in (pieces.values, starts)
+            first_words.with_values(subwords.with_values(values)).merge_dims(1, 2)[:, : self._max_subwords]
+            for values in (subwords.values, starts)
         )
-        tokens = self._around(tokens, self._start, self._end)
+        tokens = self._enclosed(tokens, self._start, self._end)
         return {
             TOKEN_IDS: tokens,
             PADDING_MASK: tf.ones_like(tokens),
-            WORD_STARTS: self._around(starts, 0, 0),
+            WORD_STARTS: self._enclosed(starts, 0, 0),
         }
 
     def word_counts(self, encoded: dict[str, tf.RaggedTensor]) -> tf.Tensor:
-        """Return how many words of each row were kept, int64 [B]."""
+        """Return the number of words of each row that were kept, int64 [B]."""
         return tf.cast(tf.reduce_sum(encoded[WORD_STARTS], axis=1), tf.int64)
 
     def get_config(self) -> dict:
@@ -130,30 +137,30 @@ class Subwords(TextPreprocessor):
         """Return a preprocessor from `get_config`'s dict."""
         return cls(**{**config, "tokenizer": _tokenizers.from_config(config["tokenizer"])})
 
-    def _spaced(self, words):
-        """All words, with a blank before those that are not a row's first."""
-        if not self._blanks:
+    def _with_blanks(self, words: tf.RaggedTensor) -> tf.Tensor:
+        """Return all words [N], with a blank before those that are not the first of a row if the tokenizer needs it."""
+        if not self._adds_blanks:
             return words.values
-        first = tf.ragged.range(words.row_lengths()).values == 0
-        return tf.strings.join([tf.where(first, "", " "), words.values])
+        is_first = tf.ragged.range(words.row_lengths()).values == 0
+        return tf.strings.join([tf.where(is_first, "", " "), words.values])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def _pieces(self, words):
-        """The sub-words of words [N], ragged [N, None], at least one each, always by TensorFlow ops."""
-        pieces = tf.cast(self.tokenizer(tf.strings.unicode_transcode(words, "UTF-8", "UTF-8")), tf.int32)
-        pieces = pieces.with_values(tf.where(pieces.values < 0, self._unknown, pieces.values))  # -1: unknown bytes
-        none = pieces.row_lengths() == 0
-        unknown = tf.repeat(self._unknown, tf.math.count_nonzero(none))
-        return tf.concat([pieces, tf.RaggedTensor.from_row_lengths(unknown, tf.cast(none, tf.int64))], axis=1)
+    def _subwords(self, words):
+        """Return the sub-words of words [N], ragged [N, None], at least one each; always by TensorFlow ops."""
+        ids = tf.cast(self.tokenizer(tf.strings.unicode_transcode(words, "UTF-8", "UTF-8")), tf.int32)
+        ids = ids.with_values(tf.where(ids.values < 0, self._unknown, ids.values))  # -1: unknown bytes
+        is_empty = ids.row_lengths() == 0
+        unknown = tf.repeat(self._unknown, tf.math.count_nonzero(is_empty))
+        return tf.concat([ids, tf.RaggedTensor.from_row_lengths(unknown, tf.cast(is_empty, tf.int64))], axis=1)
 
-    def _around(self, tokens, start, end):
-        """Rows with a value where the start and end tokens are, if the tokenizer has them."""
+    def _enclosed(self, tokens: tf.RaggedTensor, start: int | None, end: int | None) -> tf.RaggedTensor:
+        """Return rows with a value at the positions of the start and end tokens, if the tokenizer has them."""
         column = [tokens.nrows(), 1]
         before = [] if self._start is None else [tf.fill(column, start)]
-        behind = [] if self._end is None else [tf.fill(column, end)]
-        return tf.concat([*before, tokens, *behind], axis=1)
+        after = [] if self._end is None else [tf.fill(column, end)]
+        return tf.concat([*before, tokens, *after], axis=1)
 
 
-def _joined(batch):
-    """Texts, or words joined by blanks."""
+def _joined(batch: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+    """Return texts, or words joined by blanks."""
     return tf.strings.reduce_join(batch, axis=1, separator=" ") if isinstance(batch, tf.RaggedTensor) else batch

@@ -1,44 +1,42 @@
-"""What keras-hub's tokenizers say of themselves, and their configs with the vocabulary in them."""
+"""Properties of keras-hub's tokenizers, and their configs with the vocabulary included."""
 
 import base64
 from typing import Any
 
 import keras
 
-_LEFT_OUT = ("vocabulary", "merges", "split_on_cjk")  # of get_config
+_NOT_IN_CONFIG = ("vocabulary", "merges", "split_on_cjk")  # of keras-hub's get_config
 
 
 def special_id(tokenizer: Any, *names: str) -> int | None:
-    """Return the id of a tokenizer's special token, by the first of these names that it knows."""
-    found = (getattr(tokenizer, f"{name}_token_id", None) for name in names)
-    return next((value for value in found if value is not None), None)
+    """Return the id of a tokenizer's special token by the first name that the tokenizer has; None without any."""
+    ids = (getattr(tokenizer, f"{name}_token_id", None) for name in names)
+    return next((token_id for token_id in ids if token_id is not None), None)
 
 
 def unknown_id(tokenizer: Any) -> int:
-    """Return the id of unknown words.
-
-    It is the unknown token's, or, in GPT-2's way, the end token's.
+    """Return the id of unknown words: that of the unknown token or, as in GPT-2, of the end token.
 
     Raises:
-        ValueError: if there is neither.
+        ValueError: if the tokenizer has neither token.
     """
     if hasattr(tokenizer, "proto"):
         return tokenizer.token_to_id("<unk>")
-    known = set(tokenizer.get_vocabulary())
+    vocabulary = set(tokenizer.get_vocabulary())
     for token in (getattr(tokenizer, "oov_token", None), "<unk>", "[UNK]"):
-        if token in known:
+        if token in vocabulary:
             return tokenizer.token_to_id(token)
     end = special_id(tokenizer, "end", "sep")
     if end is None:
         raise ValueError(
-            "`tokenizer` must have a token for unknown words, but its vocabulary has neither '<unk>' nor '[UNK]' nor "
-            "an end token: add '<unk>' to it."
+            "`tokenizer` must have a token for unknown words, but its vocabulary has neither '<unk>', nor '[UNK]', nor "
+            "an end token. Add '<unk>' to it."
         )
     return end
 
 
-def wants_blanks(tokenizer: Any) -> bool:
-    """Return whether words that follow a blank need one before them."""
+def needs_blanks(tokenizer: Any) -> bool:
+    """Return whether words that follow a blank must begin with it."""
     return hasattr(tokenizer, "merges") and not tokenizer.add_prefix_space
 
 
@@ -47,25 +45,25 @@ def check_tokenizer(tokenizer: Any) -> None:
 
     Raises:
         TypeError: for anything but a layer with a vocabulary.
-        ValueError: for what a tokenizer gives otherwise.
+        ValueError: for a tokenizer with other outputs.
     """
     if not isinstance(tokenizer, keras.layers.Layer) or not hasattr(tokenizer, "get_vocabulary"):
         raise TypeError(f"`tokenizer` must be one of keras_hub.tokenizers, received {tokenizer!r}.")
     rule = "must turn strings [N] into ragged token ids [N, None]"
     if getattr(tokenizer, "add_bos", False) or getattr(tokenizer, "add_eos", False):
-        raise ValueError(f"`tokenizer` {rule} of words alone: make it without `add_bos` and `add_eos`.")
+        raise ValueError(f"`tokenizer` {rule} without special tokens. Create it without `add_bos` and `add_eos`.")
     if tokenizer.compute_dtype not in ("int32", "int64"):
-        raise ValueError(f'`tokenizer` {rule}, received one of {tokenizer.compute_dtype}: make it with dtype="int32".')
+        raise ValueError(f'`tokenizer` {rule}, received dtype {tokenizer.compute_dtype}. Create it with dtype="int32".')
     if getattr(tokenizer, "sequence_length", None) is not None:
-        raise ValueError(f"`tokenizer` {rule}, received one of sequences of a fixed length: leave it out.")
+        raise ValueError(f"`tokenizer` {rule}, received one with a fixed `sequence_length`. Create it without.")
     if not getattr(tokenizer, "split", True):
-        raise ValueError(f"`tokenizer` {rule}, received one with split=False: make it with split=True.")
+        raise ValueError(f"`tokenizer` {rule}, received one with split=False. Create it with split=True.")
 
 
 def to_config(tokenizer: Any) -> dict:
-    """Return a tokenizer as plain values, with what keras-hub keeps in files beside it."""
+    """Return a tokenizer as plain values, including what keras-hub saves in separate files."""
     config = keras.saving.serialize_keras_object(tokenizer)
-    for name in _LEFT_OUT:
+    for name in _NOT_IN_CONFIG:
         if hasattr(tokenizer, name):
             value = getattr(tokenizer, name)
             config["config"][name] = value if isinstance(value, dict | bool) else list(value)

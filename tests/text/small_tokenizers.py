@@ -1,4 +1,4 @@
-"""Small tokenizers of each kind, and the texts that they know."""
+"""Small tokenizers of each kind, and the texts that they are trained on."""
 
 import functools
 import io
@@ -26,11 +26,11 @@ def bert(lowercase=True):
 
 @functools.cache
 def byte_pairs():
-    trained = tokenizers.ByteLevelBPETokenizer()
+    tokenizer = tokenizers.ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    trained.train_from_iterator(TEXTS * 9, vocab_size=300, special_tokens=special, show_progress=False)
-    vocabulary = trained.get_vocab()
-    merges = json.loads(trained.to_str())["model"]["merges"]
+    tokenizer.train_from_iterator(TEXTS * 9, vocab_size=300, special_tokens=special, show_progress=False)
+    vocabulary = tokenizer.get_vocab()
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
     return vocabulary, [" ".join(pair) for pair in merges]
 
 
@@ -39,11 +39,11 @@ def roberta(**options):
 
 
 def gpt2(**options):
-    """Without the token of one byte."""
+    """A vocabulary that lacks the token of one byte."""
     vocabulary, merges = byte_pairs()
-    named = {"<|endoftext|>" if token == "</s>" else token: i for token, i in vocabulary.items()}
-    del named["<unk>"], named["¾"]
-    return keras_hub.tokenizers.GPT2Tokenizer(named, merges, **options)
+    renamed = {"<|endoftext|>" if token == "</s>" else token: i for token, i in vocabulary.items()}
+    del renamed["<unk>"], renamed["¾"]
+    return keras_hub.tokenizers.GPT2Tokenizer(renamed, merges, **options)
 
 
 @functools.cache
@@ -61,13 +61,13 @@ def proto(*options):
 
 
 def albert():
-    special = {"unk_id": 1, "bos_id": 2, "eos_id": 3, "pad_id": 0, "pad_piece": "<pad>", "unk_piece": "<unk>"}
-    named = {"bos_piece": "[CLS]", "eos_piece": "[SEP]", "user_defined_symbols": "[MASK]"}
-    return keras_hub.tokenizers.AlbertTokenizer(proto(*special.items(), *named.items()))
+    ids = {"unk_id": 1, "bos_id": 2, "eos_id": 3, "pad_id": 0}
+    pieces = {"pad_piece": "<pad>", "unk_piece": "<unk>", "bos_piece": "[CLS]", "eos_piece": "[SEP]"}
+    return keras_hub.tokenizers.AlbertTokenizer(proto(*(ids | pieces | {"user_defined_symbols": "[MASK]"}).items()))
 
 
 def xlm_roberta():
     return keras_hub.tokenizers.XLMRobertaTokenizer(proto(*{"unk_id": 0, "bos_id": 1, "eos_id": 2}.items()))
 
 
-MADE = {"bert": bert, "roberta": roberta, "albert": albert, "xlm_roberta": xlm_roberta}
+TOKENIZERS = {"bert": bert, "roberta": roberta, "albert": albert, "xlm_roberta": xlm_roberta}
