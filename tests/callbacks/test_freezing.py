@@ -211,7 +211,7 @@ def test_two_replicas_equal_one():
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_run_that_is_taken_up_again_goes_on_by_the_schedule(tmp_path, first):
+def test_a_resumed_run_continues_the_schedule(tmp_path, first):
     def run(epochs, folder):
         model = build(run_eagerly=True)
         callbacks = [mtl.callbacks.Checkpoint(tmp_path / folder, every="1 step", keep=20)]
@@ -222,7 +222,7 @@ def test_a_run_that_is_taken_up_again_goes_on_by_the_schedule(tmp_path, first):
     whole = run(4, "whole")
     run(2, "parts")
     for path in (tmp_path / "parts").iterdir():
-        if int(path.name[5:15]) > 3:  # in the midst of the second epoch
+        if int(path.name[5:15]) > 3:  # in the middle of the second epoch
             path.unlink()
     for one, other in zip(whole, run(4, "parts"), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -236,7 +236,7 @@ def test_errors_in_fit():
     fails("Did you mean 'encoder'", {0: ["encodr"]})
     fails("freezes all that the model trains", {0: [], 5: lambda model: model.layers})
     fails("use_ema", {0: ["encoder"]}, build(keras.optimizers.Adam(use_ema=True)))
-    fails("keeps state for each shared variable", {0: ["encoder"]}, build(balancing="moco"))
+    fails("has state for each trained shared variable", {0: ["encoder"]}, build(balancing="moco"))
     model = build()
     model.get_layer("encoder").trainable = False
     model.compile("adam", jit_compile=False)

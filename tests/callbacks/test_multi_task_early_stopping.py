@@ -200,11 +200,11 @@ def test_bad_arguments():
 
     bad("`monitor` must be a dict", monitor="val_loss")
     bad("`monitor` must be a dict", monitor={})
-    bad("`patience` must be at least 1", patience=0)
+    bad("`patience` must be an integer, at least 1", patience=0)
     bad("`reference` must have one entry per task", reference={"a": 1.0})
-    bad(r"`reference\['b'\]` is 0", reference={"a": 1.0, "b": 0.0})
-    bad("leave one of them out", weights={"a": 1.0, "b": 1.0}, worst=True)
-    bad("some above 0", weights={"a": 0.0, "b": 0.0})
+    bad(r"`reference\['b'\]` must be a finite number other than 0", reference={"a": 1.0, "b": 0.0})
+    bad("Leave out one of them", weights={"a": 1.0, "b": 1.0}, worst=True)
+    bad("one of them above 0", weights={"a": 0.0, "b": 0.0})
     bad("Did you mean 'a'", lower_is_better=["A"])
     with pytest.raises(ValueError, match="no best epoch yet"):
         MultiTaskEarlyStopping(MONITOR).restore()

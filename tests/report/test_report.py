@@ -43,7 +43,7 @@ def test_results_that_do_not_fit():
         mtl.report.compare({"a": {"auc": 1.0}, "b": {"auc": 1.0}}, {"a": {"auc": 1.0}})
     with pytest.raises(ValueError, match="single_task\\['a'\\].*'acu'.*Did you mean 'auc'"):
         mtl.report.compare({"a": {"auc": 1.0}}, {"a": {"acu": 1.0}})
-    with pytest.raises(ValueError, match="is 0"):
+    with pytest.raises(ValueError, match="must not be 0"):
         mtl.report.compare({"a": {"auc": 1.0}}, {"a": {"auc": 0.0}})
 
 

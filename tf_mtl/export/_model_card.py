@@ -181,9 +181,9 @@ def _json_value(value):
             return value.decode()
         except UnicodeDecodeError:
             return {"b64": base64.b64encode(value).decode()}
-    return (
-        [_json_value(item) for item in value] if isinstance(value, np.ndarray) and value.ndim else _python_value(value)
-    )
+    if isinstance(value, np.ndarray) and value.ndim:
+        return [_json_value(item) for item in value]
+    return _python_value(value)
 
 
 def _python_value(value):

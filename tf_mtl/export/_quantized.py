@@ -44,9 +44,8 @@ def quantized(model: MultiTaskModel, mode: str, data: Any = None, batch_size: in
     copy = MultiTaskModel.from_config(model.get_config())
     copy.set_weights(model.get_weights())
     if data is not None:
-        copy.compile_from_config(
-            model.get_compile_config()
-        )  # before `quantize`, after which layers accept no new variables
+        # before `quantize`, after which layers accept no new variables
+        copy.compile_from_config(model.get_compile_config())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have a `quantize` method.*")
         copy.quantize(mode)
