@@ -1,4 +1,4 @@
-"""Early stopping on several tasks: scores against NumPy, the weights kept, resuming."""
+"""Early stopping on several tasks: scores compared with NumPy, kept weights, resuming."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ MONITOR = {"a": "val_a_score", "b": "val_b_loss"}
 
 @keras.saving.register_keras_serializable("tests")
 class Played(keras.metrics.Metric):
-    """A metric whose result is a variable that tests set."""
+    """A metric with a variable as its result, set by tests."""
 
     def __init__(self, name="score", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -164,7 +164,7 @@ def test_two_replicas():
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_run_that_is_taken_up_again_ends_as_one_that_is_not(tmp_path):
+def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path):
     def run(a, b, folder):
         checkpoint = mtl.callbacks.Checkpoint(tmp_path / folder)
         stop, history = play(a, b, callbacks=[checkpoint], patience=2)

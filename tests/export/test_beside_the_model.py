@@ -1,4 +1,4 @@
-"""What lies beside an exported model: card, page, warm-up file, batching parameters."""
+"""The files beside an exported model: model card, README, warm-up file, batching parameters."""
 
 import json
 import os

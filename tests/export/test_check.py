@@ -1,4 +1,4 @@
-"""`export.check` finds what is wrong with an export."""
+"""`export.check` finds the faults of an export."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def copy(exported, tmp_path):
 
 
 def replaced_by(folder, answers, variables=()):
-    """Put another graph of the same signatures into an export's folder."""
+    """Replace the graph in an export's folder by one with the same signatures."""
     archive = keras.export.ExportArchive()
     for name, answer in answers.items():
         archive.add_endpoint(name, answer, [tf.TensorSpec((None, 4), tf.float32, name="x")])

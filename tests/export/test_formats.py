@@ -1,4 +1,4 @@
-"""LiteRT, ONNX and quantised copies against the Keras model."""
+"""LiteRT, ONNX and quantised copies compared with the Keras model."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Exports that take what users have: columns by name, encoded images, texts of any length."""
+"""Exports with raw inputs: columns by name, encoded images, texts of any length."""
 
 import keras
 import keras_hub
@@ -124,7 +124,7 @@ def test_a_preprocessor_of_another_rank_is_refused(tmp_path):
 
 
 class Lookup(keras.layers.Layer):
-    """Holds a table of TensorFlow's and a weight, as a layer of one's own may."""
+    """A custom layer with a TensorFlow lookup table and a weight."""
 
     def __init__(self):
         super().__init__()
@@ -276,7 +276,7 @@ def test_signatures_of_ones_own(tmp_path):
 
 
 class Odd(mtl.tasks.Regression):
-    """A regression that decodes what it is told to."""
+    """A regression with a given `decode`."""
 
     def __init__(self, name, decoded):
         super().__init__(name)

@@ -26,7 +26,7 @@ def test_the_direction_of_metrics_can_be_given():
     assert [row[-1] for row in found.rows] == [-1.0, 1.0]
 
 
-def test_a_gain_over_a_result_below_0():
+def test_a_gain_over_a_negative_result():
     assert mtl.report.compare({"a": {"pearson": -0.2}}, {"a": {"pearson": -0.4}}).gain_per_task == pytest.approx(0.5)
 
 
