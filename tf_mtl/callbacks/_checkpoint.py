@@ -1,4 +1,4 @@
-"""Save the whole state of a training run, and resume from it."""
+"""Save the complete state of a training run, and resume from it."""
 
 import os
 import random
@@ -49,8 +49,8 @@ class Checkpoint(keras.callbacks.Callback):
     `keras.utils.set_random_seed` or give seeds to shuffles, and keep the `deterministic` order of `map` and
     `interleave`. Skipped batches are read again, except those of completed passes through a finite data set.
 
-    In the first epoch after a restart, steps before the checkpoint are counted but not executed: callbacks are called
-    at their begin and end.
+    In the first epoch after a restart, steps before the checkpoint are counted but not executed. Callbacks are still
+    called at the beginning and end of these steps.
 
     With several workers, the directory must be one that all of them share. It takes `keep` times the space of the
     weights and the optimizer's state.

@@ -128,11 +128,11 @@ def _from_raw(name, tasks, raw, answer, weights):
 
 
 def _endpoint(name, raw, tasks, specs, answer, weights):
-    def checked(inputs):
+    def with_fixed_shapes(inputs):
         # sessions accept any shape, and an additional row would shift the outputs of requests in the same batch
         return answer(keras.tree.map_structure(lambda x, spec: tf.ensure_shape(x, spec.shape), inputs, specs))
 
-    traced = tf.function(checked, input_signature=[specs], autograph=False)
+    traced = tf.function(with_fixed_shapes, input_signature=[specs], autograph=False)
     endpoint = Endpoint(name, raw, tuple(tasks), specs, traced, weights)
     _check_outputs(name, endpoint.outputs)
     return endpoint

@@ -35,7 +35,7 @@ def saved_model(
 ) -> Path:
     """Write a SavedModel for TensorFlow Serving to `directory`/`version`.
 
-    Its signatures are listed here. The first axis of every tensor is the batch.
+    It has these signatures, with the batch as the first axis of every tensor:
 
     - `serving_default`: every task's decoded outputs, named `<task>_<part>`: `topic_label`, `topic_score`,
       `intensity_value`, `intensity_raw`; see the tasks' `decode`;

@@ -20,7 +20,7 @@ _ARRAY = "$array"  # marks a reference to an array; no input or output can have 
 
 
 class Findings(NamedTuple):
-    """What the process found.
+    """The results of inspecting and running an export.
 
     Attributes:
         needs_tf_text: Whether loading needed the ops of TF-Text.
@@ -44,7 +44,7 @@ class Findings(NamedTuple):
     single: list[Tensors]
 
 
-def main(path: str, requests: str, findings: str) -> None:
+def main(path: str, requests: str, output: str) -> None:
     """Load the model, inspect its graph, and run the requests, as a batch and row by row."""
     needs_tf_text = False
     try:
@@ -64,7 +64,7 @@ def main(path: str, requests: str, findings: str) -> None:
         count = min(_SINGLE_ROWS, len(next(iter(inputs.values()))))
         rows = [run(session, signature, {k: v[i : i + 1] for k, v in inputs.items()}) for i in range(count)]
         single.append({name: np.concatenate([row[name] for row in rows]) for name in batched[-1]})
-    found = Findings(
+    findings = Findings(
         needs_tf_text,
         {
             name: {
@@ -82,7 +82,7 @@ def main(path: str, requests: str, findings: str) -> None:
         batched,
         single,
     )
-    write(Path(findings), found._asdict())
+    write(Path(output), findings._asdict())
 
 
 def load(path: str) -> tuple[tf.compat.v1.Session, Any]:

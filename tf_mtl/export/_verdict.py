@@ -1,4 +1,4 @@
-"""Compare what was found about an export with what its model card promises."""
+"""The verdict on an export: whether it keeps the promises of its model card."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def judge(card: Mapping[str, Any], requests: Sequence[Request], findings: Findin
     Args:
         card: The export's model card.
         requests: The requests sent, with the expected outputs.
-        findings: What the fresh process found.
+        findings: The findings of the fresh process.
 
     Raises:
         ValueError: naming every fault.
@@ -53,14 +53,14 @@ def _shown(value, tolerance):
     return f"<= {tolerance:.0e}" if value <= tolerance else f"{value:.1e}"
 
 
-def _broken_promises(name, promised, found):
-    if found is None:
+def _broken_promises(name, promised, actual):
+    if actual is None:
         return [f"'{name}' is missing"]
     faults = []
-    if found["inputs"] != sorted(promised["inputs"]) or found["outputs"] != sorted(promised["outputs"]):
+    if actual["inputs"] != sorted(promised["inputs"]) or actual["outputs"] != sorted(promised["outputs"]):
         faults.append(f"'{name}' has other inputs or outputs than its model card lists")
-    if found["variables"] > promised["variables"] or found["parameters"] > promised["parameters"]:
-        faults.append(f"'{name}' reaches {found['variables']} variables, but its tasks have {promised['variables']}")
+    if actual["variables"] > promised["variables"] or actual["parameters"] > promised["parameters"]:
+        faults.append(f"'{name}' reaches {actual['variables']} variables, but its tasks have {promised['variables']}")
     return faults
 
 
