@@ -66,6 +66,8 @@ class MultiTaskEarlyStopping(keras.callbacks.Callback):
     [0.0, 0.0, 0.0]
     """
 
+    wait: int  # epochs since the best one
+
     def __init__(
         self,
         monitor: Mapping[str, str],
@@ -180,7 +182,7 @@ class MultiTaskEarlyStopping(keras.callbacks.Callback):
     def _begin(self):
         """Reset the state, which consists of numbers and lists of arrays so that `Checkpoint` saves it."""
         given = self.reference or {}
-        self.wait: int = 0
+        self.wait = 0
         self._references = [np.array(given.get(task, np.nan), float) for task in self.monitor]
         self._bests: list[np.ndarray] = [np.array(-np.inf)] * (len(self.monitor) + 1)  # of the score, and of each task
         self._best_epochs: list[np.ndarray] = [np.array(-1)] * (len(self.monitor) + 1)
