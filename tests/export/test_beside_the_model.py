@@ -107,7 +107,7 @@ def test_batching_parameters_that_a_server_refuses(batching, message, tmp_path):
     [
         (np.zeros((2, 4)), "must be a dict"),
         ({"x": np.zeros((2, 4))}, "must give the inputs \\['x', 'z'\\], received \\['x'\\]"),
-        ({"x": np.zeros((2, 4)), "z": np.zeros((3, 2))}, "one number of rows"),
+        ({"x": np.zeros((2, 4)), "z": np.zeros((3, 2))}, "the same number of rows"),
         ({"x": np.zeros((0, 4)), "z": np.zeros((0, 2))}, "at least one"),
         ({"x": np.zeros((2, 5)), "z": np.zeros((2, 2))}, "'x' must have the shape \\(None, 4\\)"),
         ({"x": [["a"] * 4], "z": np.zeros((1, 2))}, "'x' must be float32"),
