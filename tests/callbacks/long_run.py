@@ -1,4 +1,4 @@
-"""A training run with all that a checkpoint must hold; it writes what came of it.
+"""A training run with everything that a checkpoint must hold; it writes its result.
 
 Usage: long_run.py STRATEGY DIRECTORY OUT EVERY [steps_per_execution]
 """
@@ -17,7 +17,7 @@ EPOCHS, STEPS = 5, 20
 
 
 class Slow(keras.callbacks.Callback):
-    """Gives a killer time, and says how far training is."""
+    """Slows training down so that it can be killed, and prints its progress."""
 
     def on_train_begin(self, logs=None):
         self.steps = [self.model._feed.training.steps]  # a list, so that no checkpoint holds it

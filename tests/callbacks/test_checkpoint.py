@@ -1,4 +1,4 @@
-"""A run that is killed, at any moment, ends as one that is not."""
+"""A run that is killed at any moment ends with the same result as one that is not."""
 
 import pickle
 import random
@@ -19,7 +19,7 @@ RUN = "callbacks/long_run.py"
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """What comes of the run by itself."""
+    """The result of a run that is not killed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     cluster.finish([cluster.start(RUN, "one_device", folder / "run", folder / "out", "1 epoch")])
     return pickle.loads((folder / "out").read_bytes())
@@ -37,7 +37,7 @@ def saved_steps(directory):
 
 
 def kill_and_finish(kills, folder, every, seed, most_seconds):
-    """Start the run, kill it soon after its first step, and again, then let it end."""
+    """Start the run and kill it soon after its first step, `kills` times, then let it end."""
     random.seed(seed)
     end, reached = time.monotonic() + most_seconds, []
     for _ in range(kills):
@@ -87,7 +87,7 @@ def wait_for(process, wanted):
         assert line, process.stderr.read()[-3000:]
 
 
-def test_a_worker_dies_and_both_go_on_from_the_last_checkpoint(tmp_path):
+def test_a_worker_dies_and_both_resume_from_the_last_checkpoint(tmp_path):
     (tmp_path / "whole").mkdir()
     cluster.finish(start_two(tmp_path / "whole"), 180)
     one, other = start_two(tmp_path)
@@ -114,7 +114,7 @@ def test_a_worker_is_preempted_and_both_save(tmp_path):
 
 
 def train(directory, epochs, every="5 steps", data=None, model=None, **options):
-    """Train on arrays, shuffled anew in each epoch: 12 steps an epoch."""
+    """Train on arrays, in a new order in each epoch: 12 steps an epoch."""
     model = model or examples.model()
     with model.distribute_strategy.scope():
         optimizer = keras.optimizers.AdamW(0.01)
@@ -136,13 +136,13 @@ def equal(one, other):
 
 
 def cut(directory, step):
-    """Leave the checkpoints up to a step."""
+    """Delete the checkpoints after a step."""
     for path in directory.iterdir():
         if int(path.name[5:15]) > step:
             path.unlink()
 
 
-def test_goes_on_in_the_midst_of_an_epoch_of_shuffled_arrays(tmp_path):
+def test_resumes_mid_epoch_with_shuffled_arrays(tmp_path):
     whole = train(tmp_path / "a", 4)
     train(tmp_path / "b", 2)
     cut(tmp_path / "b", 20)
@@ -150,7 +150,7 @@ def test_goes_on_in_the_midst_of_an_epoch_of_shuffled_arrays(tmp_path):
     equal(train(tmp_path / "b", 4), whole)
 
 
-def test_goes_on_within_an_endless_mixture(tmp_path):
+def test_resumes_within_an_endless_mixture(tmp_path):
     def mixture():
         x, y, weight = examples.ragged_data(rows=45)
         rows = [(x[i::2], {t: v[i::2] for t, v in y.items()}, {t: v[i::2] for t, v in weight.items()}) for i in (0, 1)]
@@ -205,7 +205,7 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, damage):
     half = len(content) // 2
     changed = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
     newest.write_bytes({"cut": content[:half], "changed": changed, "empty": b""}[damage])
-    with pytest.warns(UserWarning, match="not a whole checkpoint.*before it is used"):
+    with pytest.warns(UserWarning, match="not a complete checkpoint.*before it is used"):
         found = train(tmp_path / "b", 3)
     equal(found, whole)
 
@@ -223,8 +223,8 @@ def test_keeps_the_last(tmp_path):
     assert saved_steps(tmp_path) == [30, 35, 36]
 
 
-def test_one_device_goes_on_where_two_were(tmp_path):
-    """Weights to rounding, and metrics, whose sums are put together."""
+def test_one_device_resumes_a_run_of_two(tmp_path):
+    """Weights agree up to rounding, and the replicas' sums of metrics are added."""
     whole = train(tmp_path / "a", 3)
     with mtl.distribute.strategy("mirrored").scope():
         two = examples.model()
@@ -249,7 +249,7 @@ def test_a_generator_is_refused():
         model.fit(iter([examples.full_data()]), callbacks=[mtl.callbacks.Checkpoint("nowhere")], verbose=0)
 
 
-def test_a_shuffle_without_seed_is_told(tmp_path):
+def test_a_shuffle_without_a_seed_warns(tmp_path):
     script = """
 import keras, numpy as np, tensorflow as tf, examples, tf_mtl as mtl
 keras.utils.set_random_seed = lambda seed: None

@@ -1,4 +1,4 @@
-"""Rates that follow from how far results lag behind."""
+"""Rates from how far results lag behind."""
 
 import keras
 import numpy as np

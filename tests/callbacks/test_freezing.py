@@ -1,4 +1,4 @@
-"""Freezing by a schedule: what moves and what does not, bitwise, and what goes on."""
+"""Freezing by a schedule: which variables change, bitwise, and which state is kept."""
 
 import keras
 import numpy as np
@@ -47,7 +47,7 @@ class Watch(keras.callbacks.Callback):
         self.seen.append({v.path: np.array(v.value.numpy()) for v in self.model.weights})
 
     def moved(self, step):
-        """The groups of which all, and of which some variables moved in a step."""
+        """The groups of which all variables changed in a step, and those of which some did."""
         before, after = self.seen[step], self.seen[step + 1]
         moves = {path: not np.array_equal(before[path], after[path]) for path in before}
         by_group = {group: [found for path, found in moves.items() if group in path] for group in GROUPS}
@@ -65,7 +65,7 @@ def fit(model, schedule, epochs, **options):
 
 @pytest.mark.parametrize("balancing", ["equal", "upgrad", "db_mtl", "imtl", "config"])
 def test_gradual_unfreezing(balancing):
-    """What is frozen does not move, in spite of momentum and weight decay; what is not, does, in the next step."""
+    """Frozen variables do not change, despite momentum and weight decay; others change in the next step."""
     method = mtl.balancing.DBMTL(beta=0) if balancing == "db_mtl" else balancing
     model = build(balancing=method, run_eagerly=balancing not in ("equal", "upgrad"))  # tracing takes time
     watch, history = fit(model, Freezing.gradually(["encoder_dense_0", "encoder_dense_1"]), 3)
@@ -84,8 +84,8 @@ def test_momenta_of_earlier_epochs_do_not_move_what_is_frozen_again():
     assert [watch.moved(step)[1] for step in (0, 2, 3, 4)] == [set(GROUPS), heads, heads, set(GROUPS)]
 
 
-def test_keras_takes_no_notice_of_trainable_alone():
-    """Why `Freezing` is there."""
+def test_keras_ignores_trainable_without_compile():
+    """The reason for `Freezing`."""
     model, watch = build(), Watch()
     freeze = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: setattr(model.get_layer("encoder"), "trainable", epoch == 0)
@@ -96,7 +96,7 @@ def test_keras_takes_no_notice_of_trainable_alone():
 
 
 def test_a_frozen_epoch_is_as_a_model_compiled_so_by_hand():
-    """In two `fit`s, with the momenta carried over by hand, for plain Keras."""
+    """Plain Keras needs two `fit`s, with momenta carried over by hand."""
     found = build(run_eagerly=True)
     fit(found, {1: ["encoder"]}, 2)
     expected = build(run_eagerly=True)
@@ -178,7 +178,7 @@ def test_other_ways_to_train(options):
 
 
 def test_balances_the_features_that_are_left():
-    """Those of a frozen layer, which both tasks read as well, count no more: as if it had been so in `compile`."""
+    """Features of a frozen layer, read by both tasks, no longer count, as if it were frozen in `compile`."""
 
     def trained(freezing):
         keras.utils.set_random_seed(3)
@@ -211,7 +211,7 @@ def test_two_replicas_equal_one():
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_run_that_is_taken_up_again_goes_on_by_the_schedule(tmp_path, first):
+def test_a_resumed_run_continues_the_schedule(tmp_path, first):
     def run(epochs, folder):
         model = build(run_eagerly=True)
         callbacks = [mtl.callbacks.Checkpoint(tmp_path / folder, every="1 step", keep=20)]
@@ -222,7 +222,7 @@ def test_a_run_that_is_taken_up_again_goes_on_by_the_schedule(tmp_path, first):
     whole = run(4, "whole")
     run(2, "parts")
     for path in (tmp_path / "parts").iterdir():
-        if int(path.name[5:15]) > 3:  # in the midst of the second epoch
+        if int(path.name[5:15]) > 3:  # in the middle of the second epoch
             path.unlink()
     for one, other in zip(whole, run(4, "parts"), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -236,7 +236,7 @@ def test_errors_in_fit():
     fails("Did you mean 'encoder'", {0: ["encodr"]})
     fails("freezes all that the model trains", {0: [], 5: lambda model: model.layers})
     fails("use_ema", {0: ["encoder"]}, build(keras.optimizers.Adam(use_ema=True)))
-    fails("keeps state for each shared variable", {0: ["encoder"]}, build(balancing="moco"))
+    fails("has state for each trained shared variable", {0: ["encoder"]}, build(balancing="moco"))
     model = build()
     model.get_layer("encoder").trainable = False
     model.compile("adam", jit_compile=False)

@@ -1,4 +1,4 @@
-"""Early stopping on several tasks: scores against NumPy, the weights kept, resuming."""
+"""Early stopping on several tasks: scores compared with NumPy, kept weights, resuming."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ MONITOR = {"a": "val_a_score", "b": "val_b_loss"}
 
 @keras.saving.register_keras_serializable("tests")
 class Played(keras.metrics.Metric):
-    """A metric whose result is a variable that tests set."""
+    """A metric with a variable as its result, set by tests."""
 
     def __init__(self, name="score", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -164,7 +164,7 @@ def test_two_replicas():
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_run_that_is_taken_up_again_ends_as_one_that_is_not(tmp_path):
+def test_a_resumed_run_ends_as_one_that_never_stopped(tmp_path):
     def run(a, b, folder):
         checkpoint = mtl.callbacks.Checkpoint(tmp_path / folder)
         stop, history = play(a, b, callbacks=[checkpoint], patience=2)
@@ -200,11 +200,11 @@ def test_bad_arguments():
 
     bad("`monitor` must be a dict", monitor="val_loss")
     bad("`monitor` must be a dict", monitor={})
-    bad("`patience` must be at least 1", patience=0)
+    bad("`patience` must be an integer, at least 1", patience=0)
     bad("`reference` must have one entry per task", reference={"a": 1.0})
-    bad(r"`reference\['b'\]` is 0", reference={"a": 1.0, "b": 0.0})
-    bad("leave one of them out", weights={"a": 1.0, "b": 1.0}, worst=True)
-    bad("some above 0", weights={"a": 0.0, "b": 0.0})
+    bad(r"`reference\['b'\]` must be a finite number other than 0", reference={"a": 1.0, "b": 0.0})
+    bad("Leave out one of them", weights={"a": 1.0, "b": 1.0}, worst=True)
+    bad("one of them above 0", weights={"a": 0.0, "b": 0.0})
     bad("Did you mean 'a'", lower_is_better=["A"])
     with pytest.raises(ValueError, match="no best epoch yet"):
         MultiTaskEarlyStopping(MONITOR).restore()

@@ -1,4 +1,4 @@
-"""What lies beside an exported model: card, page, warm-up file, batching parameters."""
+"""The files beside an exported model: model card, README, warm-up file, batching parameters."""
 
 import json
 import os
@@ -91,9 +91,9 @@ def test_batching_parameters(tmp_path):
         ({"max_batch_size": 0}, "'max_batch_size'\\]` must be an integer, at least 1"),
         ({"max_batch_size": 4, "batch_timeout_micros": 0.5}, "must be an integer, at least 0"),
         ({"max_batch_size": True}, "must be an integer"),
-        ({"max_batch_size": 8, "allowed_batch_sizes": [1.5, 8]}, "must rise"),
+        ({"max_batch_size": 8, "allowed_batch_sizes": [1.5, 8]}, "must be an integer"),
         ({"max_batch_size": 8, "allowed_batch_sizes": [1, 4]}, "end with max_batch_size=8"),
-        ({"max_batch_size": 8, "allowed_batch_sizes": [4, 1, 8]}, "must rise"),
+        ({"max_batch_size": 8, "allowed_batch_sizes": [4, 1, 8]}, "must increase"),
     ],
 )
 def test_batching_parameters_that_a_server_refuses(batching, message, tmp_path):
@@ -107,7 +107,7 @@ def test_batching_parameters_that_a_server_refuses(batching, message, tmp_path):
     [
         (np.zeros((2, 4)), "must be a dict"),
         ({"x": np.zeros((2, 4))}, "must give the inputs \\['x', 'z'\\], received \\['x'\\]"),
-        ({"x": np.zeros((2, 4)), "z": np.zeros((3, 2))}, "one number of rows"),
+        ({"x": np.zeros((2, 4)), "z": np.zeros((3, 2))}, "the same number of rows"),
         ({"x": np.zeros((0, 4)), "z": np.zeros((0, 2))}, "at least one"),
         ({"x": np.zeros((2, 5)), "z": np.zeros((2, 2))}, "'x' must have the shape \\(None, 4\\)"),
         ({"x": [["a"] * 4], "z": np.zeros((1, 2))}, "'x' must be float32"),
@@ -126,7 +126,7 @@ def test_versions_that_a_server_cannot_compare(version, tmp_path):
 
 
 def test_a_folder_whose_name_no_request_can_bear(tmp_path):
-    with pytest.raises(ValueError, match="letters, digits and ._- alone will do: 'my model'"):
+    with pytest.raises(ValueError, match="letters, digits and ._-.* 'my model'"):
         mtl.export.saved_model(build(), tmp_path / "my model")
     with pytest.raises(ValueError, match="must be a local folder"):
         mtl.export.saved_model(build(), "gs://bucket/shop")
@@ -160,7 +160,7 @@ def test_a_version_that_another_process_writes_meanwhile(tmp_path):
             (tmp_path / "1").mkdir()
             (tmp_path / "1" / "file").write_text("theirs")
 
-    with pytest.raises(FileExistsError, match="Another process has put version 1"):
+    with pytest.raises(FileExistsError, match="Another process has written version 1"):
         export()
     assert (tmp_path / "1" / "file").read_text() == "theirs"
     assert [path.name for path in tmp_path.iterdir()] == ["1"]

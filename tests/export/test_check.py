@@ -1,4 +1,4 @@
-"""`export.check` finds what is wrong with an export."""
+"""`export.check` finds the faults of an export."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def copy(exported, tmp_path):
 
 
 def replaced_by(folder, answers, variables=()):
-    """Put another graph of the same signatures into an export's folder."""
+    """Replace the graph in an export's folder by one with the same signatures."""
     archive = keras.export.ExportArchive()
     for name, answer in answers.items():
         archive.add_endpoint(name, answer, [tf.TensorSpec((None, 4), tf.float32, name="x")])
@@ -90,7 +90,7 @@ def test_other_answers(exported, copy):
 
 def test_answers_that_depend_on_the_batch(exported, copy):
     replaced_by(copy, answers(exported[0], lambda o: {k: v - tf.reduce_mean(v, 0) for k, v in o.items()}))
-    with pytest.raises(ValueError, match="'stars' answers a row otherwise alone than in its batch"):
+    with pytest.raises(ValueError, match="'stars' gives other outputs for a row alone than in its batch"):
         mtl.export.check(copy)
 
 
@@ -126,12 +126,12 @@ def test_a_folder_that_cannot_be_loaded(copy, tmp_path):
     with pytest.raises(ValueError, match="has no model_card.json"):
         mtl.export.check(tmp_path)
     (copy / "saved_model.pb").write_bytes((copy / "saved_model.pb").read_bytes()[:100])
-    with pytest.raises(RuntimeError, match="could not load and ask"):
+    with pytest.raises(RuntimeError, match="could not load and run"):
         mtl.export.check(copy)
 
 
 def test_examples_that_fit_no_signature(exported):
-    with pytest.raises(ValueError, match="fit no signature; these take the inputs"):
+    with pytest.raises(ValueError, match="must fit a signature; the signatures take the inputs"):
         mtl.export.check(exported[1], exported[0], {"y": np.ones((2, 4))})
 
 
@@ -155,6 +155,6 @@ def test_an_export_that_fails_its_check_does_not_appear(tmp_path):
     x = keras.Input((4,), name="x")
     centred = keras.layers.Lambda(lambda h: h - tf.reduce_mean(h, 0, keepdims=True))
     model = mtl.build_model(x, mtl.trunks.HardSharing(centred), [mtl.tasks.Regression("stars")])
-    with pytest.raises(ValueError, match="answers a row otherwise alone than in its batch"):
+    with pytest.raises(ValueError, match="gives other outputs for a row alone than in its batch"):
         mtl.export.saved_model(model, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""LiteRT, ONNX and quantised copies against the Keras model."""
+"""LiteRT, ONNX and quantised copies compared with the Keras model."""
 
 import json
 
@@ -100,7 +100,7 @@ def test_a_conversion_that_answers_otherwise_is_refused(model, inputs, tmp_path,
 
     monkeypatch.setattr(_forward, "difference", lambda found, right: 1.0)
     for write, name in ((mtl.export.onnx, "m.onnx"), (mtl.export.litert, "m.tflite")):
-        with pytest.raises(ValueError, match="answers otherwise than the Keras model"):
+        with pytest.raises(ValueError, match="differ from those of the Keras model"):
             write(model, tmp_path / name, examples=inputs)
     assert not list(tmp_path.iterdir())
 
@@ -140,5 +140,5 @@ def test_quantised_refuses(model):
         mtl.export.quantized(model, "int8", (np.zeros((1, 4)), {}))
     x = keras.Input((4,), name="x")
     bare = mtl.MultiTaskModel(x, {"a": keras.layers.LayerNormalization()(x)})
-    with pytest.raises(ValueError, match="quantises no layer"):
+    with pytest.raises(ValueError, match="no layer that Keras quantises"):
         mtl.export.quantized(bare, "int8")

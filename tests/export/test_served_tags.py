@@ -40,7 +40,7 @@ def test_answers_in_the_text(kind, crf, tmp_path):
     model = build(preprocessor, crf)
     for v in model.trainable_variables:
         if v.path.endswith("entities_scores/kernel"):
-            v.assign(30 * v)  # so that there are spans
+            v.assign(30 * v)  # so that spans occur
     check = crf and kind == "subwords"
     path = mtl.export.saved_model(model, tmp_path / "m", preprocessor=preprocessor, warmup=TEXTS, check=check)
     loaded = tf.saved_model.load(str(path))
@@ -60,12 +60,12 @@ def test_answers_in_the_text(kind, crf, tmp_path):
         words = [w.decode() for w in preprocessor.split([text]).words[0].numpy()][: 16 if kind == "words" else 14]
         assert expected["words"][row].tolist()[: len(words)] == words
         assert [tag for tag in expected["tags"][row] if tag] == expected["tags"][row][: len(words)].tolist()
-        for place in np.flatnonzero(expected["span_types"][row]):
-            begin, end = (expected[f"span_byte_{key}"][row][place] for key in ("begins", "ends"))
-            first, behind = (expected[f"span_{key}"][row][place] for key in ("begins", "ends"))
-            assert raw[begin:end].decode() == expected["span_texts"][row][place]
+        for index in np.flatnonzero(expected["span_types"][row]):
+            begin, end = (expected[f"span_byte_{key}"][row][index] for key in ("begins", "ends"))
+            first, end_word = (expected[f"span_{key}"][row][index] for key in ("begins", "ends"))
+            assert raw[begin:end].decode() == expected["span_texts"][row][index]
             assert raw[begin:end].decode().startswith(words[first])
-            assert raw[begin:end].decode().endswith(words[behind - 1])
+            assert raw[begin:end].decode().endswith(words[end_word - 1])
             spans += 1
     assert spans > 2
     assert set(loaded.signatures["pos"].structured_outputs) == {"pos_tags", "pos_scores", "pos_words"}

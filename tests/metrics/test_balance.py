@@ -1,4 +1,4 @@
-"""What is logged of the balancing."""
+"""Logs of the balancing."""
 
 import examples
 import keras
@@ -21,7 +21,7 @@ class Counting(mtl.balancing.Weighting):
         return [self.step + 0.0, self.step * 0.0 + 0.5]
 
 
-def test_weights_are_means_of_an_epoch_in_the_logs_of_training_alone(tmp_path):
+def test_weights_are_epoch_means_and_only_in_training_logs(tmp_path):
     seen, batches = [], []
     model = examples.model()
     model.compile("sgd", loss=examples.LOSS, balancing=Counting())
@@ -63,7 +63,7 @@ def test_cosines_by_hand():
     metric = BalancingLog(("a", "b", "c"), weights=True, cosines=True)
     rows = np.array([[1.0, 0], [0, 2], [-3, 4]], "float32")
     metric.update_state([1.0, 2.0, 3.0], rows @ rows.T)
-    rows[1] = 0  # without labels, it does not count
+    rows[1] = 0  # without labels, so it does not count
     metric.update_state([3.0, 2.0, 1.0], rows @ rows.T)
     found = {name: float(value) for name, value in metric.result().items()}
     assert found["weight/a"] == 2

@@ -1,4 +1,4 @@
-"""FrameAccuracy against counting by hand, alone and in a model."""
+"""FrameAccuracy compared with counts by hand, alone and in a model."""
 
 import keras
 import numpy as np
@@ -70,7 +70,7 @@ def test_survives_saving(tmp_path):
     assert "frame" in results[0]
 
 
-def test_what_cannot_be_right_or_wrong_by_its_labels():
+def test_tasks_without_right_and_wrong_predictions_are_refused():
     losses = {
         "intent": keras.losses.CategoricalCrossentropy(from_logits=True),
         "polite": keras.losses.BinaryCrossentropy(),

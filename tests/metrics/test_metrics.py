@@ -1,4 +1,4 @@
-"""Metrics against SciPy and NumPy, over batches and with weights."""
+"""Metrics compared with SciPy and NumPy, over batches and with weights."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def f1(true, predicted):
 def test_macro_f1():
     rng = np.random.default_rng(0)
     y, scores = rng.integers(0, 4, 200), rng.normal(size=(200, 4))
-    y[y == 3] = 2  # a class that is predicted but never there
+    y[y == 3] = 2  # a class that is predicted but never a label
     weight = (rng.random(200) < 0.5).astype("float32")
     best = scores.argmax(1)
     expected = np.mean([f1(y == c, best == c) for c in range(4)])
@@ -99,11 +99,11 @@ def test_multi_label_f1(average):
 def test_binary_accuracy_of_logits():
     metric = mtl.metrics.LogitsBinaryAccuracy(threshold=0.7)
     y, z = np.array([[1.0], [1.0], [0.0], [0.0]]), np.array([[2.0], [0.5], [0.5], [1.0]])
-    assert fed(metric, y, z) == pytest.approx(0.5)  # 0.7 lies at a logit of 0.847
+    assert fed(metric, y, z) == pytest.approx(0.5)  # a probability of 0.7 is a logit of 0.847
     even = mtl.metrics.LogitsBinaryAccuracy()
     assert (
         fed(even, np.array([[1.0], [0.0]]), np.zeros((2, 1))) == 0.5
-    )  # a probability of 0.5 says "yes", as in `decode`
+    )  # the probability 0.5 predicts class 1, as in `decode`
     assert mtl.tasks.BinaryClassification("t").decode(np.zeros((1, 1)))["label"].numpy() == [b"yes"]
 
 

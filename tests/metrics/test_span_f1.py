@@ -1,4 +1,4 @@
-"""SpanF1 against seqeval, on legal, malformed and partly labelled tags."""
+"""SpanF1 compared with seqeval, on legal, malformed and partly labelled tags."""
 
 import keras
 import numpy as np
@@ -9,11 +9,11 @@ from seqeval.metrics.sequence_labeling import get_entities
 from tf_mtl._bio import Bio
 from tf_mtl.metrics import SpanF1
 
-TAGS = ["O", "B-a", "I-a", "I-b", "B-b", "B-c"]  # in any order, a type without an I-
+TAGS = ["O", "B-a", "I-a", "I-b", "B-b", "B-c"]  # in any order; one type has no I-
 
 
 def sentences(seed, rows=60, words=9):
-    """True and predicted tags that agree often, of sentences of any length, and the weights of their words."""
+    """True and predicted tags that often agree, of sentences of various lengths, and the weights of their words."""
     rng = np.random.default_rng(seed)
     true = rng.integers(0, len(TAGS), (rows, words))
     predicted = np.where(rng.random((rows, words)) < 0.8, true, rng.integers(0, len(TAGS), (rows, words)))
@@ -50,7 +50,7 @@ def test_words_without_a_label_are_outside():
     assert float(metric.labelled.numpy().sum()) == 0
 
 
-def test_survives_its_config():
+def test_is_restored_from_its_config():
     metric = SpanF1(TAGS, per_type=True, name="f1")
     copy = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert copy.get_config() == metric.get_config()
@@ -86,6 +86,6 @@ def test_which_tag_may_follow_which():
         (["O", "I-a"], "'I-a' without 'B-a'"),
     ],
 )
-def test_labels_that_are_no_bio_tags(labels, message):
+def test_labels_that_are_not_bio_tags(labels, message):
     with pytest.raises(ValueError, match=message):
         SpanF1(labels)

@@ -1,4 +1,4 @@
-"""Three exports, and a server of two of them, that all tests here share."""
+"""Three exports, and a server of two of them, shared by all tests in this folder."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def vectors(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bytes_export(tmp_path_factory):
-    """An export whose example request is no text."""
+    """An export with an example request of bytes that are not text."""
     folder = tmp_path_factory.mktemp("exports") / "bytes"
     return export(folder, serving_models.words(), version=3, warmup=[b"\xff\xfe good"])
 

@@ -1,6 +1,6 @@
-"""A process that exports under hard conditions: `exporting.py NAME FOLDER`, NAME that of a function.
+"""A process that exports under difficult conditions: `exporting.py NAME FOLDER`, with the name of a function below.
 
-What became of each attempt is printed as a line of JSON.
+It prints the result of each attempt as a line of JSON.
 """
 
 import json
@@ -23,7 +23,7 @@ ATTEMPTS = {
 
 
 def disk_full(folder):
-    """Export with a limit of the size of files, below what the named one needs."""
+    """Export with a limit of file sizes that is below the size of the named file."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     model, _ = serving_models.vectors()
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -34,9 +34,9 @@ def disk_full(folder):
 
 
 def no_permission(folder):
-    """Export to where this user may not write: as "nobody", where root runs the tests."""
+    """Export to a folder without write permission; as the user "nobody" if root runs the tests."""
     model, _ = serving_models.vectors()
-    mtl.export.saved_model(model, tempfile.mkdtemp(), check=False)  # loads what is loaded late
+    mtl.export.saved_model(model, tempfile.mkdtemp(), check=False)  # runs late imports
     if os.geteuid() == 0:
         os.seteuid(65534)
     attempt("next version", model, folder)
@@ -45,7 +45,7 @@ def no_permission(folder):
 
 
 def forever(folder):
-    """Export until killed; others may do so too."""
+    """Export until killed, beside other processes that do the same."""
     model, _ = serving_models.vectors()
     while True:
         attempt("export", model, folder)

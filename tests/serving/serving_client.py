@@ -1,4 +1,4 @@
-"""Requests to the server of the tests, by gRPC and by REST."""
+"""Requests to the tests' server, by gRPC and by REST."""
 
 import json
 import urllib.error
@@ -31,7 +31,7 @@ def arrays(answer):
 
 
 def post(server, asked, model="words", suffix=""):
-    """Return the HTTP code and what the JSON answer holds."""
+    """Return the HTTP code and the content of the JSON response."""
     address = f"http://127.0.0.1:{server.rest}/v1/models/{model}{suffix}:predict"
     body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
     try:

@@ -1,4 +1,4 @@
-"""Small models with tasks of all four kinds, and what they answer."""
+"""Small models with tasks of four kinds, and their answers."""
 
 import keras
 import keras_hub
@@ -33,7 +33,7 @@ def build(inputs, encoder):
 
 
 def words():
-    """A Transformer on the ids of words."""
+    """A Transformer on word ids."""
     keras.utils.set_random_seed(7)
     encoder = mtl.encoders.TransformerEncoder(len(WORDS) + 2, LENGTH, dim=16, layers=1, heads=2)
     model = build(keras.Input((LENGTH,), dtype="int32", name="ids"), encoder)
@@ -41,7 +41,7 @@ def words():
 
 
 def pieces():
-    """A BERT on word pieces, which ops of TF-Text find."""
+    """A BERT on word pieces, from ops of TF-Text."""
     keras.utils.set_random_seed(7)
     sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": LENGTH}
     backbone = keras_hub.models.BertBackbone(len(PIECES), **sizes)
@@ -53,19 +53,19 @@ def pieces():
 
 
 def vectors():
-    """Two layers on four numbers."""
+    """A small network on vectors of four numbers."""
     keras.utils.set_random_seed(7)
     return build(keras.Input((4,), name="x"), mtl.encoders.MLPEncoder([8])), None
 
 
 def answers(model, preprocessor, texts):
-    """Return what the model says of texts, by the names that outputs have in an export."""
+    """Return the model's answers for texts, by their names in an export."""
     found = model.decode(model.predict(preprocessor(tf.constant(texts)), verbose=0))
     return {f"{task}_{key}": value for task, parts in found.items() for key, value in parts.items()}
 
 
 def assert_same(found, expected):
-    """Strings must be equal, numbers to 1e-5."""
+    """Assert that strings are equal and numbers agree to 1e-5."""
     found = np.asarray(found)
     assert found.shape == expected.shape
     if expected.dtype.kind in "OSU":

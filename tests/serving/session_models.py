@@ -1,7 +1,7 @@
-"""Models loaded with the session loader of TensorFlow's first API, and requests to them checked as a server does.
+"""Models loaded with the session loader of TensorFlow 1, with a server's checks of requests.
 
-Nothing of this is TensorFlow Serving: its codes and messages for bad requests are imitated, so that clients and the
-exports' contract can be tested where the real server is not.
+This is not TensorFlow Serving: its codes and messages for bad requests are imitated, to test clients and the contract
+of exports where the real server is not available.
 """
 
 import threading
@@ -40,7 +40,7 @@ class Version:
         return self.meta.signature_def[name]
 
     def run(self, name, inputs, wanted=()):
-        """Return a signature's outputs, or those wanted, by name, from arrays by name."""
+        """Return a signature's outputs, all or only those in `wanted`, by name, from arrays by name."""
         name = name or DEFAULT
         signature = self.signature(name)
         sent, needed = set(inputs), set(signature.inputs)
@@ -71,7 +71,7 @@ class Version:
         return dict(zip(names, values, strict=True))
 
     def _callable(self, name, order, names):
-        """A way to the session's own checks: `Session.run` casts and checks what it is fed in Python."""
+        """A callable with the session's own checks; `Session.run` casts and checks its inputs in Python first."""
         with self._lock:
             if (name, names) not in self._callables:
                 signature = self.signature(name)
@@ -83,7 +83,7 @@ class Version:
 
 
 class Models:
-    """All versions in some models' folders, each named as its folder."""
+    """All versions in the folders of some models; a model has the name of its folder."""
 
     def __init__(self, folders):
         self.versions = {

@@ -1,4 +1,4 @@
-"""A stand-in for TensorFlow Serving: its gRPC and REST interfaces to predict, before TensorFlow's session loader.
+"""A substitute for TensorFlow Serving: its gRPC and REST interfaces for prediction, with the session loader behind.
 
 It tests the contract of an export and its clients, NOT the real server: neither its C++ code, nor its batching or its
 loading of versions. Run as `session_server.py FOLDER...`; it prints its two ports on the loopback as JSON.

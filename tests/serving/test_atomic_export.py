@@ -1,4 +1,4 @@
-"""A version is there whole or not at all: on a full disk, without permission, and when exports are killed."""
+"""A version appears complete or not at all: on a full disk, without permission, and when exports are killed."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def answer(path):
 
 @pytest.fixture
 def open_folder():
-    """A folder that all users may enter, which tmp_path is not."""
+    """A folder that all users may enter, unlike `tmp_path`."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder

@@ -1,4 +1,4 @@
-"""A program without Python, with the loader and session that TensorFlow Serving uses, answers as the model does."""
+"""A program without Python, with the loader and session of TensorFlow Serving, gives the model's answers."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def program(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def printed(program, words):
-    """What the program says, `{signature: {output: rows}}`."""
+    """The program's output, `{signature: {output: rows}}`."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [str(program), str(words.path), *TEXTS]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

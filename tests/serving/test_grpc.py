@@ -1,4 +1,4 @@
-"""The exports behind TensorFlow Serving's gRPC interface: a stand-in for the server, see `session_server.py`."""
+"""Exports behind the gRPC interface of TensorFlow Serving, with the substitute server of `session_server.py`."""
 
 import re
 

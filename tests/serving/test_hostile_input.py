@@ -1,4 +1,4 @@
-"""Whatever is sent is answered or refused, and changes no other row's answer."""
+"""Every input is answered or refused, and does not change the answers of other rows."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def ask(version, texts, signature="serving_default"):
 
 
 def assert_proper(found, rows):
-    """Every output has its rows, labels are the task's, scores are in [0, 1] and values between the limits."""
+    """Assert numbers of rows, labels of the task, scores in [0, 1] and values between the limits."""
     for name, value in found.items():
         task, part = name.split("_")
         assert value.shape == ((rows, 2) if task == "tags" else (rows,))
@@ -66,7 +66,7 @@ def assert_proper(found, rows):
 
 
 def assert_close(found, expected):
-    """Numbers to 1e-5; labels equal, unless a score is so near the threshold that rounding decides."""
+    """Assert equal labels, except where rounding decides near the threshold, and numbers to 1e-5."""
     for name, value in expected.items():
         if value.dtype.kind == "f":
             np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The requests that an export's README shows, run as they stand but for the server's address."""
+"""The example requests in an export's README, run unchanged except for the server's address."""
 
 import ast
 import contextlib
@@ -18,7 +18,7 @@ EXPORTS = {"words": [b""], "bytes_export": [b"\xff\xfe good"], "vectors": None}
 
 @pytest.fixture(params=EXPORTS)
 def example(request):
-    """An export, and the model's answer to the example request in its folder."""
+    """An export, and the model's answer to its example request."""
     exported = request.getfixturevalue(request.param)
     if exported.preprocessor is not None:
         return exported, answers(exported.model, exported.preprocessor, EXPORTS[request.param])

@@ -1,4 +1,4 @@
-"""The exports behind TensorFlow Serving's REST interface, a row per instance: a stand-in, see `session_server.py`."""
+"""Exports behind the REST interface of TensorFlow Serving, with the substitute server of `session_server.py`."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""Tagging against its parts computed by hand: words of sub-words, losses, spans, legal paths, spans in the text."""
+"""Tagging compared with hand-computed parts: words of sub-words, losses, spans, legal paths, spans in the text."""
 
 import keras
 import numpy as np
@@ -12,14 +12,14 @@ TAGS = ["O", "B-a", "I-a", "B-b"]
 
 
 class Given(keras.layers.Layer):
-    """An encoder that gives its inputs as features."""
+    """An encoder that returns its inputs as features."""
 
     def call(self, inputs):
         return {**inputs, "mask": keras.ops.not_equal(inputs["mask"], 0)}
 
 
 class Forgetful(keras.layers.Layer):
-    """An encoder that does not hand on where words begin."""
+    """An encoder that drops the input `word_starts`."""
 
     def call(self, inputs):
         return {"sequence": inputs["sequence"], "mask": keras.ops.not_equal(inputs["mask"], 0)}
@@ -36,7 +36,7 @@ def build(task, words=True, encoder=None):
 
 
 def sequences(rows=6, steps=7, seed=0):
-    """Features, and per row the places of words' first sub-words: none in the first row, one in the second."""
+    """Features, and per row the positions of first sub-words: none in the first row, one in the second."""
     rng = np.random.default_rng(seed)
     lengths = np.array([0, 1, *rng.integers(2, steps + 1, rows - 2)])
     mask = np.arange(steps) < lengths[:, None]
@@ -51,7 +51,7 @@ def sequences(rows=6, steps=7, seed=0):
 
 
 def randomise(model):
-    """Weights by which all tags occur."""
+    """Assign weights with which all tags occur."""
     rng = np.random.default_rng(0)
     for v in model.trainable_variables:
         v.assign(rng.normal(size=v.shape) * (4.0 if v.path.endswith("kernel") else 0.3))
@@ -59,40 +59,40 @@ def randomise(model):
 
 @pytest.mark.parametrize("crf", [False, True])
 def test_words_are_the_first_subwords(crf):
-    """The output for sub-words equals that for the sequence of first sub-words alone."""
+    """The output for sub-words equals that for a sequence of only the first sub-words."""
     model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
     alone = build(mtl.tasks.Tagging("t", TAGS, crf=crf), words=False)
     alone.set_weights(model.get_weights())
-    x, places = sequences()
+    x, starts_by_row = sequences()
     answers = model.decode(model(x))["t"]
-    for row, found in enumerate(places):
+    for row, starts in enumerate(starts_by_row):
         tags = answers["tags"][row]
-        assert (tags[len(found) :] == "").all()
-        assert (tags[: len(found)] != "").all()
-        assert (answers["scores"][row][len(found) :] == 0).all()
-        if len(found):
-            words = {"sequence": x["sequence"][[row]][:, found], "mask": np.ones((1, len(found)), "int32")}
+        assert (tags[len(starts) :] == "").all()
+        assert (tags[: len(starts)] != "").all()
+        assert (answers["scores"][row][len(starts) :] == 0).all()
+        if len(starts):
+            words = {"sequence": x["sequence"][[row]][:, starts], "mask": np.ones((1, len(starts)), "int32")}
             one = alone.decode(alone(words))["t"]
-            np.testing.assert_array_equal(one["tags"][0], tags[: len(found)])
-            np.testing.assert_allclose(one["scores"][0], answers["scores"][row][: len(found)], rtol=1e-5)
+            np.testing.assert_array_equal(one["tags"][0], tags[: len(starts)])
+            np.testing.assert_allclose(one["scores"][0], answers["scores"][row][: len(starts)], rtol=1e-5)
 
 
 def test_loss_is_the_mean_over_labelled_words():
     model = build(mtl.tasks.Tagging("t", TAGS))
     model.compile("adam")
-    x, places = sequences()
+    x, starts_by_row = sequences()
     rng = np.random.default_rng(1)
     y = np.full((6, 7), np.nan, "float32")
     weight = np.zeros((6, 7), "float32")
-    for row, found in enumerate(places):
-        y[row, : len(found)] = rng.integers(0, 4, len(found))
-        weight[row, : len(found)] = rng.integers(0, 3, len(found))
+    for row, starts in enumerate(starts_by_row):
+        y[row, : len(starts)] = rng.integers(0, 4, len(starts))
+        weight[row, : len(starts)] = rng.integers(0, 3, len(starts))
     kernel, bias = model.get_weights()
     total = 0.0
-    for row, found in enumerate(places):
-        for word, place in enumerate(found):
+    for row, starts in enumerate(starts_by_row):
+        for word, start in enumerate(starts):
             if weight[row, word]:
-                scores = x["sequence"][row, place] @ kernel + bias
+                scores = x["sequence"][row, start] @ kernel + bias
                 total += weight[row, word] * (np.log(np.exp(scores).sum()) - scores[int(y[row, word])])
     results = model.evaluate(x, {"t": y}, sample_weight={"t": weight}, verbose=0, return_dict=True)
     assert results["t_loss"] == pytest.approx(total / weight.sum(), rel=1e-5)
@@ -100,17 +100,17 @@ def test_loss_is_the_mean_over_labelled_words():
 
 @pytest.mark.parametrize("crf", [False, True])
 @pytest.mark.parametrize("weight", ["none", "rows", "column", "everywhere"])
-def test_the_words_that_there_are_count_whatever_the_weights_behind_them(crf, weight):
+def test_only_words_count_whatever_the_weights_of_padding(crf, weight):
     model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
-    x, places = sequences()
+    x, starts_by_row = sequences()
     y = np.random.default_rng(1).integers(0, 4, (6, 7))
-    there = np.array([[word < len(found) for word in range(7)] for found in places], "float32")
+    is_word = np.array([[word < len(starts) for word in range(7)] for starts in starts_by_row], "float32")
     rows = np.array([1, 1, 0, 1, 1, 0], "float32")
     of_rows = {"none": np.ones(6), "rows": rows, "column": rows, "everywhere": rows}[weight]
     given = {"none": None, "rows": {"t": rows}, "column": {"t": rows[:, None]}}
     given["everywhere"] = {"t": np.repeat(rows[:, None], 7, 1)}
     results = []
-    for w in (given[weight], {"t": there * of_rows[:, None]}):
+    for w in (given[weight], {"t": is_word * of_rows[:, None]}):
         model.compile("adam")
         results.append(model.evaluate(x, {"t": y}, sample_weight=w, verbose=0, return_dict=True))
     assert results[0] == pytest.approx(results[1], rel=1e-6)
@@ -120,18 +120,18 @@ def test_the_words_that_there_are_count_whatever_the_weights_behind_them(crf, we
 
 @pytest.mark.parametrize("crf", [False, True])
 def test_labels_without_weight_may_hold_anything(crf):
-    x, places = sequences()
+    x, starts_by_row = sequences()
     rng = np.random.default_rng(1)
     y = rng.integers(0, 4, (6, 7)).astype("float32")
-    weight = np.array([[word < len(found) and word % 2 for word in range(7)] for found in places], "float32")
+    weight = np.array([[word < len(starts) and word % 2 for word in range(7)] for starts in starts_by_row], "float32")
     trained = []
     for hole in (0.0, np.nan, -7.0):
         keras.utils.set_random_seed(0)
         model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
         model.compile("adam", metrics={"t": ["accuracy", mtl.metrics.SpanF1(TAGS)]})
-        held = {"t": np.where(weight > 0, y, hole)}
-        model.fit(x, held, sample_weight={"t": weight}, epochs=2, verbose=0)
-        results = model.evaluate(x, held, sample_weight={"t": weight}, verbose=0, return_dict=True)
+        labels = {"t": np.where(weight > 0, y, hole)}
+        model.fit(x, labels, sample_weight={"t": weight}, epochs=2, verbose=0)
+        results = model.evaluate(x, labels, sample_weight={"t": weight}, verbose=0, return_dict=True)
         trained.append([*model.get_weights(), np.array([results[name] for name in sorted(results)])])
     for others in trained[1:]:
         for one, other in zip(trained[0], others, strict=True):
@@ -163,13 +163,13 @@ def test_crf_loss_leaves_out_words_without_a_label():
         v.assign(np.random.default_rng(len(v.path)).normal(size=v.shape))
     x, _ = sequences()
     x = {"sequence": x["sequence"][[5]], "mask": np.ones((1, 7), "int32")}
-    y, kept = np.array([[0, 1, 2, 2, 3, 1, 2]]), [0, 1, 3, 4, 6]
+    y, labelled = np.array([[0, 1, 2, 2, 3, 1, 2]]), [0, 1, 3, 4, 6]
     weight = np.zeros((1, 7), "float32")
-    weight[0, kept] = 1
+    weight[0, labelled] = 1
     y[0, 2] = 99
-    part = {"sequence": x["sequence"][:, kept], "mask": np.ones((1, 5), "int32")}
+    part = {"sequence": x["sequence"][:, labelled], "mask": np.ones((1, 5), "int32")}
     whole = model.evaluate(x, {"t": y}, sample_weight={"t": weight}, verbose=0, return_dict=True)
-    alone = model.evaluate(part, {"t": y[:, kept]}, verbose=0, return_dict=True)
+    alone = model.evaluate(part, {"t": y[:, labelled]}, verbose=0, return_dict=True)
     assert whole["t_loss"] == pytest.approx(alone["t_loss"], rel=1e-5)
 
 
@@ -226,7 +226,7 @@ def test_spans_in_the_text():
 
 
 @pytest.mark.parametrize("crf", [False, True])
-def test_a_batch_without_labels_moves_nothing_of_the_task(crf):
+def test_a_batch_without_labels_leaves_the_task_unchanged(crf):
     model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
     model.compile("adam")
     x, _ = sequences()
@@ -260,7 +260,7 @@ def test_bad_arguments(make, message):
         make()
 
 
-def test_a_label_that_is_no_tag():
+def test_labels_that_are_not_tags():
     for crf in (False, True):
         model = build(mtl.tasks.Tagging("t", TAGS, crf=crf), words=False)
         model.compile("adam")

@@ -1,4 +1,4 @@
-"""Tagging in training: on two replicas as on one, in the trunks that give sequences, in micro-batches."""
+"""Training with Tagging: on two replicas, in trunks that return sequences, in micro-batches."""
 
 import contextlib
 import gc
@@ -34,7 +34,7 @@ def tasks():
 
 
 def rows():
-    """Sentences of 0 to 7 tokens; words, sentences and whole tasks without labels."""
+    """Sentences of 0 to 7 tokens; labels of words, of sentences and of a whole task are missing."""
     rng = np.random.default_rng(0)
     there = np.arange(STEPS) < rng.integers(0, STEPS + 1, ROWS)[:, None]
     starts = there & (rng.random((ROWS, STEPS)) < 0.7)
@@ -81,7 +81,7 @@ def test_two_replicas_equal_one(balancing):
     assert results["slots_span_f1"] > 0
 
 
-def test_micro_batches_equal_the_whole():
+def test_micro_batches_equal_one_batch():
     weights, _ = trained("equal")
     others, _ = trained("equal", accumulate=3)
     for one, other in zip(weights, others, strict=True):
@@ -101,8 +101,8 @@ TRUNKS = {
 @pytest.mark.parametrize(
     "trunk", [pytest.param(name, marks=pytest.mark.slow if name in ("soft", "cross-stitch") else ()) for name in TRUNKS]
 )
-def test_trunks_hand_on_where_words_begin(trunk, tmp_path):
-    """A sub-word behind a word's first changes nothing that is decoded for padding, and words stay in place."""
+def test_trunks_pass_on_where_words_start(trunk, tmp_path):
+    """Further sub-words of a word change nothing that is decoded for padding, and words keep their positions."""
     keras.utils.set_random_seed(1)
     model = mtl.build_model(inputs(), TRUNKS[trunk](), tasks())
     model.compile(keras.optimizers.Adam(0.02))
@@ -133,7 +133,7 @@ def test_mixed_precision(policy):
 
 
 def test_a_batch_of_empty_sentences():
-    """Nothing to learn from, and no tag; the longest axis of such a batch has the length 1."""
+    """There is nothing to learn and no tag. The sequence axis of such a batch has the length 1."""
     words = mtl.text.Words(["a"], 4)
     made = mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=3, units=3)
     model = mtl.build_model(words.inputs(), mtl.trunks.HardSharing(made), tasks()[:2])
@@ -202,8 +202,8 @@ def test_padding_changes_nothing():
     np.testing.assert_allclose(other["pooled"], short["pooled"], atol=1e-6)
 
 
-def test_layers_stay_apart_whatever_is_collected_while_a_model_loads():
-    """While it loads a model, Keras takes a layer at the address of one that is gone for that one."""
+def test_layers_are_not_confused_if_garbage_is_collected_while_a_model_loads():
+    """While a model is loaded, Keras confuses a layer with a deleted one at the same address."""
     made = []
     with ObjectSharingScope():  # as `load_model` does
         for place in range(60):

@@ -1,4 +1,4 @@
-"""Keras callbacks for several tasks."""
+"""Keras callbacks for multi-task training."""
 
 from tf_mtl.callbacks._checkpoint import Checkpoint
 from tf_mtl.callbacks._dynamic_rates import DynamicRates

@@ -1,4 +1,4 @@
-"""Whether more or less of a metric in the logs is better."""
+"""Whether higher or lower values of a metric in the logs are better."""
 
 from collections.abc import Iterable
 
@@ -6,13 +6,13 @@ from tf_mtl.report import compare
 
 
 def direction(name: str, tasks: Iterable[str]) -> float:
-    """Return 1 where more is better and -1 where less is, as `tf_mtl.report.compare` tells by the metric's own name.
+    """Return 1 if higher is better and -1 if lower is, by the metric's name, as `tf_mtl.report.compare` does.
 
     Args:
-        name: What the metric is called in the logs, such as "val_ner_loss".
-        tasks: The names of the tasks, one of which it may begin with.
+        name: The name of the metric in the logs, such as "val_ner_loss".
+        tasks: The names of the tasks; `name` may begin with one of them.
     """
     metric = name.removeprefix("val_")
-    owners = [task for task in tasks if metric.startswith(f"{task}_")]
-    metric = metric.removeprefix(f"{max(owners, key=len)}_") if owners else metric
-    return compare({"": {metric: 2.0}}, {"": {metric: 1.0}}).rows[0][-1]
+    prefixes = [f"{task}_" for task in tasks if metric.startswith(f"{task}_")]
+    metric = metric.removeprefix(max(prefixes, key=len)) if prefixes else metric
+    return compare({"": {metric: 2.0}}, {"": {metric: 1.0}}).rows[0].gain

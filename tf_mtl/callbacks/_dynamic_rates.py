@@ -1,6 +1,7 @@
-"""Draw a mixture's sources by how far their results lag behind."""
+"""Draw a mixture's sources in proportion to how far their results lag behind."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,25 +12,24 @@ from tf_mtl.data._dynamic_rates import DynamicRates as Rates
 
 
 class DynamicRates(keras.callbacks.Callback):
-    r"""Settles the rates of a mixture for the next epoch: the further behind a source's result, the more rows.
+    r"""Sets the rates of a mixture for the next epoch: the further a source's result lags behind, the more rows.
 
-    At the end of each epoch $p_i \propto \max(g_i, \text{floor})$, with $g_i$ how far the monitored result $M_i$ lags
-    behind the reference $B_i$, relatively: $(B_i - M_i) / |B_i|$, its sign turned where lower is better, as
-    `tf_mtl.report.compare` tells by the metric's name. Monitor results of validation data with labels for all: without
-    any the logs say 0. The paper's reference is the single-task result. Rates and best
-    results are saved by `tf_mtl.callbacks.Checkpoint`.
+    At the end of each epoch, the rates become $p_i \propto \max(g_i, \text{floor})$. The lag of source i is
+    $g_i = (B_i - M_i) / |B_i|$, with the monitored result $M_i$ and the reference $B_i$; its sign is reversed if lower
+    values are better, which `tf_mtl.report.compare` determines by the metric's name. Monitor results on validation data
+    with labels for all tasks: without labels, the logs contain 0. In the paper, the references are single-task results.
+    `tf_mtl.callbacks.Checkpoint` saves rates and best results.
 
     Args:
-        rates: The `tf_mtl.data.DynamicRates` that the mixture given to `fit` was made with.
+        rates: The `tf_mtl.data.DynamicRates` of the mixture given to `fit`.
         monitor: `{source: name in the logs}`, such as `{"news": "val_entities_f1"}`, for every source.
-        reference: `{source: single-task result}`. None: a source's best result so far, of which it lags behind when it
-            is being forgotten.
-        floor: The least lag that counts, so that no source is lost; above 0. While no source lags further, all are
-            drawn alike.
+        reference: `{source: single-task result}`. None: each source's best result so far, behind which a source lags
+            while the model forgets it.
+        floor: The smallest lag, above 0, so that every source is drawn. Sources that lag less get the same rate.
 
     Raises:
-        ValueError: for other sources than those of `rates`, a reference of 0, or a floor not above 0; in `fit`, for a
-            mixture of other rates, and results that are not in the logs or not finite.
+        ValueError: if the sources are not those of `rates`, a reference is 0, or `floor` is not above 0; in `fit`, if
+            the mixture has other rates, or results are not in the logs or not finite.
 
     Example:
 
@@ -65,46 +65,46 @@ class DynamicRates(keras.callbacks.Callback):
             if not np.isfinite(value) or value == 0:
                 raise ValueError(f"`reference['{source}']` must be a finite number other than 0, received {value!r}.")
         if not floor > 0:
-            raise ValueError(f"`floor` must be above 0, or a source may never be drawn again; received {floor!r}.")
+            raise ValueError(f"`floor` must be above 0, so that every source is drawn, received {floor!r}.")
         self.rates = rates
         self.monitor = dict(monitor)
         self.reference = reference
         self.floor = floor
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         mixture = self.model._feed.mixture
         if mixture is None or mixture.rates is not self.rates:
             raise ValueError(
-                "`rates` must be those of the mixture that `fit` is given: mtl.data.mix(..., rates=rates)."
+                "`rates` must be those of the mixture given to `fit`. Make it with mtl.data.mix(..., rates=rates)."
             )
         if self.params["steps"] != len(mixture):
             raise ValueError(
-                f"`steps_per_epoch` must be {len(mixture)}, an epoch of the mixture, after which its rates change; "
-                f"received {self.params['steps']}. Leave it out, and give mtl.data.mix(..., epoch=steps)."
+                f"`steps_per_epoch` must be {len(mixture)}, the mixture's epoch, after which its rates change; "
+                f"received {self.params['steps']}. Leave it out, and pass mtl.data.mix(..., epoch=steps)."
             )
-        # Lists of arrays, which `Checkpoint` saves.
+        # lists of arrays, since `Checkpoint` saves these
         self.settled = [self.rates.history[:1]]
         self.best = [np.full(len(self.rates.sources), np.nan)]
-        self._in_force = None
+        self._in_force: list[np.ndarray] | None = None
 
-    def on_train_batch_begin(self, batch, logs=None):
-        if self._in_force is not self.settled:  # a new run, or one that goes on
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._in_force is not self.settled:  # in a new run, or after `Checkpoint` has restored it
             self._in_force = self.settled
             self.rates.history = self.settled[0]
 
-    def on_epoch_end(self, epoch, logs=None):
-        lags = {source: self._lag(place, source, logs or {}) for place, source in enumerate(self.rates.sources)}
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        lags = {source: self._lag(index, source, logs or {}) for index, source in enumerate(self.rates.sources)}
         self.rates.append({source: max(lag, self.floor) for source, lag in lags.items()})
         self.settled = self._in_force = [self.rates.history]
 
-    def _lag(self, place, source, logs):
-        """How far a source's result is behind, relatively; below 0 where it is ahead."""
+    def _lag(self, index, source, logs):
+        """How far a source's result lags behind, relatively; below 0 if it is ahead."""
         name = self.monitor[source]
         if not np.isfinite(logs.get(name, np.nan)):
-            found = f"which is {logs[name]}" if name in logs else f"which is not in the logs.{nearest(name, logs)}"
-            raise ValueError(f"`monitor['{source}']` is '{name}', {found} Monitor a result of the validation data.")
+            problem = f"which is {logs[name]}." if name in logs else f"which is not in the logs.{nearest(name, logs)}"
+            raise ValueError(f"`monitor['{source}']` is '{name}', {problem} Monitor a result of the validation data.")
         sign = direction(name, self.model.task_names)
         if self.reference is None:
-            self.best[0][place] = sign * np.fmax(sign * self.best[0][place], sign * logs[name])
-        base = self.best[0][place] if self.reference is None else self.reference[source]
+            self.best[0][index] = sign * np.fmax(sign * self.best[0][index], sign * logs[name])
+        base = self.best[0][index] if self.reference is None else self.reference[source]
         return sign * (base - logs[name]) / (abs(base) or 1.0)

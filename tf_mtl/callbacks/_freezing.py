@@ -1,6 +1,7 @@
-"""Freeze and unfreeze layers while training goes on."""
+"""Freeze and unfreeze layers during training."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 
@@ -14,29 +15,29 @@ Layers = Sequence[str | keras.layers.Layer]
 class Freezing(keras.callbacks.Callback):
     """Freezes layers by a schedule within one `fit`, as gradual unfreezing does.
 
-    From the first step of an epoch on, the layers listed for it are frozen, and the others that the schedule names
-    are not. Frozen variables do not move at all, neither by momentum nor by weight decay, and a frozen
-    BatchNormalization keeps its statistics. Optimizer, metrics, history and balancing go on with the state that they
-    have; a variable that is unfrozen again finds the momenta that it had. Setting `trainable` alone would change
-    nothing: Keras reads it in `compile`.
+    At the first step of an epoch in the schedule, the layers listed for it are frozen, and all other layers that the
+    schedule names are unfrozen. Frozen variables do not change at all, neither by momentum nor by weight decay, and a
+    frozen BatchNormalization keeps its statistics. Optimizer, metrics, history and balancing keep their state; a
+    variable that is unfrozen again has its earlier momenta. Setting `trainable` alone would have no effect, since Keras
+    reads it in `compile`.
 
-    Layers that the schedule does not name stay as they are, and so do those that are frozen within a named layer that
-    is not. Where all that the tasks share is frozen, gradient methods have nothing to balance, and each task's own
-    layers learn by its own loss.
+    Layers that the schedule does not name are unchanged, and so are frozen layers within a named layer that is not
+    frozen itself. If everything that the tasks share is frozen, gradient methods have nothing to balance, and each
+    task's own layers learn from its own loss.
 
-    Each change makes the training function anew, which takes the time of a first step. Runs that
-    `tf_mtl.callbacks.Checkpoint` takes up again go on by the schedule. A `.keras` file of a model in which something is
-    frozen loads without the optimizer's state, as Keras warns: it makes momenta for what is trained alone.
+    Each change retraces the training function, which takes the time of a first step. Runs that resume with
+    `tf_mtl.callbacks.Checkpoint` continue the schedule. A `.keras` file of a model with frozen layers loads without the
+    optimizer's state, as Keras warns, since a loaded optimizer has momenta for trainable variables only.
 
     Args:
-        schedule: `{epoch: layers}`, with epochs from 0: what is frozen from this epoch on, until the next that is
-            listed. Layers are given as a list of names, of layers at any depth, and layer objects; or as a function
-            from the model to such a list.
+        schedule: `{epoch: layers}`, with epochs from 0: the layers frozen from this epoch until the next one in the
+            schedule. Layers are a list of layer objects and of names of layers at any depth, or a function from the
+            model to such a list.
 
     Raises:
         TypeError: if `schedule` is not such a dict.
         ValueError: for a negative epoch; in `fit`, for unknown names, epochs in which nothing would train, or an
-            optimizer or balancing method that cannot have its variables changed.
+            optimizer or balancing method that does not support freezing.
 
     Example:
 
@@ -57,26 +58,24 @@ class Freezing(keras.callbacks.Callback):
     def __init__(self, schedule: Mapping[int, Layers | Callable[[keras.Model], Layers]]):
         super().__init__()
         if not isinstance(schedule, Mapping) or not schedule:
-            raise TypeError(
-                f"`schedule` must be a dict {{epoch: layers to freeze from then on}}, received {schedule!r}."
-            )
+            raise TypeError(f"`schedule` must be a dict {{epoch: layers frozen from then on}}, received {schedule!r}.")
         for epoch, layers in schedule.items():
             integer("an epoch of schedule", epoch, 0)
             is_function = callable(layers) and not isinstance(layers, keras.layers.Layer)
             if not is_function and not isinstance(layers, (list, tuple)):
                 raise TypeError(f"`schedule[{epoch}]` must be a list of layers or their names, received {layers!r}.")
         self.schedule = dict(sorted(schedule.items()))
-        self._frozen_by_epoch = {}
-        self._kept_frozen = []
-        self._in_force = None
+        self._frozen_by_epoch: dict[int, list[keras.layers.Layer]] = {}
+        self._always_frozen: list[keras.layers.Layer] = []
+        self._frozen: list[keras.layers.Layer] | None = None
 
     @classmethod
     def gradually(cls, layers: Layers, every: int = 1) -> "Freezing":
-        """Return the schedule that unfreezes one layer more, from the last to the first, every so many epochs.
+        """Return a callback that unfreezes one more layer every few epochs, from the last to the first.
 
         Args:
-            layers: Layers or their names, from the inputs up; all are frozen at first, so only what follows trains.
-            every: Epochs from one to the next.
+            layers: Layers or their names, from the inputs to the outputs. All of them are frozen at first.
+            every: The number of epochs between two layers.
 
         Example:
 
@@ -87,11 +86,11 @@ class Freezing(keras.callbacks.Callback):
         every = integer("every", every, 1)
         return cls({every * count: layers[: len(layers) - count] for count in range(len(layers) + 1)})
 
-    def set_model(self, model):
-        """Find the layers, and unfreeze them, for the optimizer is about to make its variables."""
+    def set_model(self, model: keras.Model) -> None:
+        """Find the layers, and unfreeze them before the optimizer creates its variables."""
         super().set_model(model)
         self._frozen_by_epoch = {epoch: self._find(epoch, layers) for epoch, layers in self.schedule.items()}
-        self._kept_frozen = [
+        self._always_frozen = [
             part
             for layer in self._named
             if layer.trainable
@@ -100,37 +99,37 @@ class Freezing(keras.callbacks.Callback):
         ]
         self._freeze([])
 
-    def on_train_begin(self, logs=None):
-        """Check that variables can be frozen and unfrozen."""
-        self._in_force = None
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Check that the optimizer and the balancing method support freezing."""
+        self._frozen = None
         optimizer, balancing = self.model.optimizer, self.model.balancing
         trainable = self.model.trainable_variables
-        unknown = without_slots(optimizer, trainable)
-        if unknown:
+        missing = without_slots(optimizer, trainable)
+        if missing:
             raise ValueError(
-                f"`Freezing` cannot unfreeze {unknown[0].path}: the optimizer was built when it was frozen, and has no "
+                f"`Freezing` cannot unfreeze {missing[0].path}: the optimizer was built when it was frozen, and has no "
                 "slots for it. Compile the model with a new optimizer."
             )
         if any(part.use_ema for part in unwrapped(optimizer)):
             raise ValueError(
-                "`Freezing` cannot be used with `use_ema=True`, where Keras takes averages for those of other "
-                "variables once some are frozen. Make the optimizer without it."
+                "`Freezing` does not support optimizers with `use_ema=True`, since Keras assigns averages to the wrong "
+                "variables once some are frozen. Use an optimizer without it."
             )
         if balancing.has_jacobian_state:
             raise ValueError(
-                f"`Freezing` cannot be used with balancing='{type(balancing).__name__}', which keeps state for each "
-                "shared variable that is trained. Use another balancing method."
+                f"`Freezing` does not support balancing='{type(balancing).__name__}', which has state for each trained "
+                "shared variable. Use another balancing method."
             )
         for epoch, layers in self._frozen_by_epoch.items():
             if {id(v) for v in trainable} <= {id(v) for layer in layers for v in layer.variables}:
-                raise ValueError(f"`schedule[{epoch}]` freezes all that the model trains. Leave some layers out of it.")
+                raise ValueError(f"`schedule[{epoch}]` freezes all that the model trains. Leave out some layers.")
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Freeze what is due."""
-        due = max((start for start in self._frozen_by_epoch if start <= epoch), default=None)
-        layers = self._frozen_by_epoch.get(due, [])
-        if layers != self._in_force:
-            self._in_force = layers
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Freeze and unfreeze the layers that the schedule lists for the epoch."""
+        starts = [start for start in self._frozen_by_epoch if start <= epoch]
+        layers = self._frozen_by_epoch[max(starts)] if starts else []
+        if layers != self._frozen:
+            self._frozen = layers
             self._freeze(layers)
             self.model._refresh_trainable()
 
@@ -139,25 +138,24 @@ class Freezing(keras.callbacks.Callback):
         return list({id(x): x for layers in self._frozen_by_epoch.values() for x in layers}.values())
 
     def _find(self, epoch, layers):
-        known = self.model._flatten_layers(include_self=False)
-        by_name: dict[str, list] = {}
-        for layer in known:
+        by_name: dict[str, list[keras.layers.Layer]] = {}
+        for layer in self.model._flatten_layers(include_self=False):
             by_name.setdefault(layer.name, []).append(layer)
-        found = []
+        matches = []
         for layer in layers(self.model) if callable(layers) else layers:
             if isinstance(layer, keras.layers.Layer):
-                found.append(layer)
+                matches.append(layer)
             elif layer in by_name:
-                found += by_name[layer]
+                matches += by_name[layer]
             else:
                 raise ValueError(
-                    f"`schedule[{epoch}]` must name layers of the model, received {layer!r}; its layers are "
-                    f"{[layer.name for layer in self.model.layers]}, and those within them.{nearest(layer, by_name)}"
+                    f"`schedule[{epoch}]` must name layers of the model, received {layer!r}. The layers are "
+                    f"{[layer.name for layer in self.model.layers]} and those within them.{nearest(layer, by_name)}"
                 )
-        return found
+        return matches
 
     def _freeze(self, layers):
         for layer in self._named:
             layer.trainable = True
-        for layer in [*self._kept_frozen, *layers]:
+        for layer in [*self._always_frozen, *layers]:
             layer.trainable = False

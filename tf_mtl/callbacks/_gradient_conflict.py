@@ -1,4 +1,4 @@
-"""Log whether the tasks conflict."""
+"""Log whether the tasks' gradients conflict."""
 
 from itertools import combinations
 from typing import Any
@@ -8,17 +8,17 @@ import numpy as np
 
 
 class GradientConflict(keras.callbacks.Callback):
-    r"""Logs how far the tasks' gradients of the shared variables oppose each other, at the end of each epoch.
+    r"""Logs how much the tasks' gradients of the shared variables conflict, at the end of each epoch.
 
-    `conflict` is the share of pairs of tasks with $\cos(g_i, g_j) < 0$ (Yu et al., "Gradient Surgery for Multi-Task
-    Learning", 2020), `cosine/<a>/<b>` the cosine of each pair. They are measured on one batch, kept for the purpose,
-    in inference mode and without changing the model, so they compare any balancing methods, those that see no gradients
-    too. They take the place of the means over the training steps that `fit` logs under the same names for methods that
-    do. It costs one forward and T backward passes an epoch.
+    `conflict` is the fraction of pairs of tasks with $\cos(g_i, g_j) < 0$ (Yu et al., "Gradient Surgery for Multi-Task
+    Learning", 2020), and `cosine/<a>/<b>` is the cosine of each pair. They are measured on one fixed batch, in
+    inference mode and without changing the model, so they are comparable between all balancing methods, including those
+    that do not use gradients. For methods that do, they replace the means over the training steps that `fit` logs under
+    the same names. The cost is one forward pass and T backward passes per epoch.
 
     Args:
-        batch: (x, {task: y}) or (x, {task: y}, {task: weight}) to measure on, of a few hundred rows, say. The cosine
-            of a task that has no label in it is NaN, and does not count in `conflict`.
+        batch: (x, {task: y}) or (x, {task: y}, {task: weight}), of a few hundred rows, for example. The cosine of a
+            task without labels in the batch is NaN, and does not count in `conflict`.
 
     Example:
 
@@ -37,7 +37,7 @@ class GradientConflict(keras.callbacks.Callback):
         super().__init__()
         self.batch = batch
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the cosines and the conflict to the logs."""
         if logs is None:
             return
@@ -47,5 +47,5 @@ class GradientConflict(keras.callbacks.Callback):
             for (i, a), (j, b) in combinations(enumerate(self.model.task_names), 2)
         }
         logs.update(pairs)
-        known = [cosine for cosine in pairs.values() if not np.isnan(cosine)]
-        logs["conflict"] = float(np.mean([cosine < 0 for cosine in known])) if known else float("nan")
+        measured = [cosine for cosine in pairs.values() if not np.isnan(cosine)]
+        logs["conflict"] = float(np.mean([cosine < 0 for cosine in measured])) if measured else float("nan")

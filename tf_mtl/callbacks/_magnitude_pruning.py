@@ -1,42 +1,56 @@
-"""Weights set to zero by their magnitude, more and more of them."""
+"""Gradual pruning of weights by magnitude."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._arguments import integer
 from tf_mtl._pipeline.stream import unpacked
 from tf_mtl.report import variants
 
 
-class MagnitudePruning(keras.callbacks.Callback):
-    r"""Set a rising share of each weight matrix to zero, the smallest magnitudes first, and keep it there.
+class _Masks(NamedTuple):
+    """The masks in use.
 
-    After step $t$ between `begin` $t_0$ and `end` $t_1$, every `every` steps, each matrix gets the sparsity
+    Attributes:
+        arrays: The list of arrays in `MagnitudePruning.masks` that they were made from.
+        tensors: The masks as tensors.
+    """
+
+    arrays: list[np.ndarray]
+    tensors: list[tf.Tensor]
+
+
+class MagnitudePruning(keras.callbacks.Callback):
+    r"""Sets an increasing fraction of each weight matrix to zero, smallest magnitudes first, and keeps it at zero.
+
+    Every `every` steps between `begin` $t_0$ and `end` $t_1$, after step $t$, each matrix gets the sparsity
 
     $$s_t = s_f \left(1 - \left(1 - \frac{t - t_0}{t_1 - t_0}\right)^3\right),$$
 
-    which is `sparsity` $s_f$ from `end` on. Zeros stay zeros to the end of training. `sparsity` is logged at the end
-    of each epoch. With `data`, a table of every task's results before and after the training is printed at its end:
-    what pruning did to each task.
+    which reaches `sparsity` $s_f$ at `end` and stays there. Weights set to zero remain zero until the end of training.
+    `sparsity` is logged at the end of each epoch. With `data`, a table of every task's results before and after the
+    training is printed at its end, to show the effect of pruning on each task.
 
-    Zeros make files smaller once they are compressed; dense kernels are no faster for them.
+    Zeros make compressed files smaller, but do not make dense kernels faster.
+
+    Place the callback before `tf_mtl.callbacks.Checkpoint`, which saves its masks with the run. Callbacks are called at
+    the end of an execution, so `every` should be a multiple of `steps_per_execution`.
 
     Args:
-        sparsity: The share of zeros at the end, in (0, 1).
+        sparsity: The fraction of zeros at the end, in (0, 1).
         begin: The optimizer step after which pruning starts.
-        end: The optimizer step from which the sparsity stays; leave some training after it.
-        every: Steps between two prunings.
-        variables: What to prune; by default all trainable kernels and embeddings.
+        end: The optimizer step at which the final sparsity is reached; train for some more steps after it.
+        every: The number of steps between two prunings.
+        variables: The variables to prune; by default all trainable kernels and embeddings.
         data: Labelled data for the table, as `evaluate` takes them: a data set, or a tuple of arrays.
 
-    Place it before `tf_mtl.callbacks.Checkpoint`, which saves its masks with the run. Steps are seen at the end of an
-    execution, so `every` should be a multiple of `steps_per_execution`.
-
     Raises:
-        ValueError: for a sparsity outside (0, 1), steps that do not rise, or, in `fit`, nothing to prune.
+        ValueError: for a sparsity outside (0, 1), steps that are not integers, or `begin` not below `end`; in `fit`, if
+            there are no variables to prune.
 
     Example:
 
@@ -62,76 +76,72 @@ class MagnitudePruning(keras.callbacks.Callback):
     ):
         super().__init__()
         if not 0 < sparsity < 1:
-            raise ValueError(f"`sparsity` must be between 0 and 1, the share of zeros, received {sparsity!r}.")
-        if not 0 <= begin < end or every < 1:
-            raise ValueError(
-                f"Steps must be 0 <= begin < end and every >= 1, received begin={begin}, end={end}, every={every}."
-            )
+            raise ValueError(f"`sparsity` must be between 0 and 1, the fraction of zeros, received {sparsity!r}.")
         self.sparsity = sparsity
-        self.begin = begin
-        self.end = end
-        self.every = every
+        self.begin = integer("begin", begin, 0)
+        self.end = integer("end", end, self.begin + 1)
+        self.every = integer("every", every, 1)
         self.variables = variables
         self.data = data
-        self.masks = []
+        self.masks: list[np.ndarray] = []
         self.rounds = 0
-        self._in_force = None
-        self._before = None
+        self._masks_in_use: _Masks | None = None
+        self._results_before: dict[str, float] = {}
 
-    def on_train_begin(self, logs=None):
-        if not self._pruned():
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if not self._pruned_variables():
             raise ValueError("There is nothing to prune: the model has no trainable kernels, or `variables` is empty.")
         if self.data is not None:
-            self._before = self._evaluate()
+            self._results_before = self._evaluate()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         step = int(_array(self.model.optimizer.iterations))
-        due = self._round(step)
-        if due > self.rounds:
-            self.rounds = due
+        rounds = self._rounds_by(step)
+        if rounds > self.rounds:
+            self.rounds = rounds
             self._prune(self.scheduled(step))
         if self.masks:
             self._mask()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
             logs["sparsity"] = self._zeros()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.masks:
-            self._mask()  # once more, for averaged weights have just taken the weights' place
+            self._mask()  # again, since the optimizer has just replaced the weights by averages
         if self.data is not None:
-            print(variants({"before": self._before, f"{self._zeros():.0%} zeros": self._evaluate()}))
+            print(variants({"before": self._results_before, f"{self._zeros():.0%} zeros": self._evaluate()}))
 
     def scheduled(self, step: int) -> float:
-        """Return the sparsity that the schedule gives after a step."""
+        """Return the scheduled sparsity after a step."""
         progress = np.clip((step - self.begin) / (self.end - self.begin), 0.0, 1.0)
         return float(self.sparsity * (1 - (1 - progress) ** 3))
 
-    def _round(self, step):
-        """How many prunings are due by a step, that at `end` included."""
+    def _rounds_by(self, step):
+        """The number of prunings due by a step, including the one at `end`."""
         if step <= self.begin:
             return 0
         rounds = -(-(self.end - self.begin) // self.every)
         return rounds if step >= self.end else (step - self.begin) // self.every
 
-    def _pruned(self):
+    def _pruned_variables(self):
         if self.variables is not None:
             return list(self.variables)
         return [v for v in self.model.trainable_variables if v.name.endswith(("kernel", "embeddings"))]
 
     def _prune(self, sparsity):
-        self.masks = [_mask(_array(variable), sparsity) for variable in self._pruned()]
+        self.masks = [_mask(_array(variable), sparsity) for variable in self._pruned_variables()]
 
     def _mask(self):
-        if self._in_force is None or self._in_force[0] is not self.masks:  # new ones, or restored ones
-            self._in_force = self.masks, [tf.constant(mask) for mask in self.masks]
+        if self._masks_in_use is None or self._masks_in_use.arrays is not self.masks:  # new or restored masks
+            self._masks_in_use = _Masks(self.masks, [tf.constant(mask) for mask in self.masks])
         with self.model.distribute_strategy.scope():
-            for variable, mask in zip(self._pruned(), self._in_force[1], strict=True):
+            for variable, mask in zip(self._pruned_variables(), self._masks_in_use.tensors, strict=True):
                 variable.assign(tf.where(mask, variable.value, 0))
 
     def _zeros(self):
-        values = [_array(variable) for variable in self._pruned()]
+        values = [_array(variable) for variable in self._pruned_variables()]
         return float(sum((value == 0).sum() for value in values) / sum(value.size for value in values))
 
     def _evaluate(self):
@@ -140,12 +150,12 @@ class MagnitudePruning(keras.callbacks.Callback):
 
 
 def _array(variable):
-    return tf.convert_to_tensor(variable.value).numpy()  # mirrored ones cannot be read as arrays
+    return tf.convert_to_tensor(variable.value).numpy()  # NumPy cannot read mirrored variables directly
 
 
 def _mask(values, sparsity):
-    """False for the smallest magnitudes."""
+    """A mask that is False for the smallest magnitudes."""
     count = round(sparsity * values.size)
-    kept = np.ones(values.size, bool)
-    kept[np.argsort(np.abs(values), axis=None, kind="stable")[:count]] = False
-    return kept.reshape(values.shape)
+    mask = np.ones(values.size, bool)
+    mask[np.argsort(np.abs(values), axis=None, kind="stable")[:count]] = False
+    return mask.reshape(values.shape)

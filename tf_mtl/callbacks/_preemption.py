@@ -1,35 +1,39 @@
-"""Notice the signal by which a machine is taken away."""
+"""Detect the signal that announces the end of a process, as when a machine is preempted."""
 
 import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 
 class Preemption:
-    """Notices SIGTERM while training runs; at other times the signal does what it did before.
+    """Delays SIGTERM while training runs; at other times the signal has its earlier effect.
 
     Args:
         running: Whether training runs.
+
+    Attributes:
+        noticed: Whether the signal has arrived.
     """
 
     def __init__(self, running: Callable[[], bool]):
         self.noticed = False
         self._running = running
-        self._before = None
+        self._earlier_handler: Any = None
 
     def watch(self) -> None:
-        """Begin to notice the signal, which only the main thread can."""
-        if self._before is None and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._notice)
+        """Start to catch the signal, which is only possible in the main thread."""
+        if self._earlier_handler is None and threading.current_thread() is threading.main_thread():
+            self._earlier_handler = signal.signal(signal.SIGTERM, self._notice)
 
     def unwatch(self) -> None:
-        """Give the signal its earlier meaning."""
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-            self._before = None
+        """Restore the signal's earlier handler."""
+        if self._earlier_handler is not None:
+            signal.signal(signal.SIGTERM, self._earlier_handler)
+            self._earlier_handler = None
 
-    def go(self) -> None:
-        """Do what the signal asked for."""
+    def exit(self) -> None:
+        """Send the signal again, to its earlier handler."""
         self.noticed = False
         self.unwatch()
         signal.raise_signal(signal.SIGTERM)
@@ -37,4 +41,4 @@ class Preemption:
     def _notice(self, *_):
         self.noticed = True
         if not self._running():
-            self.go()
+            self.exit()

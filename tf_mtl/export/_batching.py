@@ -1,4 +1,4 @@
-"""The file with which a server groups requests."""
+"""The file that configures how a server batches requests."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,37 +6,37 @@ from typing import Any
 from tf_mtl._arguments import integer
 
 FILE = "batching_params.pbtxt"
-_NUMBERS = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
+_MAX_BATCH_SIZE, _ALLOWED_BATCH_SIZES = "max_batch_size", "allowed_batch_sizes"
+_LEAST = {_MAX_BATCH_SIZE: 1, "batch_timeout_micros": 0, "max_enqueued_batches": 1, "num_batch_threads": 1}
 
 
 def batching_text(batching: Mapping[str, Any]) -> str:
-    """Return batching parameters as text that TensorFlow Serving reads.
+    """Return batching parameters in the text format of TensorFlow Serving.
 
     Args:
-        batching: `max_batch_size`, and as you like `batch_timeout_micros`, `max_enqueued_batches`, `num_batch_threads`
-            (positive numbers; the timeout may be 0) and `allowed_batch_sizes`, a rising list that ends with
+        batching: `max_batch_size`, and optionally `batch_timeout_micros`, `max_enqueued_batches`, `num_batch_threads`
+            (positive integers; the timeout may be 0) and `allowed_batch_sizes`, an increasing list that ends with
             `max_batch_size`.
 
     Raises:
         ValueError: for other names or values.
     """
-    unknown = sorted(set(batching) - {*_NUMBERS, "allowed_batch_sizes"})
+    names = [*_LEAST, _ALLOWED_BATCH_SIZES]
+    unknown = sorted(set(batching) - set(names))
     if unknown:
-        raise ValueError(f"`batching` takes {[*_NUMBERS, 'allowed_batch_sizes']}, received {unknown}.")
-    numbers = {name: batching[name] for name in _NUMBERS if name in batching}
-    for name, value in numbers.items():
-        least = 0 if name == "batch_timeout_micros" else 1
-        integer(f"batching['{name}']", value, least)
-    if "max_batch_size" not in numbers:
-        raise ValueError("`batching` needs 'max_batch_size', the most rows that are grouped.")
-    allowed = list(batching.get("allowed_batch_sizes", ()))
-    integers = all(type(size) is int for size in allowed)
-    if allowed and (
-        not integers or allowed != sorted(set(allowed)) or allowed[0] < 1 or allowed[-1] != numbers["max_batch_size"]
-    ):
+        raise ValueError(f"`batching` must have keys among {names}, received {unknown}.")
+    if _MAX_BATCH_SIZE not in batching:
+        raise ValueError("`batching` needs 'max_batch_size', the largest number of rows in a batch.")
+    numbers = {
+        name: integer(f"batching['{name}']", batching[name], least)
+        for name, least in _LEAST.items()
+        if name in batching
+    }
+    sizes = [integer(f"batching['{_ALLOWED_BATCH_SIZES}']", size, 1) for size in batching.get(_ALLOWED_BATCH_SIZES, ())]
+    if sizes and (sizes != sorted(set(sizes)) or sizes[-1] != numbers[_MAX_BATCH_SIZE]):
         raise ValueError(
-            f"`batching['allowed_batch_sizes']` must rise and end with max_batch_size={numbers['max_batch_size']}, or "
-            f"the server refuses the model; received {allowed}."
+            f"`batching['{_ALLOWED_BATCH_SIZES}']` must increase and end with max_batch_size="
+            f"{numbers[_MAX_BATCH_SIZE]}, or the server refuses the model; received {sizes}."
         )
     lines = [f"{name} {{ value: {value} }}" for name, value in numbers.items()]
-    return "\n".join([*lines, *(f"allowed_batch_sizes: {size}" for size in allowed)]) + "\n"
+    return "\n".join([*lines, *(f"{_ALLOWED_BATCH_SIZES}: {size}" for size in sizes)]) + "\n"

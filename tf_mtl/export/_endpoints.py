@@ -1,4 +1,4 @@
-"""What an export answers: its signatures, each from inputs by name to the decoded outputs of some tasks."""
+"""The signatures of an export, each from inputs by name to the decoded outputs of some tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
-from tf_mtl.export._inputs import Raw, model_specs
+from tf_mtl.export._inputs import RawInputs, model_specs
+
+DEFAULT = "serving_default"
+_TENSORS = "tensors"
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,9 @@ class Endpoint:
     Attributes:
         name: Its name.
         raw: Whether it takes raw inputs.
-        tasks: The tasks that it answers.
-        specs: What it takes: named `tf.TensorSpec`s in the structure that `answer` takes.
-        answer: From the inputs to the decoded outputs, a traced `tf.function`.
+        tasks: The tasks whose decoded outputs it returns.
+        specs: Named `tf.TensorSpec`s of its inputs, in the structure that `answer` takes.
+        answer: A traced `tf.function` from the inputs to the decoded outputs.
         weights: The variables that it may use.
     """
 
@@ -43,25 +46,37 @@ class Endpoint:
         return self.answer.get_concrete_function().structured_outputs
 
 
-def endpoints(model: MultiTaskModel, raw: Raw | None, signatures: str | Mapping[str, Sequence[str]]) -> list[Endpoint]:
+def endpoints(
+    model: MultiTaskModel, raw: RawInputs | None, signatures: str | Mapping[str, Sequence[str]]
+) -> list[Endpoint]:
     """Return the signatures of an export.
 
+    Args:
+        model: The model.
+        raw: How raw inputs become those of the model; None without a preprocessor.
+        signatures: See `tf_mtl.export.saved_model`.
+
     Raises:
-        ValueError: for unknown tasks, a name that is taken or none, or decoded outputs that cannot be served.
+        ValueError: for unknown tasks, a name that is reserved or not an identifier, or decoded outputs that cannot be
+            served.
     """
-    groups = _groups(model, signatures)
     specs = model_specs(model)
-    tensors = "serving_default" if raw is None else "tensors"
-    found = []
-    for name, tasks in {"": model.task_names, **groups}.items():
-        plain = tensors if not name else name if raw is None else f"tensors_{name}"
+    served = []
+    for name, tasks in {DEFAULT: model.task_names, **_groups(model, signatures)}.items():
         part = keras.Model(model.input, {task: model.output[task] for task in tasks})
         answer = _answer(model, part)
         weights = [weight.value for weight in part.weights]
-        found.append(_endpoint(plain, False, tasks, specs, answer, weights))
-        if raw is not None:
-            found.append(_from_raw(name or "serving_default", tasks, raw, answer, weights))
-    return found
+        if raw is None:
+            served.append(_endpoint(name, False, tasks, specs, answer, weights))
+        else:
+            served.append(_endpoint(_from_tensors(name), False, tasks, specs, answer, weights))
+            served.append(_from_raw(name, tasks, raw, answer, weights))
+    return served
+
+
+def _from_tensors(name):
+    """The name of the signature that takes the model's inputs, beside one from raw inputs."""
+    return _TENSORS if name == DEFAULT else f"{_TENSORS}_{name}"
 
 
 def _groups(model, signatures):
@@ -71,12 +86,12 @@ def _groups(model, signatures):
         groups = dict(signatures)
     else:
         raise ValueError(f'`signatures` must be "per_task" or a dict {{name: tasks}}, received {signatures!r}.')
-    reserved = {"serving_default", "tensors", *(f"tensors_{name}" for name in groups)}
+    reserved = {DEFAULT, _TENSORS, *(_from_tensors(name) for name in groups)}
     for name, tasks in groups.items():
         if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(f"A signature's name must be an identifier, received {name!r}.")
+            raise ValueError(f"The name of a signature must be an identifier, received {name!r}.")
         if name in reserved:
-            raise ValueError(f"'{name}' names another signature of the export; rename the task or the signature.")
+            raise ValueError(f"'{name}' names another signature of the export. Rename the task or the signature.")
         if isinstance(tasks, str) or not tasks:
             raise ValueError(f"`signatures['{name}']` must be a list of tasks, received {tasks!r}.")
         check_names(f"signatures['{name}']", tasks, model.task_names, required=False)
@@ -84,18 +99,19 @@ def _groups(model, signatures):
 
 
 def _answer(model, part):
-    readers = {task.name: task.answer for task in model.tasks}
+    tasks = {task.name: task for task in model.tasks}
 
     def answer(inputs, located=None):
         outputs = part(inputs, training=False)
         decoded = [
             (f"{task}_{key}", value)
             for task, output in outputs.items()
-            for key, value in readers[task](output, located).items()
+            for key, value in tasks[task].answer(output, located).items()
         ]
         if len(dict(decoded)) < len(decoded):
             raise ValueError(
-                f"Two decoded outputs bear one name: {sorted(name for name, _ in decoded)}. Rename a task."
+                f"Decoded outputs must have different names, received {sorted(name for name, _ in decoded)}. "
+                "Rename a task."
             )
         return dict(decoded)
 
@@ -103,37 +119,40 @@ def _answer(model, part):
 
 
 def _from_raw(name, tasks, raw, answer, weights):
-    own = raw.prepare.get_concrete_function().variables
+    variables = raw.prepare.get_concrete_function().variables
 
     def from_raw(inputs):
         return answer(raw.prepare(inputs), raw.located(inputs))
 
-    return _endpoint(name, True, tasks, raw.specs, from_raw, [*weights, *own])
+    return _endpoint(name, True, tasks, raw.specs, from_raw, [*weights, *variables])
 
 
 def _endpoint(name, raw, tasks, specs, answer, weights):
-    def checked(inputs):
-        # sessions take any shape; a row too many would shift the answers of a server's other requests
+    def with_fixed_shapes(inputs):
+        # sessions accept any shape, and an additional row would shift the outputs of requests in the same batch
         return answer(keras.tree.map_structure(lambda x, spec: tf.ensure_shape(x, spec.shape), inputs, specs))
 
-    traced = tf.function(checked, input_signature=[specs], autograph=False)
-    found = Endpoint(name, raw, tuple(tasks), specs, traced, weights)
-    _check_outputs(name, found.outputs)
-    return found
+    traced = tf.function(with_fixed_shapes, input_signature=[specs], autograph=False)
+    endpoint = Endpoint(name, raw, tuple(tasks), specs, traced, weights)
+    _check_outputs(name, endpoint.outputs)
+    return endpoint
 
 
 def _check_outputs(signature, outputs):
-    """Refuse what TensorFlow Serving's REST interface would change or mix up."""
+    """Refuse outputs that TensorFlow Serving's REST interface would change or assign to other rows."""
     for name, value in outputs.items():
         if value.shape.rank == 0 or value.shape[:1].as_list() != [None]:
             raise ValueError(
-                f"Decoded output '{name}' has the shape {value.shape}, but its first axis must be the batch, as "
-                "answers are split by rows. Mend the task's `decode`."
+                f"The first axis of decoded output '{name}' must be the batch, since servers split outputs by rows; "
+                f"received the shape {value.shape}. Fix the task's `decode`."
             )
         if name.endswith("_bytes"):
-            raise ValueError(f"Decoded output '{name}' would arrive base64-encoded, as its name ends in '_bytes'.")
+            raise ValueError(
+                f"The name of decoded output '{name}' must not end in '_bytes', or REST encodes the output in base64. "
+                "Fix the task's `decode`."
+            )
     if len(outputs) < 2:
         raise ValueError(
-            f"Signature '{signature}' has only the output {sorted(outputs)}, whose name REST would drop. Let the "
-            "task's `decode` return two tensors at least."
+            f"Signature '{signature}' must have at least two outputs, received {sorted(outputs)}: REST drops the name "
+            "of a single one. Let the task's `decode` return at least two tensors."
         )

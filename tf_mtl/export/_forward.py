@@ -1,4 +1,4 @@
-"""What the formats without decoding share: the model's own outputs, from its inputs by name."""
+"""The model's outputs before decoding, from its inputs by name, for the formats that do not decode."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,19 +14,19 @@ from tf_mtl.export._verdict import difference
 
 
 def forward(model: MultiTaskModel, tasks: Sequence[str]) -> tf.types.experimental.PolymorphicFunction:
-    """Return a function from the model's inputs, in a row, to `{task: output}`; other heads are not in it."""
+    """Return a function of the model's inputs, as positional arguments, to `{task: output}`, without other heads."""
     part = keras.Model(model.input, {task: model.output[task] for task in tasks})
     specs = keras.tree.flatten(model_specs(model))
 
-    def answer(*inputs):
+    def outputs_of(*inputs):
         outputs = part(keras.tree.pack_sequence_as(model.input, inputs), training=False)
         return {task: tf.identity(output, name=task) for task, output in outputs.items()}
 
-    return tf.function(answer, input_signature=specs, autograph=False)
+    return tf.function(outputs_of, input_signature=specs, autograph=False)
 
 
-def right_outputs(model: MultiTaskModel, examples: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return examples (made up, if None) by input name, and the model's outputs for them."""
+def example_outputs(model: MultiTaskModel, examples: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return examples by input name, generated if None, and the model's outputs for them."""
     specs = model_specs(model)
     inputs = named(examples, {spec.name: spec for spec in keras.tree.flatten(specs)})
     with tf.device("CPU"):
@@ -34,16 +34,18 @@ def right_outputs(model: MultiTaskModel, examples: Any) -> tuple[dict[str, np.nd
     return inputs, {task: output.numpy() for task, output in outputs.items()}
 
 
-def check_outputs(kind: str, found: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray], most: float) -> float:
-    """Return the largest |found - right| / (1 + |right|).
+def check_outputs(
+    kind: str, outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], tolerance: float
+) -> float:
+    """Return the largest |output - expected| / (1 + |expected|).
 
     Raises:
-        ValueError: if it is above `most`.
+        ValueError: if it is above `tolerance`.
     """
-    apart = difference(found, right)
-    if not apart <= most:
+    largest = difference(outputs, expected)
+    if not largest <= tolerance:
         raise ValueError(
-            f"The {kind} model answers otherwise than the Keras model, by {apart:.1e} (at most {most} is right). "
-            "Nothing was written."
+            f"The outputs of the {kind} model differ from those of the Keras model by {largest:.1e}, more than "
+            f"{tolerance}. Nothing was written."
         )
-    return apart
+    return largest

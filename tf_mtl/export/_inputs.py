@@ -1,4 +1,4 @@
-"""What an export takes: the model's inputs by name, and the way to them from raw ones."""
+"""The inputs of an export: the model's inputs by name, and raw inputs with the way to the model's."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,13 +12,13 @@ from tf_mtl.text import LocatedTexts, TextPreprocessor
 
 
 @dataclass(frozen=True)
-class Raw:
-    """The way from raw inputs to those of the model.
+class RawInputs:
+    """Raw inputs, and how they become those of the model.
 
     Attributes:
-        specs: What it takes: named `tf.TensorSpec`s in the structure that `prepare` takes.
-        prepare: From raw inputs to the model's, each in the shape and type that the model takes, a traced function.
-        locate: Locates the words of texts; None where the preprocessor is not one of texts.
+        specs: Named `tf.TensorSpec`s of the raw inputs, in the structure that `prepare` takes.
+        prepare: A traced function from raw inputs to the model's, each in the shape and type that the model takes.
+        locate: Locates the words of texts; None if the preprocessor is not a `TextPreprocessor`.
     """
 
     specs: Any
@@ -26,19 +26,22 @@ class Raw:
     locate: Callable[[tf.Tensor], LocatedTexts] | None
 
     @classmethod
-    def of(cls, preprocessor: Callable[[Any], Any], specs: Any) -> "Raw":
-        """Return the way that a preprocessor goes to inputs of these specs.
+    def of(cls, preprocessor: Callable[[Any], Any], specs: Any) -> "RawInputs":
+        """Return the raw inputs of a preprocessor.
+
+        Args:
+            preprocessor: The preprocessor.
+            specs: The specs of the model's inputs.
 
         Raises:
-            ValueError: if the preprocessor's inputs cannot be told, its outputs are not the model's inputs, or their
-                length would depend on the longest row of a batch.
+            ValueError: if the preprocessor's inputs cannot be determined, its outputs are not the model's inputs, or
+                their length would depend on the longest row of a batch.
         """
         raw = _raw_specs(preprocessor)
 
         def prepare(inputs):
-            found = _listed(preprocessor(inputs), specs)
-            flat = keras.tree.flatten(specs)
-            return keras.tree.pack_sequence_as(specs, [_fit(*pair) for pair in zip(found, flat, strict=True)])
+            pairs = zip(_in_order(preprocessor(inputs), specs), keras.tree.flatten(specs), strict=True)
+            return keras.tree.pack_sequence_as(specs, [_fit(value, spec) for value, spec in pairs])
 
         traced = tf.function(prepare, input_signature=[raw])
         for name, value in zip(
@@ -46,24 +49,25 @@ class Raw:
         ):
             if None in value.shape[1:].as_list():
                 raise ValueError(
-                    f"The preprocessor gives '{name}' the shape {value.shape}, as long as the batch's longest row. "
-                    "Give the model an Input of a fixed length, to which rows are cut and padded."
+                    f"`preprocessor` must give '{name}' a fixed length, received the shape {value.shape}, as long as "
+                    "the batch's longest row. Give the model an Input of a fixed length, to which rows are truncated "
+                    "or padded."
                 )
         return cls(raw, traced, preprocessor.locate if isinstance(preprocessor, TextPreprocessor) else None)
 
     def located(self, inputs: Any) -> LocatedTexts | None:
-        """Return raw texts and where their words are; None for other raw inputs."""
+        """Return raw texts with the positions of their words; None for other raw inputs."""
         return None if self.locate is None else self.locate(inputs)
 
 
 def model_specs(model: keras.Model) -> Any:
     """Return the specs of a functional model's inputs, in their structure.
 
-    They bear the names of the Input layers. One that was given no name is called as its key in a dict of inputs, or
-    `inputs` where it is the only one.
+    They have the names of the Input layers. The name of an unnamed one is its key in a dict of inputs, or `inputs` if
+    it is the only input.
 
     Raises:
-        ValueError: for an input without a name in a list, a name that is no identifier, or a fixed number of rows.
+        ValueError: for an unnamed input in a list, a name that is not an identifier, or a fixed number of rows.
     """
     return _specs(model.input)
 
@@ -81,30 +85,33 @@ def _specs(inputs):
     return keras.tree.map_structure(lambda x: _spec(x, ""), inputs)
 
 
-def _spec(x, otherwise):
-    name = otherwise if re.fullmatch(r"keras_tensor(_\d+)?", x.name) else x.name
+def _spec(x, default_name):
+    name = default_name if re.fullmatch(r"keras_tensor(_\d+)?", x.name) else x.name
     if not name.isidentifier():
         raise ValueError(
-            f"Requests name the model's inputs, so each needs a name that is an identifier, not '{name}': "
+            f"Each input of the model needs a name that is an identifier, for requests; received '{name}'. Name it: "
             'keras.Input(..., name="x").'
         )
     if x.shape[0] is not None:
-        raise ValueError(f"Input '{name}' must take any number of rows, but has the shape {x.shape}.")
+        raise ValueError(f"Input '{name}' must accept any number of rows, received the shape {x.shape}.")
     return tf.TensorSpec(x.shape, x.dtype, name=name)
 
 
-def _listed(found, specs):
-    """What a preprocessor gives, in the order of the model's inputs: by name from a dict, otherwise by place."""
-    if not isinstance(found, Mapping):
-        values = keras.tree.flatten(found)
+def _in_order(outputs, specs):
+    """The outputs of a preprocessor in the order of the model's inputs: by name from a dict, otherwise by position."""
+    if not isinstance(outputs, Mapping):
+        values = keras.tree.flatten(outputs)
         if len(values) != len(keras.tree.flatten(specs)):
-            raise ValueError(f"`preprocessor` gives {len(values)} tensors, but the model takes {_names(specs)}.")
+            raise ValueError(
+                f"`preprocessor` must return one tensor for each of the model's inputs {_names(specs)}, received "
+                f"{len(values)}."
+            )
         return values
     names = sorted(specs) if isinstance(specs, Mapping) else _names(specs)  # as dicts are flattened
-    if set(names) != set(found):
-        differing = {"missing": sorted(set(names) - set(found)), "unknown": sorted(set(found) - set(names))}
-        raise ValueError(f"`preprocessor` must give the model's inputs by name; {differing}.")
-    return [found[name] for name in names]
+    if set(names) != set(outputs):
+        differing = {"missing": sorted(set(names) - set(outputs)), "unknown": sorted(set(outputs) - set(names))}
+        raise ValueError(f"`preprocessor` must return the model's inputs by name; {differing}.")
+    return [outputs[name] for name in names]
 
 
 def _names(specs):
@@ -112,15 +119,15 @@ def _names(specs):
 
 
 def _raw_specs(preprocessor):
-    if isinstance(preprocessor, keras.utils.FeatureSpace):  # takes columns [B] as well as [B, 1]
+    if isinstance(preprocessor, keras.utils.FeatureSpace):  # accepts columns [B] and [B, 1]
         return {name: tf.TensorSpec([None], x.dtype, name=name) for name, x in preprocessor.get_inputs().items()}
     if isinstance(preprocessor, keras.Model):
         try:
-            sequential = isinstance(preprocessor, keras.Sequential)  # has inputs, but no input
+            sequential = isinstance(preprocessor, keras.Sequential)  # has `inputs`, but no `input`
             return _specs(preprocessor.inputs[0] if sequential else preprocessor.input)
         except AttributeError as error:
             raise ValueError(
-                "A keras.Model as `preprocessor` must be functional: its Input layers say what it takes."
+                "A keras.Model as `preprocessor` must be functional: its Input layers define the raw inputs."
             ) from error
     signature = getattr(preprocessor, "input_signature", None)
     if signature is None:
@@ -134,21 +141,21 @@ def _raw_specs(preprocessor):
 
 
 def _fit(value, spec):
-    """Cut or pad with zeros to the model's length; what the preprocessor gives may be ragged, or of any length."""
+    """Truncate to the model's length, or pad with zeros; the preprocessor's output may be ragged or of any length."""
     if isinstance(value, tf.RaggedTensor):
         return tf.cast(value.to_tensor(shape=spec.shape), spec.dtype)
     value = tf.cast(value, spec.dtype)
     fits = value.shape.rank == spec.shape.rank
-    if not spec.dtype.is_integer:  # tokens are cut and padded, features and pixels must be those of the model
+    if not spec.dtype.is_integer:  # only tokens are truncated and padded, not numeric features and pixels
         fits = fits and value.shape[1:].is_compatible_with(spec.shape[1:])
     if not fits:
         raise ValueError(
-            f"`preprocessor` gives the shape {value.shape} for the input '{spec.name}', which the model takes as "
-            f"{spec.shape}."
+            f"`preprocessor` must give the input '{spec.name}' the shape {spec.shape}, received the shape "
+            f"{value.shape}."
         )
     for axis, size in enumerate(spec.shape[1:], 1):
         if size is not None and size != value.shape[axis]:
             value = value[(slice(None),) * axis + (slice(size),)]
-            behind = [[0, size - tf.shape(value)[i] if i == axis else 0] for i in range(spec.shape.rank)]
-            value = tf.ensure_shape(tf.pad(value, behind), [*value.shape[:axis], size, *value.shape[axis + 1 :]])
+            padding = [[0, size - tf.shape(value)[i] if i == axis else 0] for i in range(spec.shape.rank)]
+            value = tf.ensure_shape(tf.pad(value, padding), [*value.shape[:axis], size, *value.shape[axis + 1 :]])
     return value

@@ -1,4 +1,4 @@
-"""What an export says about itself: a card for programs, a page for people, and an example request."""
+"""The description of an export: a model card in JSON, a README, and an example request."""
 
 import base64
 import datetime
@@ -18,9 +18,9 @@ from tf_mtl.report import table
 FILE = "model_card.json"
 REQUEST = "example_request.json"
 
-_PAGE = """# {name}, version {version}
+_README = """# {name}, version {version}
 
-A multi-task model for TensorFlow Serving. `{file}` says the same for programs.
+A multi-task model for TensorFlow Serving. `{file}` holds the same information for programs.
 
 ## Tasks
 {tasks}
@@ -36,8 +36,8 @@ The first axis of every tensor is the batch.
 
 {signatures}
 
-## How to ask
-With a server for this folder's parent on its usual ports; `{request}` holds one row.
+## Requests
+`{request}` holds one row. The commands expect a server of the parent folder on its default ports.
 
     curl -s http://localhost:8501/v1/models/{name}/versions/{version}:predict -d @{request}
 
@@ -63,7 +63,7 @@ service = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channe
 for name, value in service.Predict(request, timeout=10).outputs.items():
     print(name, tf.make_ndarray(value).tolist())"""
 _DECODING = """
-    if isinstance(values[0], dict):  # bytes that are no text
+    if isinstance(values[0], dict):  # bytes that are not text
         values = [base64.b64decode(value["b64"]) for value in values]"""
 
 
@@ -77,24 +77,24 @@ def write(
     metrics: Mapping[str, float] | None,
     data: str | None,
 ) -> None:
-    """Write card, page and example request into an export's folder.
+    """Write the model card, the README and the example request into an export's folder.
 
     Args:
         folder: The version's folder.
         name: The model's name, under which it is served.
         version: The version's number.
-        model: What was exported.
+        model: The exported model.
         endpoints: The signatures.
-        example: Inputs of `serving_default` by name, of which the first row is shown.
+        example: Inputs of `serving_default` by name; the first row becomes the example request.
         metrics: Results, as `evaluate` returns them.
-        data: What it was trained and tested on.
+        data: The data that the model was trained and tested on.
     """
     card = _card(name, version, model, endpoints, metrics, data)
-    (folder / FILE).write_text(json.dumps(card, indent=2, default=_plain) + "\n")
+    (folder / FILE).write_text(json.dumps(card, indent=2, default=_python_value) + "\n")
     row = {key: _json_value(values[0]) for key, values in example.items()}
-    sent = json.dumps({"signature_name": "serving_default", "instances": [row]})
-    (folder / REQUEST).write_text(sent + "\n")
-    (folder / "README.md").write_text(_page(card, row))
+    request = json.dumps({"signature_name": "serving_default", "instances": [row]})
+    (folder / REQUEST).write_text(request + "\n")
+    (folder / "README.md").write_text(_readme(card, row))
 
 
 def _card(name, version, model, endpoints, metrics, data):
@@ -122,13 +122,13 @@ def _card(name, version, model, endpoints, metrics, data):
     }
 
 
-def _page(card, row):
+def _readme(card, row):
     tasks = [
         [task["name"], task["kind"], ", ".join(task.get("labels", [])).replace("|", "\\|")] for task in card["tasks"]
     ]
     metrics = [list(item) for item in card["metrics"].items()]
     signatures = [
-        [name, ", ".join(sig["tasks"]), _contract(sig["inputs"]), _contract(sig["outputs"])]
+        [name, ", ".join(sig["tasks"]), _listed(sig["inputs"]), _listed(sig["outputs"])]
         for name, sig in card["signatures"].items()
     ]
     dtypes = {key: spec["dtype"] for key, spec in card["signatures"]["serving_default"]["inputs"].items()}
@@ -140,20 +140,20 @@ def _page(card, row):
         dtypes=json.dumps(dtypes),
         decoding=_DECODING if binary else "",
     )
-    return _PAGE.format(
+    return _README.format(
         name=card["name"],
         version=card["version"],
         file=FILE,
         request=REQUEST,
         tasks=table(["task", "kind", "labels"], tasks),
-        metrics=table(["metric", "value"], metrics, digits=4) if metrics else "None were given.",
-        data=card["data"] or "Nothing was said.",
+        metrics=table(["metric", "value"], metrics, digits=4) if metrics else "No results were given.",
+        data=card["data"] or "No description was given.",
         signatures=table(["signature", "tasks", "inputs", "outputs"], signatures),
         grpc=f"import base64\n{grpc}" if binary else grpc,
     )
 
 
-def _contract(specs):
+def _listed(specs):
     return ", ".join(
         f"{name}: {spec['dtype']} {spec['shape']}".replace("None", "batch", 1) for name, spec in specs.items()
     )
@@ -164,14 +164,14 @@ def _spec(spec):
 
 
 def _tolerance(model):
-    """What the same numbers may differ by: kernels sum in other orders, and coarse numbers round up or down."""
+    """The largest rounding difference: kernels sum in other orders, and low precision rounds up or down."""
     layers = model._flatten_layers()
-    coarse = any("16" in str(x.compute_dtype) or getattr(x, "quantization_mode", None) for x in layers)
-    return 2e-2 if coarse else 1e-5
+    is_low_precision = any("16" in str(x.compute_dtype) or getattr(x, "quantization_mode", None) for x in layers)
+    return 2e-2 if is_low_precision else 1e-5
 
 
 def _finite(value):
-    """A float, or None for what JSON cannot say."""
+    """A float, or None for NaN and infinity, which JSON does not have."""
     return float(value) if np.isfinite(value) else None
 
 
@@ -181,9 +181,11 @@ def _json_value(value):
             return value.decode()
         except UnicodeDecodeError:
             return {"b64": base64.b64encode(value).decode()}
-    return [_json_value(item) for item in value] if isinstance(value, np.ndarray) and value.ndim else _plain(value)
+    if isinstance(value, np.ndarray) and value.ndim:
+        return [_json_value(item) for item in value]
+    return _python_value(value)
 
 
-def _plain(value):
-    """A number of NumPy as one of Python; anything else as text."""
+def _python_value(value):
+    """A NumPy scalar as a Python number; anything else as text."""
     return value.item() if isinstance(value, np.generic) else str(value)

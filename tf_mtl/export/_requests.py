@@ -1,4 +1,4 @@
-"""Requests to an export with the answers that are right: its warm-up file."""
+"""Requests to an export with the expected outputs: its warm-up file."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,26 +14,38 @@ _ROWS, _LENGTH = 2, 8
 
 @dataclass(frozen=True)
 class Request:
-    """One request: a signature's name, its inputs by name, and the answer that is right, or nothing."""
+    """One request.
+
+    Attributes:
+        signature: The name of the signature.
+        inputs: The inputs by name.
+        expected: The expected outputs by name; empty if they are unknown.
+    """
 
     signature: str
     inputs: dict[str, np.ndarray]
-    answer: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.inputs.values())))
 
 
 def named(examples: Any, specs: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
     """Return examples as arrays by input name.
 
     Args:
-        examples: `{input: values}`, or the values where there is one input; None for made-up ones: short texts, zeros
+        examples: `{input: values}`, or the values of the only input; None to generate them: short texts, integer zeros
             and standard normal floats.
-        specs: What the inputs must be.
+        specs: The specs of the inputs by name.
 
     Raises:
-        ValueError: for unknown or missing inputs, values that do not fit, no rows, or numbers of rows that differ.
+        ValueError: for unknown or missing inputs, values of another type or shape, no rows, or different numbers of
+            rows.
     """
     if examples is None:
-        return {name: _made_up(spec) for name, spec in specs.items()}
+        return {name: _generated(spec) for name, spec in specs.items()}
     if not isinstance(examples, Mapping):
         if len(specs) > 1:
             raise ValueError(
@@ -42,28 +54,34 @@ def named(examples: Any, specs: Mapping[str, tf.TensorSpec]) -> dict[str, np.nda
         examples = {next(iter(specs)): examples}
     if set(examples) != set(specs):
         raise ValueError(f"The examples must give the inputs {sorted(specs)}, received {sorted(examples)}.")
-    found = {name: _array(name, examples[name], spec) for name, spec in specs.items()}
-    rows = {name: len(values) for name, values in found.items()}
+    arrays = {name: _array(name, examples[name], spec) for name, spec in specs.items()}
+    rows = {name: len(values) for name, values in arrays.items()}
     if len(set(rows.values())) > 1 or 0 in rows.values():
-        raise ValueError(f"The examples must have one number of rows, at least one, received {rows}.")
-    return found
+        raise ValueError(f"The examples must have the same number of rows, at least one, received {rows}.")
+    return arrays
 
 
 def write(path: Path, requests: Iterable[Request], model: str) -> None:
-    """Write requests and answers as a warm-up file of TensorFlow Serving."""
-    from tensorflow_serving.apis import prediction_log_pb2  # loads gRPC, which training does not need
+    """Write requests and expected outputs as a warm-up file of TensorFlow Serving.
+
+    Args:
+        path: The file.
+        requests: The requests.
+        model: The name under which the model is served.
+    """
+    from tensorflow_serving.apis import prediction_log_pb2  # late, since it imports gRPC
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for request in requests:
             log = prediction_log_pb2.PredictionLog()
-            sent, answer = log.predict_log.request, log.predict_log.response
+            sent, received = log.predict_log.request, log.predict_log.response
             sent.model_spec.name = model
             sent.model_spec.signature_name = request.signature
             for name, value in request.inputs.items():
                 sent.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-            for name, value in request.answer.items():
-                answer.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+            for name, value in request.expected.items():
+                received.outputs[name].CopyFrom(tf.make_tensor_proto(value))
             writer.write(log.SerializeToString())
 
 
@@ -74,11 +92,11 @@ def read(path: Path) -> Iterator[Request]:
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         log = prediction_log_pb2.PredictionLog.FromString(record).predict_log
         inputs = {name: tf.make_ndarray(value) for name, value in log.request.inputs.items()}
-        answer = {name: tf.make_ndarray(value) for name, value in log.response.outputs.items()}
-        yield Request(log.request.model_spec.signature_name, inputs, answer)
+        outputs = {name: tf.make_ndarray(value) for name, value in log.response.outputs.items()}
+        yield Request(log.request.model_spec.signature_name, inputs, outputs)
 
 
-def _made_up(spec):
+def _generated(spec):
     shape = [_ROWS, *(size or _LENGTH for size in spec.shape[1:])]
     if spec.dtype == tf.string:
         return np.resize(np.array([b"", b"warm up"], object), shape)
@@ -89,17 +107,17 @@ def _made_up(spec):
 
 def _array(name, values, spec):
     try:
-        found = np.asarray(tf.constant(values if tf.is_tensor(values) else _listed(values), spec.dtype))
-        if spec.dtype.is_integer and not (found == np.asarray(values)).all():
+        array = np.asarray(tf.constant(values if tf.is_tensor(values) else _without_numpy_strings(values), spec.dtype))
+        if spec.dtype.is_integer and not (array == np.asarray(values)).all():
             raise ValueError(f"received {values!r}.")
     except (TypeError, ValueError) as error:
         raise ValueError(f"Example input '{name}' must be {spec.dtype.name}: {error}") from error
-    if not spec.shape.is_compatible_with(found.shape):
-        raise ValueError(f"Example input '{name}' must have the shape {spec.shape}, received {found.shape}.")
-    return found
+    if not spec.shape.is_compatible_with(array.shape):
+        raise ValueError(f"Example input '{name}' must have the shape {spec.shape}, received {array.shape}.")
+    return array
 
 
-def _listed(values):
-    """NumPy's strings become Python's, which TensorFlow takes."""
-    found = np.asarray(values)
-    return found.tolist() if found.dtype.kind in "OUS" else found
+def _without_numpy_strings(values):
+    """An array, or lists of Python strings, since TensorFlow does not accept those of NumPy."""
+    array = np.asarray(values)
+    return array.tolist() if array.dtype.kind in "OUS" else array

@@ -1,4 +1,4 @@
-"""A SavedModel with one signature for all tasks and one for each task alone."""
+"""A SavedModel with a signature for all tasks, and one for each task."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +13,9 @@ from tf_mtl.export import _model_card, _requests
 from tf_mtl.export._batching import FILE as BATCHING
 from tf_mtl.export._batching import batching_text
 from tf_mtl.export._check import check as check_folder
-from tf_mtl.export._check import right_answer
-from tf_mtl.export._endpoints import endpoints
-from tf_mtl.export._inputs import Raw, model_specs, pack
+from tf_mtl.export._check import expected_outputs
+from tf_mtl.export._endpoints import DEFAULT, Endpoint, endpoints
+from tf_mtl.export._inputs import RawInputs, model_specs, pack
 from tf_mtl.export._requests import Request
 from tf_mtl.export._versions import new_version
 
@@ -35,46 +35,47 @@ def saved_model(
 ) -> Path:
     """Write a SavedModel for TensorFlow Serving to `directory`/`version`.
 
-    Its signatures, each with the batch as every tensor's first axis:
+    It has these signatures, with the batch as the first axis of every tensor:
 
     - `serving_default`: every task's decoded outputs, named `<task>_<part>`: `topic_label`, `topic_score`,
       `intensity_value`, `intensity_raw`; see the tasks' `decode`;
-    - `<task>`: that task's decoded outputs alone; other tasks' heads are not part of its graph.
+    - `<task>`: only that task's decoded outputs; other tasks' heads are not part of its graph.
 
-    Without a preprocessor they take the model's inputs, by the names of its Input layers. With one they take what the
-    preprocessor takes, and the same signatures from the model's inputs are there too, as `tensors` and
-    `tensors_<task>`. What a preprocessor gives is cut, or padded with zeros, to the model's lengths. Weights are stored
-    once. Loading needs TensorFlow alone (and TF-Text, where the preprocessor uses its ops).
+    Without a preprocessor, they take the model's inputs, by the names of its Input layers. With a preprocessor, they
+    take its inputs, and `tensors` and `tensors_<task>` are the same signatures from the model's inputs. The outputs of
+    a preprocessor are truncated, or padded with zeros, to the model's lengths. Weights are stored once. Loading needs
+    only TensorFlow (and TF-Text, if the preprocessor uses its ops).
 
-    Beside the model lie a warm-up file with a request to every signature and its right answer, `model_card.json`,
-    `README.md` with examples of requests, and what was asked for of `batching_params.pbtxt`.
+    The folder also contains a warm-up file with a request to every signature and the expected outputs,
+    `model_card.json`, `README.md` with example requests, and `batching_params.pbtxt` if `batching` is given.
 
     Args:
         model: A model built with task objects.
-        directory: The model's folder; it gets a sub-folder per version, and its name is the model's.
-        version: Number of the version; by default one more than the highest there is.
-        preprocessor: From raw inputs to the model's, in TensorFlow ops. What it takes is read off a functional
+        directory: The model's folder; each version is a sub-folder. The name of the folder is the model's name.
+        version: Number of the version; by default one more than the highest existing one.
+        preprocessor: Turns raw inputs into the model's, in TensorFlow ops. Its inputs are those of a functional
             `keras.Model` (its Input layers), a `keras.utils.FeatureSpace` (columns [B] by name) or a `tf.function`
-            with an `input_signature` of one argument whose specs are named (encoded images, say). Any other layer or
-            function, such as an adapted `keras.layers.TextVectorization`, takes strings [B], named `text`. Lookup
-            tables must be in a layer, for a function's are not saved.
-        signatures: "per_task", or `{name: tasks}` for signatures of your own; {} leaves `serving_default`.
-        warmup: Examples of raw inputs, or of the model's where there is no preprocessor: `{input: values}`, or the
-            values where there is one input. By default two made-up rows.
-        batching: For `batching_params.pbtxt`, which a server reads with `--enable_batching` and
-            `--enable_per_model_batching_parameters`: `max_batch_size`, and as you like `batch_timeout_micros`,
-            `max_enqueued_batches`, `num_batch_threads`, and `allowed_batch_sizes`, rising to `max_batch_size`.
-        metrics: Results for the card, as `evaluate(return_dict=True)` gives them.
-        data: What the model was trained and tested on, for the card.
+            with an `input_signature` of one argument with named specs (encoded images, for example). Any other layer
+            or function, such as an adapted `keras.layers.TextVectorization`, takes strings [B], named `text`. Lookup
+            tables must be attributes of a layer, since those of a function are not saved.
+        signatures: "per_task", or `{name: tasks}` for other groups of tasks; {} for `serving_default` only.
+        warmup: Examples of raw inputs, or of the model's inputs without a preprocessor: `{input: values}`, or the
+            values of the only input. By default two generated rows.
+        batching: The content of `batching_params.pbtxt`, which a server reads with `--enable_batching` and
+            `--enable_per_model_batching_parameters`: `max_batch_size`, and optionally `batch_timeout_micros`,
+            `max_enqueued_batches`, `num_batch_threads`, and `allowed_batch_sizes`, which increase to `max_batch_size`.
+        metrics: Results for the model card, as `evaluate(return_dict=True)` returns them.
+        data: A description of the data that the model was trained and tested on, for the model card.
         check: Whether to run `tf_mtl.export.check` before the version appears.
 
     Returns:
         The version's folder. It appears only when it is complete and has passed the check.
 
     Raises:
-        ValueError: if the model has no task objects, the folder's name has odd characters, a signature's name is taken,
-            decoded outputs cannot be served, examples or batching parameters do not fit, or the check fails.
-        FileExistsError: if the version is there already.
+        ValueError: if the model has no task objects, the folder's name has characters other than letters, digits and
+            ._-, the name of a signature is reserved, decoded outputs cannot be served, examples or batching parameters
+            are invalid, or the check fails.
+        FileExistsError: if the version already exists.
 
     Example:
 
@@ -90,37 +91,42 @@ def saved_model(
     """
     if not model.tasks:
         raise ValueError(
-            "The exported outputs are decoded by task objects, but the model has none: build it with "
-            "tf_mtl.build_model, or pass `tasks` to MultiTaskModel."
+            "`model` must have task objects, which decode the exported outputs. Build it with tf_mtl.build_model, or "
+            "pass `tasks` to MultiTaskModel."
         )
     if "://" in str(directory):
-        raise ValueError(f"`directory` must be a local folder, from which to copy whole versions, not {directory}.")
+        raise ValueError(
+            f"`directory` must be a local folder, received {directory}. Export to one, and copy complete versions."
+        )
     directory = Path(directory)
     name = directory.absolute().name
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-        raise ValueError(f"The folder names the model in requests, so letters, digits and ._- alone will do: {name!r}.")
-    groups = batching_text(batching) if batching is not None else None
-    raw = None if preprocessor is None else Raw.of(preprocessor, model_specs(model))
-    found = endpoints(model, raw, signatures)
-    requests = _right(model, raw, found, warmup)
+        raise ValueError(
+            "`directory` must have a name of letters, digits and ._-, which is the model's name in requests; received "
+            f"{name!r}."
+        )
+    batching_content = None if batching is None else batching_text(batching)
+    raw = None if preprocessor is None else RawInputs.of(preprocessor, model_specs(model))
+    served = endpoints(model, raw, signatures)
+    requests = _warmup_requests(model, raw, served, warmup)
     with new_version(directory, version) as (folder, number):
-        _write(found, [x for x in (model, preprocessor) if isinstance(x, keras.layers.Layer)], folder)
+        _write(served, [x for x in (model, preprocessor) if isinstance(x, keras.layers.Layer)], folder)
         _requests.write(folder / _requests.FILE, requests, name)
-        _model_card.write(folder, name, number, model, found, requests[0].inputs, metrics, data)
-        if groups is not None:
-            (folder / BATCHING).write_text(groups)
+        _model_card.write(folder, name, number, model, served, requests[0].inputs, metrics, data)
+        if batching_content is not None:
+            (folder / BATCHING).write_text(batching_content)
         if check:
             check_folder(folder)
     return directory / str(number)
 
 
-def _write(found, holders, folder):
+def _write(served, owners, folder):
     archive = keras.export.ExportArchive()
-    for layer in [layer for holder in holders for layer in holder._flatten_layers()]:
+    for layer in [layer for owner in owners for layer in owner._flatten_layers()]:
         for part in tf.train.TrackableView(layer).descendants():
             if isinstance(part, tf.saved_model.experimental.TrackableResource):
                 archive.track(part)  # a lookup table; tracking its layer would store the layer's weights twice
-    for endpoint in found:
+    for endpoint in served:
         archive.add_endpoint(endpoint.name, endpoint.answer)
     try:
         archive.write_out(str(folder), verbose=False)
@@ -128,31 +134,35 @@ def _write(found, holders, folder):
         if "untracked" not in str(error):
             raise
         raise ValueError(
-            "A function holds a lookup table, which cannot be saved: let a Keras layer hold it, as an attribute, and "
-            f"pass that layer as `preprocessor`. {error}"
+            "The lookup tables of a function cannot be saved. Make the table an attribute of a Keras layer, and pass "
+            f"that layer as `preprocessor`. {error}"
         ) from error
 
 
-def _right(model, raw, found, examples):
-    """Requests to all signatures with the model's answers, the one to `serving_default` first."""
+def _warmup_requests(
+    model: MultiTaskModel, raw: RawInputs | None, served: Sequence[Endpoint], examples: Any
+) -> list[Request]:
+    """Requests to all signatures with the expected outputs, the one to `serving_default` first."""
     specs = model_specs(model)
-    (default,) = [endpoint for endpoint in found if endpoint.name == "serving_default"]
+    (default,) = [endpoint for endpoint in served if endpoint.name == DEFAULT]
     given = _requests.named(examples, default.inputs)
     try:
         packed = pack(specs if raw is None else raw.specs, given)
         inputs = packed if raw is None else raw.prepare(packed)
-        answer = right_answer(model, inputs, None if raw is None else raw.located(packed))
+        outputs = expected_outputs(model, inputs, None if raw is None else raw.located(packed))
     except tf.errors.InvalidArgumentError as error:
         if examples is not None:
             raise
-        raise ValueError(f"The model cannot answer made-up examples; pass real ones as `warmup`. {error}") from error
+        raise ValueError(
+            f"The model fails on generated examples for the warm-up file; pass real ones as `warmup`. {error}"
+        ) from error
     prepared = dict(zip([spec.name for spec in keras.tree.flatten(specs)], keras.tree.flatten(inputs), strict=True))
     requests = [
         Request(
             endpoint.name,
             given if endpoint.raw == default.raw else {name: value.numpy() for name, value in prepared.items()},
-            {name: answer[name] for name in endpoint.outputs},
+            {name: outputs[name] for name in endpoint.outputs},
         )
-        for endpoint in found
+        for endpoint in served
     ]
-    return sorted(requests, key=lambda request: request.signature != "serving_default")
+    return sorted(requests, key=lambda request: request.signature != DEFAULT)

@@ -1,88 +1,181 @@
-"""Run a SavedModel's requests with the session loader; a script for a process with only TensorFlow.
+"""Run requests on a SavedModel with the session loader; a script for a process with only TensorFlow.
 
-Usage: `python -P _session.py MODEL REQUESTS ANSWERS`: REQUESTS is a pickled list of (signature, {input: array}),
-ANSWERS becomes a pickled dict of what was found.
+Usage: `python -P _session.py MODEL REQUESTS FINDINGS`. REQUESTS and FINDINGS name files written by `write`: a list of
+`{"signature": name, "inputs": {input: array}}`, and the fields of `Findings`.
 """
 
-import pickle
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-ROWS_ALONE = 8
+Tensors = dict[str, np.ndarray]
+
+_SINGLE_ROWS = 8
+_ARRAY = "$array"  # marks a reference to an array; no input or output can have this name
 
 
-def main(path: str, requests: str, answers: str) -> None:
-    """Load the model, look at its graph, and run the requests, each row alone as well."""
-    found = {"tf_text": False}
-    session = tf.compat.v1.Session(graph=tf.Graph())
-    with session.graph.as_default():
-        try:
-            meta = tf.compat.v1.saved_model.load(session, ["serve"], path)
-        except tf.errors.NotFoundError:  # an op of TF-Text, which servers link
-            import tensorflow_text  # noqa: F401
+class Findings(NamedTuple):
+    """The results of inspecting and running an export.
 
-            found["tf_text"] = True
-            session.close()
-            session = tf.compat.v1.Session(graph=tf.Graph())
-            with session.graph.as_default():
-                meta = tf.compat.v1.saved_model.load(session, ["serve"], path)
+    Attributes:
+        needs_tf_text: Whether loading needed the ops of TF-Text.
+        signatures: `{signature: {"inputs": names, "outputs": names, "variables": count, "parameters": count}}`, the
+            names sorted, the counts those of the variables that the outputs depend on.
+        bytes_used: The bytes of the variables that any signature depends on.
+        bytes_stored: The bytes of the variables in the checkpoint.
+        xla_functions: The functions that demand XLA.
+        imported: Packages that a served model must not import.
+        batched: The outputs of each request.
+        single: The outputs of the first rows of each request, each sent as a request with one row, joined.
+    """
+
+    needs_tf_text: bool
+    signatures: dict[str, dict[str, Any]]
+    bytes_used: int
+    bytes_stored: int
+    xla_functions: list[str]
+    imported: list[str]
+    batched: list[Tensors]
+    single: list[Tensors]
+
+
+def main(path: str, requests: str, output: str) -> None:
+    """Load the model, inspect its graph, and run the requests, as a batch and row by row."""
+    needs_tf_text = False
+    try:
+        session, meta = load(path)
+    except tf.errors.NotFoundError:  # an op of TF-Text, which servers link
+        import tensorflow_text  # noqa: F401
+
+        needs_tf_text = True
+        session, meta = load(path)
     signatures = {name: sig for name, sig in meta.signature_def.items() if not name.startswith("__")}
     variables = {name: reachable_variables(session.graph, sig) for name, sig in signatures.items()}
-    found["signatures"] = {
-        name: {
-            "inputs": sorted(signatures[name].inputs),
-            "outputs": sorted(signatures[name].outputs),
-            "variables": len(held),
-            "parameters": sum(shape.num_elements() for _, shape in held.values()),
-        }
-        for name, held in variables.items()
-    }
-    every = {name: spec for held in variables.values() for name, spec in held.items()}
-    found["bytes_used"] = sum(dtype.size * shape.num_elements() for dtype, shape in every.values())
-    found["bytes_stored"] = bytes_stored(path)
-    found["xla"] = sorted(f.signature.name for f in meta.graph_def.library.function if f.attr["_XlaMustCompile"].b)
-    found["answers"] = []
-    for name, inputs in pickle.loads(Path(requests).read_bytes()):
-        together = run(session, signatures[name], inputs)
-        rows = min(ROWS_ALONE, len(next(iter(inputs.values()))))
-        alone = [run(session, signatures[name], {k: v[i : i + 1] for k, v in inputs.items()}) for i in range(rows)]
-        found["answers"].append((together, {key: np.concatenate([row[key] for row in alone]) for key in together}))
-    found["modules"] = sorted({name.split(".")[0] for name in sys.modules} & {"tf_mtl", "keras_hub"})
-    Path(answers).write_bytes(pickle.dumps(found))
+    used = {name: spec for reachable in variables.values() for name, spec in reachable.items()}
+    batched, single = [], []
+    for request in read(Path(requests)):
+        signature, inputs = signatures[request["signature"]], request["inputs"]
+        batched.append(run(session, signature, inputs))
+        count = min(_SINGLE_ROWS, len(next(iter(inputs.values()))))
+        rows = [run(session, signature, {k: v[i : i + 1] for k, v in inputs.items()}) for i in range(count)]
+        single.append({name: np.concatenate([row[name] for row in rows]) for name in batched[-1]})
+    findings = Findings(
+        needs_tf_text,
+        {
+            name: {
+                "inputs": sorted(signature.inputs),
+                "outputs": sorted(signature.outputs),
+                "variables": len(variables[name]),
+                "parameters": sum(spec.shape.num_elements() for spec in variables[name].values()),
+            }
+            for name, signature in signatures.items()
+        },
+        sum(spec.dtype.size * spec.shape.num_elements() for spec in used.values()),
+        bytes_stored(path),
+        sorted(f.signature.name for f in meta.graph_def.library.function if f.attr["_XlaMustCompile"].b),
+        sorted({name.split(".")[0] for name in sys.modules} & {"tf_mtl", "keras_hub"}),
+        batched,
+        single,
+    )
+    write(Path(output), findings._asdict())
 
 
-def run(session, signature, inputs):
+def load(path: str) -> tuple[tf.compat.v1.Session, Any]:
+    """Return a session with the SavedModel, and its MetaGraphDef."""
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        return session, tf.compat.v1.saved_model.load(session, ["serve"], path)
+
+
+def run(session: tf.compat.v1.Session, signature: Any, inputs: Tensors) -> Tensors:
     """Return a signature's outputs by name."""
     feed = {signature.inputs[name].name: value for name, value in inputs.items()}
     return session.run({name: info.name for name, info in signature.outputs.items()}, feed)
 
 
-def reachable_variables(graph, signature):
-    """Return `{variable: (dtype, shape)}` of those that a signature's outputs depend on."""
-    found, seen = {}, set()
-    waiting = [graph.get_tensor_by_name(info.name).op for info in signature.outputs.values()]
-    while waiting:
-        op = waiting.pop()
-        if op.name in seen:
+def reachable_variables(graph: tf.Graph, signature: Any) -> dict[str, tf.TensorSpec]:
+    """Return the variables that a signature's outputs depend on."""
+    variables, visited = {}, set()
+    pending = [graph.get_tensor_by_name(info.name).op for info in signature.outputs.values()]
+    while pending:
+        op = pending.pop()
+        if op.name in visited:
             continue
-        seen.add(op.name)
+        visited.add(op.name)
         if op.type == "VarHandleOp":
-            found[op.name] = op.get_attr("dtype"), tf.TensorShape(op.get_attr("shape"))
-        waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-    return found
+            variables[op.name] = tf.TensorSpec(op.get_attr("shape"), op.get_attr("dtype"))
+        pending += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    return variables
 
 
-def bytes_stored(path):
-    """Return the bytes of the variables in a model's checkpoint, without those of lookup tables."""
+def bytes_stored(path: str) -> int:
+    """Return the size of the variables in a model's checkpoint, without lookup tables."""
     reader = tf.train.load_checkpoint(str(Path(path) / "variables" / "variables"))
     dtypes, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
-    numbers = [name for name in dtypes if name.endswith("/.ATTRIBUTES/VARIABLE_VALUE") and dtypes[name] != tf.string]
-    return sum(
-        dtypes[name].size * int(np.prod(shapes[name])) for name in numbers if name.split("/")[0] != "save_counter"
-    )
+    weights = [
+        name
+        for name in dtypes
+        if name.endswith("/.ATTRIBUTES/VARIABLE_VALUE")
+        and dtypes[name] != tf.string
+        and name.split("/")[0] != "save_counter"
+    ]
+    return sum(dtypes[name].size * int(np.prod(shapes[name])) for name in weights)
+
+
+def write(path: Path, value: Any) -> None:
+    """Write nested dicts and lists of JSON values and arrays: the structure to `path`.json, the arrays to `path`.npz.
+
+    Arrays of dtype object must hold strings or bytes; they are read back as bytes.
+    """
+    arrays: list[np.ndarray] = []
+    path.with_suffix(".json").write_text(json.dumps(_encoded(value, arrays)))
+    np.savez(path.with_suffix(".npz"), *arrays)
+
+
+def read(path: Path) -> Any:
+    """Return what `write` wrote."""
+    with np.load(path.with_suffix(".npz")) as file:
+        return _decoded(json.loads(path.with_suffix(".json").read_text()), [file[name] for name in file.files])
+
+
+def _encoded(value, arrays):
+    """The value with references to `arrays`, to which its arrays are appended."""
+    if isinstance(value, Mapping):
+        return {key: _encoded(item, arrays) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_encoded(item, arrays) for item in value]
+    if not isinstance(value, np.ndarray):
+        return value
+    reference = {_ARRAY: len(arrays), "dtype": value.dtype.name}
+    if value.dtype == object:  # NumPy would pickle it, and its own type of strings drops zero bytes at the end
+        strings = [tf.compat.as_bytes(item) for item in value.ravel()]
+        arrays.append(np.array([len(item) for item in strings], "int64").reshape(value.shape))
+        value = np.frombuffer(b"".join(strings), "uint8")
+    arrays.append(value)
+    return reference
+
+
+def _decoded(value, arrays):
+    if isinstance(value, list):
+        return [_decoded(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _ARRAY not in value:
+        return {key: _decoded(item, arrays) for key, item in value.items()}
+    index, dtype = value[_ARRAY], value["dtype"]
+    if dtype == "object":
+        lengths, content = arrays[index], arrays[index + 1].tobytes()
+        ends = np.cumsum(lengths)
+        strings = np.empty(lengths.size, object)
+        strings[:] = [content[end - length : end] for end, length in zip(ends, lengths.ravel(), strict=True)]
+        return strings.reshape(lengths.shape)
+    array = arrays[index]  # of a type such as bfloat16 the file keeps only the size
+    return array.view(tf.as_dtype(dtype).as_numpy_dtype) if array.dtype.kind == "V" else array
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What was found of an export against what it should be."""
+"""The verdict on an export: whether it keeps the promises of its model card."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,50 +6,45 @@ from typing import Any
 import numpy as np
 
 from tf_mtl.export._requests import Request
+from tf_mtl.export._session import Findings
 from tf_mtl.report import table
 
 
-def judge(card: Mapping[str, Any], requests: Sequence[Request], found: Mapping[str, Any]) -> None:
-    """Print a table of an export's answers.
+def judge(card: Mapping[str, Any], requests: Sequence[Request], findings: Findings) -> None:
+    """Print a table of how an export's outputs differ from the expected ones.
 
     Args:
         card: The export's model card.
-        requests: What was sent, with the right answers.
-        found: What the fresh process found.
+        requests: The requests sent, with the expected outputs.
+        findings: The findings of the fresh process.
 
     Raises:
-        ValueError: naming everything that is not as it should be.
+        ValueError: naming every fault.
     """
     rows, faults = [], []
-    for request, (together, alone) in zip(requests, found["answers"], strict=True):
-        row, wrong = _answer(request, together, alone, card["tolerance"])
-        held = found["signatures"][request.signature]
-        rows.append([*row, held["variables"], held["parameters"]])
-        faults += wrong
+    for request, batched, single in zip(requests, findings.batched, findings.single, strict=True):
+        name, tolerance = request.signature, card["tolerance"]
+        from_model = difference(batched, request.expected) if request.expected else None
+        from_batch = difference(single, {key: value[: len(single[key])] for key, value in batched.items()})
+        if from_model is not None and not from_model <= tolerance:
+            faults.append(f"'{name}' differs from the model by {from_model:.1e}, more than {tolerance}")
+        if not from_batch <= tolerance:
+            faults.append(f"'{name}' gives other outputs for a row alone than in its batch, by {from_batch:.1e}")
+        signature = findings.signatures[name]
+        shown = [_shown(value, tolerance) for value in (from_model, from_batch)]
+        rows.append([name, request.rows, *shown, signature["variables"], signature["parameters"]])
     for name, promised in card["signatures"].items():
-        faults += _contract(name, promised, found["signatures"].get(name))
-    if found["bytes_stored"] > found["bytes_used"]:
-        faults.append(f"{found['bytes_stored']} bytes of weights are stored, {found['bytes_used']} are used")
-    if found["xla"]:
-        faults.append(f"XLA, which servers refuse on the CPU, is demanded by {found['xla'][0]}")
-    if found["modules"]:
-        faults.append(f"loading imported {found['modules']}")
+        faults += _broken_promises(name, promised, findings.signatures.get(name))
+    if findings.bytes_stored > findings.bytes_used:
+        faults.append(f"{findings.bytes_stored} bytes of weights are stored, {findings.bytes_used} are used")
+    if findings.xla_functions:
+        faults.append(f"{findings.xla_functions[0]} demands XLA, which servers refuse on the CPU")
+    if findings.imported:
+        faults.append(f"loading imported {findings.imported}")
     print(table(["signature", "rows", "difference", "alone", "variables", "parameters"], rows))
-    print(f"\nWeights: {found['bytes_stored']:,} bytes.{' Needs TF-Text.' if found['tf_text'] else ''}")
+    print(f"\nWeights: {findings.bytes_stored:,} bytes.{' Needs TF-Text.' if findings.needs_tf_text else ''}")
     if faults:
         raise ValueError("The export fails its check: " + "; ".join(faults) + ".")
-
-
-def _answer(request, together, alone, tolerance):
-    name, faults = request.signature, []
-    wrong = difference(together, request.answer) if request.answer else None
-    apart = difference(alone, {key: value[: len(alone[key])] for key, value in together.items()})
-    if wrong is not None and not wrong <= tolerance:
-        faults.append(f"'{name}' differs from the model by {wrong:.1e}, more than {tolerance}")
-    if not apart <= tolerance:
-        faults.append(f"'{name}' answers a row otherwise alone than in its batch, by {apart:.1e}")
-    shown = [_shown(value, tolerance) for value in (wrong, apart)]
-    return [name, len(next(iter(request.inputs.values()))), *shown], faults
 
 
 def _shown(value, tolerance):
@@ -58,31 +53,31 @@ def _shown(value, tolerance):
     return f"<= {tolerance:.0e}" if value <= tolerance else f"{value:.1e}"
 
 
-def _contract(name, promised, held):
-    if held is None:
+def _broken_promises(name, promised, actual):
+    if actual is None:
         return [f"'{name}' is missing"]
     faults = []
-    if held["inputs"] != sorted(promised["inputs"]) or held["outputs"] != sorted(promised["outputs"]):
-        faults.append(f"'{name}' has other inputs or outputs than its card says")
-    if held["variables"] > promised["variables"] or held["parameters"] > promised["parameters"]:
-        faults.append(f"'{name}' reaches {held['variables']} variables, but its tasks have {promised['variables']}")
+    if actual["inputs"] != sorted(promised["inputs"]) or actual["outputs"] != sorted(promised["outputs"]):
+        faults.append(f"'{name}' has other inputs or outputs than its model card lists")
+    if actual["variables"] > promised["variables"] or actual["parameters"] > promised["parameters"]:
+        faults.append(f"'{name}' reaches {actual['variables']} variables, but its tasks have {promised['variables']}")
     return faults
 
 
-def difference(found: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> float:
-    """Return the largest |found - right| / (1 + |right|); infinity where they cannot be compared."""
-    if set(found) != set(right):
+def difference(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
+    """Return the largest |output - expected| / (1 + |expected|); infinity where the two cannot be compared."""
+    if set(outputs) != set(expected):
         return np.inf
-    return max(_distance(found[name], right[name]) for name in right)
+    return max(_difference(outputs[name], expected[name]) for name in expected)
 
 
-def _distance(found, right):
-    if found.shape != right.shape:
+def _difference(output, expected):
+    if output.shape != expected.shape:
         return np.inf
-    if right.dtype.kind not in "fiub":
-        return 0.0 if (found == right).all() else np.inf
-    found, right = found.astype("float64"), right.astype("float64")
-    same = (found == right) | (np.isnan(found) & np.isnan(right))
+    if expected.dtype.kind not in "fiub":
+        return 0.0 if (output == expected).all() else np.inf
+    output, expected = output.astype("float64"), expected.astype("float64")
+    same = (output == expected) | (np.isnan(output) & np.isnan(expected))
     with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.abs(found - right) / (1 + np.abs(right)))
-    return float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
+        relative = np.where(same, 0.0, np.abs(output - expected) / (1 + np.abs(expected)))
+    return float(np.nan_to_num(relative, nan=np.inf).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Version folders that appear whole or not at all."""
+"""Version folders that appear complete or not at all."""
 
 import contextlib
 import os
@@ -14,23 +14,24 @@ from tf_mtl._files import sync
 
 @contextlib.contextmanager
 def new_version(directory: Path, version: int | None) -> Iterator[tuple[Path, int]]:
-    """Give a folder to write to and a number; it becomes `directory`/`number` when the block ends without an error.
+    """Yield a folder to write to and a version number.
 
-    It lies beside the versions, on the same disk, under a name that no server takes for a version. What a killed
-    process of this machine left behind is deleted first.
+    The folder becomes `directory`/`number` when the block ends without an error. Until then it is a hidden folder
+    beside the versions, on the same disk, which servers ignore. Such folders of killed processes of this machine are
+    deleted first.
 
     Args:
-        directory: The folder of all versions, made if need be.
-        version: A number; None for one more than the highest there is.
+        directory: The folder of all versions, created if it does not exist.
+        version: The number; None for one more than the highest existing one.
 
     Raises:
         ValueError: if `version` is not a positive integer.
-        FileExistsError: if the version is there already, or another process puts it there meanwhile.
+        FileExistsError: if the version already exists, or another process writes it meanwhile.
     """
-    version = _next(directory) if version is None else integer("version", version, 1)
+    version = _next_version(directory) if version is None else integer("version", version, 1)
     target = directory / str(version)
     if target.exists():
-        raise FileExistsError(f"Version {version} is in {directory} already; leave `version` out for the next one.")
+        raise FileExistsError(f"Version {version} already exists in {directory}. Leave out `version` for the next one.")
     directory.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(directory)
     folder = directory / f".writing-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
@@ -39,17 +40,17 @@ def new_version(directory: Path, version: int | None) -> Iterator[tuple[Path, in
         yield folder, version
         _flush(folder)
         try:
-            os.rename(folder, target)  # fails where there is a folder that holds anything
+            os.rename(folder, target)  # fails if the target is a folder that is not empty
         except OSError as error:
             if not target.exists():
                 raise
-            raise FileExistsError(f"Another process has put version {version} into {directory}.") from error
+            raise FileExistsError(f"Another process has written version {version} to {directory}.") from error
         sync(directory)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _next(directory):
+def _next_version(directory):
     return max((int(path.name) for path in directory.glob("*") if path.name.isdecimal()), default=0) + 1
 
 
@@ -62,7 +63,7 @@ def _remove_leftovers(directory):
             os.kill(int(process), 0)
         except ProcessLookupError:
             shutil.rmtree(path, ignore_errors=True)
-        except PermissionError:  # of a living process of another user
+        except PermissionError:  # a running process of another user
             continue
 
 

@@ -1,4 +1,4 @@
-"""Losses that Keras lacks, and the mean over labelled rows that every task's loss is."""
+"""Losses that Keras lacks."""
 
 from tf_mtl.losses._cellwise_binary_crossentropy import CellwiseBinaryCrossentropy
 from tf_mtl.losses._crf_negative_log_likelihood import CRFNegativeLogLikelihood

@@ -1,20 +1,22 @@
 """Binary cross-entropy with one value per cell, so that single labels of a row may be missing."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class CellwiseBinaryCrossentropy(keras.losses.Loss):
-    r"""Binary cross-entropy of logits, one value per cell.
+    r"""Binary cross-entropy from logits, one value per cell.
 
     $$l_{bc} = -p_c\, y_{bc} \log\sigma(z_{bc}) - (1 - y_{bc}) \log(1 - \sigma(z_{bc}))$$
 
-    Keras' `BinaryCrossentropy` gives the mean over a row's classes, so a weight can only remove a whole row.
+    Keras' `BinaryCrossentropy` returns the mean over a row's classes, so a weight can only exclude whole rows.
 
     Args:
-        pos_weight: The factor $p_c$ of positive cells: a number, or one for each class. 1 by default; above 1 it
-            trades precision for recall.
+        pos_weight: The factor $p_c$ of positive cells: one number, or one for each class. Values above 1 trade
+            precision for recall.
         name: Name of the loss.
         **kwargs: See `keras.losses.Loss`.
 
@@ -25,16 +27,16 @@ class CellwiseBinaryCrossentropy(keras.losses.Loss):
     [[0.6931, 0.6931]]
     """
 
-    def __init__(self, pos_weight: float | list[float] = 1.0, name: str = "binary_crossentropy", **kwargs):
+    def __init__(self, pos_weight: float | list[float] = 1.0, name: str = "binary_crossentropy", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.pos_weight = pos_weight
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """Return the loss of each cell, [B, C], from labels in [0, 1] and logits, both [B, C]."""
         y_pred = tf.convert_to_tensor(y_pred)
         return tf.nn.weighted_cross_entropy_with_logits(
             tf.cast(y_true, y_pred.dtype), y_pred, tf.cast(self.pos_weight, y_pred.dtype)
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pos_weight": self.pos_weight}

@@ -1,5 +1,7 @@
 """The loss of a conditional random field."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -8,12 +10,12 @@ from tf_mtl.layers import CRF
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class CRFNegativeLogLikelihood(keras.losses.Loss):
-    r"""Negative log-likelihood of tags, from the output of `tf_mtl.layers.CRF`, spread evenly over a sentence's words.
+    r"""Negative log-likelihood of tags under `tf_mtl.layers.CRF`, divided evenly among the words of a sentence.
 
     $$l_{bt} = -\frac{1}{n_b} \log p(y_{b1}, \dots, y_{b n_b})$$
 
-    for each of the $n_b$ words that have a label, so that the mean over words is on the scale of a cross-entropy per
-    word. A label of -1 stands for none: the word is left out of its sentence's path.
+    for each of the $n_b$ words with a label, so that the mean over words is comparable to a cross-entropy per word. A
+    label of -1 means that the label is missing: the word is left out of its sentence's path.
 
     Args:
         name: Name of the loss.
@@ -28,15 +30,15 @@ class CRFNegativeLogLikelihood(keras.losses.Loss):
     [0.6931, 0.6931, 0.0]
     """
 
-    missing_label = -1  # what labels of weight 0 become, so that `call` sees which there are
+    missing_label = -1  # replaces labels of weight 0, so that `call` can leave them out
 
-    def __init__(self, name: str = "crf_negative_log_likelihood", **kwargs):
+    def __init__(self, name: str = "crf_negative_log_likelihood", **kwargs: Any):
         super().__init__(name=name, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """Return the loss of each word, [B, S], from tag indices [B, S] and the layer's output."""
         y_true = tf.cast(y_true, tf.int32)
         tags = tf.reshape(y_true, tf.shape(y_true)[:2])
-        counted = tf.cast(tags >= 0, tf.float32)
-        loss = CRF.negative_log_likelihood(y_pred, tf.maximum(tags, 0), counted)
-        return counted * tf.math.divide_no_nan(loss, tf.reduce_sum(counted, 1))[:, None]
+        has_label = tf.cast(tags >= 0, tf.float32)
+        loss = CRF.negative_log_likelihood(y_pred, tf.maximum(tags, 0), has_label)
+        return has_label * tf.math.divide_no_nan(loss, tf.reduce_sum(has_label, 1))[:, None]

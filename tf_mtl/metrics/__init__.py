@@ -1,4 +1,4 @@
-"""Metrics that Keras lacks; all are exact over a data set and over replicas unless they say otherwise."""
+"""Metrics that Keras lacks. All are exact over a data set and over replicas, unless documented otherwise."""
 
 from tf_mtl.metrics._binary_accuracy import LogitsBinaryAccuracy
 from tf_mtl.metrics._f1 import MacroF1, MultiLabelF1

@@ -1,5 +1,7 @@
 """Accuracy of binary logits."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -10,8 +12,8 @@ class LogitsBinaryAccuracy(keras.metrics.BinaryAccuracy):
 
     Args:
         name: Name of the metric.
-        dtype: Of the result.
-        threshold: Probability from which on the answer is "yes".
+        dtype: The dtype of the result.
+        threshold: The smallest probability for which 1 is predicted.
 
     Example:
 
@@ -21,14 +23,14 @@ class LogitsBinaryAccuracy(keras.metrics.BinaryAccuracy):
     0.5
     """
 
-    def __init__(self, name: str = "accuracy", dtype=None, threshold: float = 0.5):
+    def __init__(self, name: str = "accuracy", dtype: Any = None, threshold: float = 0.5):
         super().__init__(name=name, dtype=dtype)
         self.cutoff = threshold
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        """Count the rows of labels [B, 1] and logits [B, 1]."""
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add labels [B, 1] and logits [B, 1]; weights are [B] or [B, 1]."""
         predicted = tf.cast(tf.sigmoid(tf.cast(y_pred, tf.float32)) >= self.cutoff, tf.float32)
-        return super().update_state(y_true, predicted, sample_weight)
+        super().update_state(y_true, predicted, sample_weight)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.cutoff}

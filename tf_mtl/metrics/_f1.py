@@ -1,4 +1,6 @@
-"""F1 of class indices and of multi-label logits, honouring missing labels."""
+"""F1 from class indices and from multi-label logits, with missing labels."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -7,7 +9,7 @@ import tensorflow as tf
 class _F1(keras.metrics.Metric):
     """Counts true positives, false positives and false negatives of each class."""
 
-    def __init__(self, num_classes: int, name: str, dtype=None):
+    def __init__(self, num_classes: int, name: str, dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.num_classes = num_classes
         self.true_positives, self.false_positives, self.false_negatives = (
@@ -16,7 +18,7 @@ class _F1(keras.metrics.Metric):
         )
 
     def _count(self, true, predicted, weight):
-        """Add a batch; `true`, `predicted` and `weight` are floats of shape [N, C]."""
+        """Add a batch. `true` and `predicted` are floats [N, C], and `weight` is a float [N, C] or [N, 1]."""
         self.true_positives.assign_add(tf.reduce_sum(weight * true * predicted, 0))
         self.false_positives.assign_add(tf.reduce_sum(weight * (1 - true) * predicted, 0))
         self.false_negatives.assign_add(tf.reduce_sum(weight * true * (1 - predicted), 0))
@@ -27,20 +29,20 @@ class _F1(keras.metrics.Metric):
         )
         return tf.reduce_mean(tf.math.divide_no_nan(2 * tp, 2 * tp + fp + fn))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_classes": self.num_classes}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class MacroF1(_F1):
-    """Mean over the classes of F1 = 2 TP / (2 TP + FP + FN), from class indices; 0 for a class never seen.
+    """Mean over the classes of F1 = 2 TP / (2 TP + FP + FN), from class indices.
 
-    `keras.metrics.F1Score` takes one-hot labels only.
+    The F1 of a class that never occurs is 0. `keras.metrics.F1Score` accepts one-hot labels only.
 
     Args:
         num_classes: Number of classes C.
         name: Name of the metric.
-        dtype: Of the result.
+        dtype: The dtype of the result.
 
     Example:
 
@@ -50,11 +52,11 @@ class MacroF1(_F1):
     0.6667
     """
 
-    def __init__(self, num_classes: int, name: str = "macro_f1", dtype=None):
+    def __init__(self, num_classes: int, name: str = "macro_f1", dtype: Any = None):
         super().__init__(num_classes, name, dtype)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        """Count labels [...] or [..., 1] and scores [..., C]; weights have the labels' shape."""
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add labels [...] or [..., 1] and scores [..., C]; weights have the labels' shape."""
         y_pred = tf.reshape(tf.convert_to_tensor(y_pred), [-1, self.num_classes])
         y_true = tf.reshape(tf.cast(y_true, tf.int32), [-1])
         weight = tf.ones_like(y_true) if sample_weight is None else tf.reshape(sample_weight, [-1])
@@ -64,24 +66,24 @@ class MacroF1(_F1):
             tf.cast(weight, tf.float32)[:, None],
         )
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """Return the mean F1 over the classes."""
         return self._macro()
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class MultiLabelF1(_F1):
-    """F1 of multi-label logits, with weights for rows or for single cells.
+    """F1 from multi-label logits, with weights for rows or for single cells.
 
     Args:
         num_classes: Number of classes C.
         average: "micro" pools the cells of all classes, "macro" takes the mean over the classes.
-        threshold: Probability from which on a class is predicted.
-        name: Name of the metric; by default "micro_f1" or "macro_f1".
-        dtype: Of the result.
+        threshold: The smallest probability for which a class is predicted.
+        name: Name of the metric; None for "micro_f1" or "macro_f1".
+        dtype: The dtype of the result.
 
     Raises:
-        ValueError: for another `average`.
+        ValueError: if `average` is neither "micro" nor "macro".
 
     Example:
 
@@ -97,7 +99,7 @@ class MultiLabelF1(_F1):
         average: str = "micro",
         threshold: float = 0.5,
         name: str | None = None,
-        dtype=None,
+        dtype: Any = None,
     ):
         if average not in ("micro", "macro"):
             raise ValueError(f"`average` must be 'micro' or 'macro', received {average!r}.")
@@ -105,19 +107,19 @@ class MultiLabelF1(_F1):
         self.average = average
         self.threshold = threshold
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        """Count labels [B, C] and logits [B, C]; weights are [B] or [B, C]."""
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add labels [B, C] and logits [B, C]; weights are [B] or [B, C]."""
         true = tf.cast(y_true, tf.float32)
         predicted = tf.cast(tf.sigmoid(tf.cast(y_pred, tf.float32)) >= self.threshold, tf.float32)
         weight = tf.ones_like(true) if sample_weight is None else tf.cast(sample_weight, tf.float32)
         self._count(true, predicted, weight[:, None] if len(weight.shape) == 1 else weight)
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """Return the pooled F1, or the mean over the classes."""
         if self.average == "macro":
             return self._macro()
         tp, fp, fn = (tf.reduce_sum(v) for v in (self.true_positives, self.false_positives, self.false_negatives))
         return tf.math.divide_no_nan(2 * tp, 2 * tp + fp + fn)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "average": self.average, "threshold": self.threshold}

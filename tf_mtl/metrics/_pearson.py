@@ -1,5 +1,7 @@
 """Pearson correlation over a data set."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -12,13 +14,13 @@ class Pearson(keras.metrics.Metric):
 
     $$r = \frac{\sum w (y-\bar y)(\hat y-\bar{\hat y})}{\sqrt{\sum w (y-\bar y)^2 \sum w (\hat y-\bar{\hat y})^2}}$$
 
-    Labels and predictions of several columns are read as one list of pairs. The sums are kept in float64, so they
-    add up exactly over batches and replicas. `keras.metrics.PearsonCorrelation` correlates within each row
-    and takes the mean. Without variance the correlation is 0.
+    Labels and predictions with several columns are treated as one list of pairs. The state consists of sums in float64,
+    so that batches and replicas add up exactly. `keras.metrics.PearsonCorrelation` correlates within each row and takes
+    the mean. Without variance, the correlation is 0.
 
     Args:
         name: Name of the metric.
-        dtype: Of the result.
+        dtype: The dtype of the result.
 
     Example:
 
@@ -28,11 +30,11 @@ class Pearson(keras.metrics.Metric):
     0.9934
     """
 
-    def __init__(self, name: str = "pearson", dtype=None):
+    def __init__(self, name: str = "pearson", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.sums = self.add_variable((6,), "zeros", dtype="float64", name="sums")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add labels [B] or [B, D] and predictions [B, D]; weights are [B] or [B, D]."""
         y_pred = tf.cast(y_pred, tf.float64)
         y_true = tf.reshape(tf.cast(y_true, tf.float64), tf.shape(y_pred))
@@ -42,7 +44,7 @@ class Pearson(keras.metrics.Metric):
         terms = (1.0, y_true, y_pred, y_true * y_true, y_pred * y_pred, y_true * y_pred)
         self.sums.assign_add(tf.stack([tf.reduce_sum(weight * term) for term in terms]))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """Return the correlation of all pairs added so far."""
         n, y, p, yy, pp, yp = tf.unstack(tf.convert_to_tensor(self.sums))
         covariance = n * yp - y * p

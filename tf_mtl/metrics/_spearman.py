@@ -1,28 +1,31 @@
 """Spearman rank correlation over a data set."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import integer
 from tf_mtl._shapes import match_rank
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Spearman(keras.metrics.Metric):
-    r"""Spearman's rank correlation of labels and predictions over all rows seen, ties counted as mean ranks.
+    """Spearman's rank correlation of labels and predictions over all rows seen, with mean ranks for ties.
 
-    A rank depends on all other rows, so values are counted in `bins` equal bins between `low` and `high` (those
-    beyond fall into the end bins), and the correlation is that of the mean ranks of the bins. It is exact for
-    values on the bins' grid, and within about `1 / bins**2` for others; over batches and replicas it is exact.
+    Since a rank depends on all other rows, values are counted in `bins` equal bins between `low` and `high` (values
+    outside fall into the first or last bin), and the metric is the correlation of the bins' mean ranks. It is exact for
+    values on the grid of the bins, and differs by about `1 / bins**2` for others. Batches and replicas add up exactly.
 
     Args:
-        low: Lower end of the values' range.
-        high: Upper end of the values' range.
-        bins: Number of bins of each axis; the state has `bins**2` float32 counts.
+        low: Lower end of the range of values.
+        high: Upper end of the range of values.
+        bins: Number of bins per axis; the state consists of `bins**2` float32 counts.
         name: Name of the metric.
-        dtype: Of the result.
+        dtype: The dtype of the result.
 
     Raises:
-        ValueError: if `low` is not below `high`.
+        ValueError: if `low` is not below `high`, or `bins` is not an integer of at least 1.
 
     Example:
 
@@ -32,14 +35,14 @@ class Spearman(keras.metrics.Metric):
     0.5
     """
 
-    def __init__(self, low: float, high: float, bins: int = 256, name: str = "spearman", dtype=None):
+    def __init__(self, low: float, high: float, bins: int = 256, name: str = "spearman", dtype: Any = None):
         if not low < high:
             raise ValueError(f"`low` must be below `high`, received low={low}, high={high}.")
         super().__init__(name=name, dtype=dtype)
-        self.low, self.high, self.bins = low, high, bins
-        self.counts = self.add_variable((bins, bins), "zeros", name="counts")
+        self.low, self.high, self.bins = low, high, integer("bins", bins, 1)
+        self.counts = self.add_variable((self.bins, self.bins), "zeros", name="counts")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add labels [B] or [B, D] and predictions [B, D]; weights are [B] or [B, D]."""
         y_pred = tf.convert_to_tensor(y_pred)
         weight = tf.ones_like(y_pred, tf.float32)
@@ -53,7 +56,7 @@ class Spearman(keras.metrics.Metric):
         scaled = (tf.reshape(tf.cast(values, tf.float32), [-1]) - self.low) / (self.high - self.low)
         return tf.cast(tf.clip_by_value(tf.floor(scaled * self.bins), 0, self.bins - 1), tf.int32)
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """Return the correlation of the mean ranks of all pairs added so far."""
         counts = tf.cast(self.counts, tf.float64)
         rows, columns = tf.reduce_sum(counts, 1), tf.reduce_sum(counts, 0)
@@ -63,5 +66,5 @@ class Spearman(keras.metrics.Metric):
         variances = tf.reduce_sum(rows * row_ranks**2) * tf.reduce_sum(columns * column_ranks**2)
         return tf.cast(tf.math.divide_no_nan(covariance, tf.sqrt(variances)), self.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "low": self.low, "high": self.high, "bins": self.bins}

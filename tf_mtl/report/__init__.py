@@ -1,4 +1,4 @@
-"""What multi-task learning gained or cost: tables and plots."""
+"""Tables and plots of the gain or cost of multi-task learning."""
 
 from tf_mtl.report._compare import Comparison, compare
 from tf_mtl.report._curves import curves

@@ -1,21 +1,21 @@
-"""Training curves as a picture."""
+"""Training curves as an image."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
 def curves(history: Mapping[str, Sequence[float]], path: str | Path, columns: int = 3) -> Path:
-    """Draw each quantity of a training history over the epochs, with its validation value, and save it as a PNG.
+    """Plot each quantity of a training history over the epochs, with its validation values, and save a PNG file.
 
-    Needs matplotlib (`pip install tf_mtl[recipes]`).
+    It needs matplotlib (`pip install tf_mtl[recipes]`).
 
     Args:
-        history: What `fit` returns as `history.history`.
+        history: The attribute `history` of the object that `fit` returns.
         path: The file to write.
-        columns: Panels side by side.
+        columns: The number of panels in a row.
 
     Returns:
-        The path.
+        The path of the file.
 
     Raises:
         ValueError: if the history is empty.
@@ -25,7 +25,7 @@ def curves(history: Mapping[str, Sequence[float]], path: str | Path, columns: in
 
     names = [name for name in history if not name.startswith("val_")]
     if not names:
-        raise ValueError("`history` must hold at least one quantity, received none.")
+        raise ValueError("`history` must contain at least one quantity, received none.")
     columns = min(columns, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
@@ -41,10 +41,9 @@ def curves(history: Mapping[str, Sequence[float]], path: str | Path, columns: in
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.tick_params(labelsize=8)
         panel.grid(alpha=0.3)
-    for panel in list(panels):
-        panel.set_axis_off()
-    first = figure.axes[0]
-    first.legend(fontsize=8)
+    for unused in panels:
+        unused.set_axis_off()
+    figure.axes[0].legend(fontsize=8)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

@@ -1,16 +1,16 @@
-"""Text tables."""
+"""Tables as text."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], digits: int = 3) -> str:
-    """Return rows as a Markdown table whose columns line up.
+    """Return a Markdown table with aligned columns.
 
     Args:
-        header: The columns' names.
-        rows: Cells: text, numbers, or None for an empty cell.
-        digits: Digits of floats behind the point.
+        header: The names of the columns.
+        rows: The cells of each row: text, numbers, or None for an empty cell.
+        digits: The number of digits of floats after the decimal point.
 
     Example:
 

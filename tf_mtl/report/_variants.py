@@ -1,4 +1,4 @@
-"""What changing a model did to its results."""
+"""The effect of a change to a model on its results."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,11 @@ from tf_mtl.report._table import table
 
 
 def variants(results: Mapping[str, Mapping[str, float]]) -> str:
-    """Return a table of the results of a model and of changed versions of it, with the last one's change.
+    """Return a table of the results of a model and of changed versions, with the change from the first to the last.
 
     Args:
-        results: `{version: {metric: value}}`, the model first, as `evaluate(return_dict=True)` gives them.
+        results: `{version: {metric: value}}`, beginning with the original model. `evaluate(return_dict=True)` returns
+            the results of a version.
 
     Raises:
         ValueError: for fewer than two versions, or metrics that only some of them have.
@@ -24,7 +25,7 @@ def variants(results: Mapping[str, Mapping[str, float]]) -> str:
     """
     names = list(results)
     if len(names) < 2:
-        raise ValueError(f"`results` must hold at least two versions to compare, received {names}.")
+        raise ValueError(f"`results` must contain at least two versions, received {names}.")
     first, last = results[names[0]], results[names[-1]]
     for name in names[1:]:
         check_names(f"results['{name}']", results[name], first)

@@ -1,4 +1,4 @@
-"""Tasks: each a named head with its loss, its metrics and the decoding of its output."""
+"""Tasks: named heads with their losses, metrics and decoding."""
 
 from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification

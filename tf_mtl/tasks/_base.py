@@ -1,7 +1,8 @@
-"""What a task is: a head, a loss, metrics, and decoding."""
+"""The base class of tasks: a head, a loss, metrics and decoding."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,22 +11,22 @@ from tf_mtl.text import LocatedTexts
 
 
 class Task(ABC):
-    """A named objective: layers from features to one output, its loss, its metrics and how its output is read.
+    """A named objective: a head from features to one output, its loss, its metrics and its decoding.
 
-    Subclasses give `output_units`, `loss`, `metrics` and `decode`; the head is common to all that read one vector.
+    Subclasses define `output_units`, `loss`, `metrics` and `decode`. The default head reads one feature vector.
 
     Args:
-        name: The task's name: the key of its output, labels, loss and metrics, and its output layer's name.
-        features: The feature vector that the head reads, a key of the encoder's features.
-        hidden_units: Width of one hidden ReLU layer of the head's own; none by default.
-        dropout: Share of the head's inputs dropped in training.
+        name: The task's name: the key of its output, labels, loss and metrics, and the name of its output layer.
+        features: The features that the head reads, a key of the encoder's dict of features.
+        hidden_units: Units of a hidden ReLU layer in the head; None for no such layer.
+        dropout: Dropout rate of the head's inputs.
 
     Attributes:
-        labels: The names of the classes, in the order of the output's last axis; none for tasks without classes.
-        labels_words: Whether labels are one per word, so that inputs that mark the words must reach the head.
+        labels: The names of the classes, in the order of the output's last axis; empty for tasks without classes.
+        labels_words: Whether each word has a label, so that the head needs to know where words start.
 
     Raises:
-        ValueError: if the name is not a Python identifier, which serving needs.
+        ValueError: if the name is not a Python identifier.
     """
 
     labels: Sequence[str] = ()
@@ -34,8 +35,8 @@ class Task(ABC):
     def __init__(self, name: str, features: str = "pooled", hidden_units: int | None = None, dropout: float = 0.0):
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(
-                f"`name` of a task must be a Python identifier (it names a layer and a served output), "
-                f"received {name!r}."
+                f"`name` of a task must be a Python identifier, since it names a layer and served outputs; received "
+                f"{name!r}."
             )
         self.name = name
         self.features = features
@@ -45,55 +46,62 @@ class Task(ABC):
     @property
     @abstractmethod
     def output_units(self) -> int:
-        """Size of the output's last axis."""
+        """The size of the output's last axis."""
 
     @property
     @abstractmethod
     def loss(self) -> keras.losses.Loss:
-        """The task's loss, with one value per row."""
+        """The task's loss. Its `call` returns one value per row, or per word or cell."""
 
     @abstractmethod
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Return new metrics of the task."""
+        """Return new instances of the task's metrics."""
 
     @abstractmethod
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the answer in the output [B, ...]: tensors whose first axis is the batch; runs in the graph."""
+        """Return the answer for an output [B, ...]: tensors by name, with the batch as the first axis.
+
+        It must consist of TensorFlow ops, since exports run it in the graph.
+        """
 
     def locate(self, answer: Mapping[str, tf.Tensor], located: LocatedTexts) -> dict[str, tf.Tensor]:
-        """Return the parts of the texts that a decoded answer points at; by default none.
+        """Return the parts of the texts that an answer refers to; by default none.
 
         Args:
-            answer: What `decode` returned.
-            located: The texts, and where their words are.
+            answer: The tensors that `decode` returned.
+            located: The texts, with the positions of their words.
         """
         return {}
 
     def answer(self, output: tf.Tensor, located: LocatedTexts | None = None) -> dict[str, tf.Tensor]:
-        """Return the decoded output, with the parts of the texts that it points at if these are given.
+        """Return the decoded output and, if the texts are given, the parts of them that it refers to.
 
         Args:
             output: The task's output [B, ...].
-            located: The texts, and where their words are.
+            located: The texts, with the positions of their words.
         """
         answer = self.decode(output)
         return answer if located is None else {**answer, **self.locate(answer, located)}
 
     def valid_mask(self, output: tf.Tensor) -> tf.Tensor | None:
-        """Return which positions [B, W] of a sequence are valid; None, the default, if the output is not a sequence.
+        """Return which positions of the sequence are valid, [B, W]; by default None, for outputs without a sequence.
 
         Labels at other positions never count, whatever their weights.
         """
         return None
 
     def predictions(self, output: tf.Tensor) -> tf.Tensor:
-        """Return what metrics compare with the labels; by default the output as it is."""
+        """Return the predictions that metrics compare with the labels; by default the output."""
         return output
 
     def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Return the distance of an output from a teacher's, one value per row.
+        """Return the distance between an output and a teacher's, in the shape of the task's loss.
 
-        By default the task's loss with the teacher's output as the label.
+        By default it is the task's loss with the teacher's output as the label.
+
+        Args:
+            target: The teacher's output.
+            output: The task's output.
         """
         return self.loss.call(target, output)
 
@@ -101,7 +109,7 @@ class Task(ABC):
         """Return the task's symbolic output, float32 under any precision policy, from an encoder's features.
 
         Raises:
-            ValueError: if the encoder does not give the features that the task reads.
+            ValueError: if the encoder does not return the features that the task reads.
         """
         if self.features not in features:
             raise ValueError(
@@ -116,10 +124,10 @@ class Task(ABC):
         return self.output_layer(x)
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Return the output of the layer that bears the task's name."""
+        """Return the output of the layer with the task's name."""
         return keras.layers.Dense(self.output_units, dtype="float32", name=self.name)(x)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {
             "name": self.name,
@@ -129,16 +137,21 @@ class Task(ABC):
         }
 
     @classmethod
-    def from_config(cls, config: dict) -> "Task":
+    def from_config(cls, config: dict[str, Any]) -> "Task":
         """Return a task from `get_config`'s dict."""
         return cls(**config)
 
 
 def class_names(task: str, labels: Sequence[str] | int, least: int = 2) -> list[str]:
-    """Return the names of a task's classes; a number n stands for "0" to "n-1".
+    """Return the names of a task's classes.
+
+    Args:
+        task: The task's name, for the message.
+        labels: The names, or their number n for the names "0" to "n-1".
+        least: The smallest number of classes allowed.
 
     Raises:
-        ValueError: for fewer than `least` classes, or for a name that occurs twice.
+        ValueError: for fewer than `least` classes, or duplicate names.
     """
     names = [str(i) for i in range(labels)] if isinstance(labels, int) else [str(name) for name in labels]
     if len(names) < least or len(set(names)) < len(names):

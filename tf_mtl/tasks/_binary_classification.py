@@ -1,6 +1,7 @@
-"""Yes or no."""
+"""Binary classification."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,15 +12,15 @@ from tf_mtl.tasks._base import Task, class_names
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class BinaryClassification(Task):
-    """Yes or no: a logit [B, 1] from a feature vector, binary cross-entropy.
+    """One of two classes: a logit [B, 1] from a feature vector, with binary cross-entropy.
 
-    Labels are 0 or 1 (or a probability), [B] or [B, 1]. Metrics: `auc`, `accuracy`.
-    Decoded: `label`, the name of the answer, and `score`, the probability of the second label; both [B].
+    Labels are 0 or 1, or probabilities, [B] or [B, 1]. Metrics: `auc`, `accuracy`.
+    Decoded: `label`, the name of the predicted class, and `score`, the probability of the second class; both [B].
 
     Args:
         name: The task's name.
-        labels: Names of the answers for 0 and 1.
-        threshold: Probability from which on the answer is the second label.
+        labels: The names of the classes 0 and 1.
+        threshold: The smallest probability for which the second class is predicted.
         **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
 
     Raises:
@@ -32,7 +33,7 @@ class BinaryClassification(Task):
     [b'spam', b'ham']
     """
 
-    def __init__(self, name: str, labels: Sequence[str] = ("no", "yes"), threshold: float = 0.5, **kwargs):
+    def __init__(self, name: str, labels: Sequence[str] = ("no", "yes"), threshold: float = 0.5, **kwargs: Any):
         super().__init__(name, **kwargs)
         self.labels = class_names(name, labels)
         if len(self.labels) != 2:
@@ -44,16 +45,16 @@ class BinaryClassification(Task):
 
     @property
     def output_units(self) -> int:
-        """One logit."""
+        """1, for the logit."""
         return 1
 
     @property
     def loss(self) -> keras.losses.Loss:
-        """Binary cross-entropy of logits."""
+        """Binary cross-entropy from logits."""
         return keras.losses.BinaryCrossentropy(from_logits=True)
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Return the area under the ROC curve and accuracy."""
+        """Return the area under the ROC curve, and accuracy."""
         return [
             keras.metrics.AUC(from_logits=True, name="auc"),
             LogitsBinaryAccuracy(threshold=self.threshold),
@@ -68,9 +69,9 @@ class BinaryClassification(Task):
         }
 
     def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Return the cross-entropy of two models' logits, in the shape of the task's loss."""
+        """Return the cross-entropy with the teacher's probabilities, one value per row."""
         return self.loss.call(tf.sigmoid(target), output)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "labels": self.labels, "threshold": self.threshold}

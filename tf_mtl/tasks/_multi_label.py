@@ -1,6 +1,7 @@
-"""Any number of labels at once."""
+"""Multi-label classification."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,18 +13,21 @@ from tf_mtl.tasks._base import Task, class_names
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class MultiLabel(Task):
-    """Any number of C labels: logits [B, C] from a feature vector, binary cross-entropy of each cell.
+    """Any subset of C labels: logits [B, C] from a feature vector, with binary cross-entropy per cell.
 
-    Labels are 0 or 1, [B, C]; label weights are [B] for rows, or [B, C] where single labels are missing.
-    Metrics: `micro_f1`, `macro_f1`. Decoded: `labels`, the names of the labels found and "" for the others, and
-    `scores`, all probabilities; both [B, C].
+    Labels are 0 or 1, [B, C]. Label weights are [B] for rows, or [B, C] if single labels are missing.
+    Metrics: `micro_f1`, `macro_f1`. Decoded: `labels`, the names of the predicted labels, "" for the others, and
+    `scores`, the probabilities of all labels; both [B, C].
 
     Args:
         name: The task's name.
-        labels: The labels' names, or their number.
-        threshold: Probability from which on a label is given.
-        pos_weight: Factor of positive cells in the loss: one number, or one per label.
+        labels: The names of the labels, or their number.
+        threshold: The smallest probability for which a label is predicted.
+        pos_weight: The factor of positive cells in the loss: one number, or one for each label.
         **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
+
+    Raises:
+        ValueError: for no labels, or duplicate names.
 
     Example:
 
@@ -38,7 +42,7 @@ class MultiLabel(Task):
         labels: Sequence[str] | int,
         threshold: float = 0.5,
         pos_weight: float | list[float] = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name, **kwargs)
         self.labels = class_names(name, labels, least=1)
@@ -52,11 +56,11 @@ class MultiLabel(Task):
 
     @property
     def loss(self) -> keras.losses.Loss:
-        """Binary cross-entropy of logits, one value per cell."""
+        """Binary cross-entropy from logits, one value per cell."""
         return CellwiseBinaryCrossentropy(self.pos_weight)
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Return F1 over all cells and the mean F1 of the labels."""
+        """Return F1 over all cells, and the mean F1 of the labels."""
         return [MultiLabelF1(len(self.labels), average, self.threshold) for average in ("micro", "macro")]
 
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -65,10 +69,10 @@ class MultiLabel(Task):
         return {"labels": tf.where(scores >= self.threshold, tf.constant(self.labels), ""), "scores": scores}
 
     def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
-        """Return the cross-entropy of two models' logits, in the shape of the task's loss."""
+        """Return the cross-entropy with the teacher's probabilities, one value per cell."""
         return self.loss.call(tf.sigmoid(target), output)
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {
             **super().get_config(),

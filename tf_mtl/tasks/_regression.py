@@ -1,4 +1,6 @@
-"""One or several numbers."""
+"""Regression of one or several numbers."""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,24 +11,24 @@ from tf_mtl.tasks._base import Task
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Regression(Task):
-    """Numbers [B, D] from a feature vector, mean squared error.
+    """Numbers [B, D] from a feature vector, with mean squared error.
 
-    The head's last layer has outputs near 0 with variance near 1, and `scale * x + offset` brings them to
-    the labels' units, so set `offset` and `scale` to the labels' mean and standard deviation. Labels, outputs and
-    metrics are all in the labels' units. Labels are [B] or [B, D]. Metrics: `mae`, `rmse`, `pearson` (over the
-    data set). Decoded: `value`, clipped to [low, high], and `raw`, before clipping; both [B], or [B, D] for D > 1.
+    The head's last layer has outputs x near 0 with variance near 1, and `scale * x + offset` converts them to the
+    labels' units. Set `offset` and `scale` to the labels' mean and standard deviation. Labels, outputs and metrics are
+    all in the labels' units. Labels are [B] or [B, D]. Metrics: `mae`, `rmse`, `pearson` (over the data set).
+    Decoded: `value`, clipped to [low, high], and `raw`, before clipping; both [B], or [B, D] for D > 1.
 
     Args:
         name: The task's name.
-        units: How many numbers D.
-        scale: Standard deviation of the labels.
-        offset: Mean of the labels.
-        low: Least possible value, for decoding.
-        high: Greatest possible value, for decoding.
+        units: The number D of values per row.
+        scale: The standard deviation of the labels.
+        offset: The mean of the labels.
+        low: The smallest decoded value; None for no limit.
+        high: The largest decoded value; None for no limit.
         **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
 
     Raises:
-        ValueError: if `scale` is not positive, or `low` not below `high`.
+        ValueError: if `scale` is not positive, or `low` is not below `high`.
 
     Example:
 
@@ -43,7 +45,7 @@ class Regression(Task):
         offset: float = 0.0,
         low: float | None = None,
         high: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name, **kwargs)
         if not scale > 0:
@@ -55,7 +57,7 @@ class Regression(Task):
 
     @property
     def output_units(self) -> int:
-        """How many numbers the task predicts."""
+        """The number of values per row."""
         return self.units
 
     @property
@@ -81,13 +83,11 @@ class Regression(Task):
         raw = tf.cast(output, tf.float32)
         if self.units == 1:
             raw = raw[:, 0]
-        low, high = (
-            limit if given is None else given
-            for given, limit in ((self.low, -tf.float32.max), (self.high, tf.float32.max))
-        )
+        low = -tf.float32.max if self.low is None else self.low
+        high = tf.float32.max if self.high is None else self.high
         return {"value": tf.clip_by_value(raw, low, high), "raw": raw}
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {
             **super().get_config(),

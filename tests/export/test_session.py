@@ -1,0 +1,41 @@
+"""Arrays survive the way to the process that runs an export, and back."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mtl.export import _session
+
+ARRAYS = {
+    "float": np.array([[1.5, np.nan], [np.inf, -0.0]], "float32"),
+    "bfloat16": np.arange(3).astype(tf.bfloat16.as_numpy_dtype),
+    "int8": np.array([[-128], [127]], "int8"),
+    "bool": np.array([True, False]),
+    "bytes": np.array([[b"", b"\x00\xff\x00"], ["Zo\u00eb".encode(), b"a"]], object),
+    "unicode": np.array(["", "Zo\u00eb"]),
+    "fixed bytes": np.array([b"ab", b"c"]),
+    "empty": np.zeros((0, 3), "int64"),
+    "empty bytes": np.zeros((2, 0), object),
+    "scalar": np.array(7.0),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_an_array_is_read_as_it_was_written(name, tmp_path):
+    _session.write(tmp_path / "file", [{"before": np.ones(2), name: ARRAYS[name], "after": "text"}])
+    ((before, found, after),) = (item.values() for item in _session.read(tmp_path / "file"))
+    np.testing.assert_array_equal(before, np.ones(2))
+    assert after == "text"
+    assert (found.dtype, found.shape) == (ARRAYS[name].dtype, ARRAYS[name].shape)
+    assert found.tobytes() == ARRAYS[name].tobytes() if found.dtype != object else (found == ARRAYS[name]).all()
+
+
+def test_structures_hold_no_arrays_and_files_of_arrays_no_objects(tmp_path):
+    _session.write(tmp_path / "file", {"counts": [1, 2], "arrays": [ARRAYS["bytes"]], "none": None})
+    assert json.loads((tmp_path / "file.json").read_text())["counts"] == [1, 2]
+    with np.load(tmp_path / "file.npz", allow_pickle=False) as file:
+        assert [file[name].dtype for name in file.files] == ["int64", "uint8"]
+    found = _session.read(tmp_path / "file")
+    assert (found["counts"], found["none"]) == ([1, 2], None)
