@@ -104,6 +104,10 @@ class TextPreprocessor(keras.layers.Layer, ABC):
         """Return new symbolic inputs of any length, by name, so that training may use batches as long as they need."""
         return {name: keras.Input((None,), dtype="int32", name=name) for name in self.names}
 
+    def with_length(self, length: int) -> "TextPreprocessor":
+        """Return the same preprocessor for sequences of at most `length` tokens."""
+        return type(self).from_config({**self.get_config(), "length": length})
+
     def get_config(self) -> dict:
         """Return the constructor's arguments."""
         return {**super().get_config(), "length": self.length}
