@@ -37,7 +37,7 @@ def load(languages: Sequence[str] = ("en",), rows: int = 9_000, seed: int = 0) -
     A sentence is a random walk through a template: its alternatives, options, orders and values are equally likely.
     Within a language sentences are distinct; a sentence that two intents share is kept for one of them. Intents get
     equally many sentences, as far as they have them. What an intent lacks goes to the others, but none gets more than a
-    tenth of `rows`. An intent with fewer than 20 sentences is left out. The result may thus have fewer than `rows` rows.
+    tenth of `rows`. An intent with fewer than 20 sentences is left out. So there may be fewer than `rows` sentences.
 
     A hash of the sentence determines its part, 80/10/10, whatever the seed. In each list of ten values or more, a tenth
     (by their hashes) is held out: a sentence with one of them is kept for the test part only, or dropped.

