@@ -89,8 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
     single: dict[str, float] = {}
     for task in () if args.no_single_task else tasks:
         run = {"model": task.name, **options}
-        found = runs.find(run) or runs.add(run, train_single(args, task, words, rows, fractions, steps))
-        single |= found["test"]
+        entry = runs.find(run) or runs.add(run, train_single(args, task, words, rows, fractions, steps))
+        single |= entry["test"]
     print_results(args.rates, joint, single, fractions, steps)
     print(f"\nWrote {write(args, joint, fractions, single)}.")
 

@@ -16,15 +16,9 @@ def run_recipe():
     """A function that runs a recipe in a new process, with results in `folder`/runs and `folder`/export."""
 
     def run(recipe, folder, *options):
-        command = [
-            sys.executable,
-            RECIPES / f"{recipe}.py",
-            "--workdir",
-            folder / "runs",
-            "--export",
-            folder / "export",
-        ]
-        return subprocess.run([*command, *options], capture_output=True, text=True, cwd=folder)
+        folders = ["--workdir", folder / "runs", "--export", folder / "export"]
+        command = [sys.executable, RECIPES / f"{recipe}.py", *folders, *options]
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder)
 
     return run
 
