@@ -100,8 +100,10 @@ def load(args: argparse.Namespace, tasks: Sequence[str]) -> Data:
         test = select(train, held_out)
     train = select(train, training)
     space = census_features.feature_space(train[0])
-    encoded = [(census_features.encode(space, columns), labels) for columns, labels in (train, test)]
-    return Data(*encoded, space, {name: values[:8] for name, values in test[0].items()})
+    encoded_train, encoded_test = (
+        (census_features.encode(space, columns), labels) for columns, labels in (train, test)
+    )
+    return Data(encoded_train, encoded_test, space, examples={name: values[:8] for name, values in test[0].items()})
 
 
 def select(part: Part, rows: np.ndarray | slice) -> Part:

@@ -53,14 +53,14 @@ def plot(rows: Mapping[str, Mapping[str, Any]], tasks: Sequence[str], path: Path
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for panel, task in zip(panels, tasks, strict=True):
-        for height, row in enumerate(reversed(rows.values())):
+        for height, row in enumerate(reversed(list(rows.values()))):
             values = row[task]["auc"]
             panel.plot(values, [height] * len(values), "o", color="tab:blue", markersize=4, alpha=0.5)
             panel.plot(row[task]["mean"], height, "|", color="tab:blue", markersize=16, markeredgewidth=2)
         panel.axvline(rows[SINGLE][task]["mean"], color="grey", linestyle="--", linewidth=1, label=f"{SINGLE}, mean")
         panel.set(title=task, xlabel="test AUC")
         panel.xaxis.set_major_locator(MaxNLocator(4))
-        panel.set_yticks(range(len(rows)), reversed(rows))
+        panel.set_yticks(range(len(rows)), reversed(list(rows)))
         panel.grid(axis="x", alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center")
     figure.savefig(path, dpi=110)

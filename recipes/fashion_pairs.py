@@ -132,18 +132,17 @@ def fit(
         rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.epochs * steps)
         model.compile(keras.optimizers.Adam(rate), balancing=method, gradients=args.gradients)
 
-    def canvases_and_labels(part):
-        return part[0], {task: part[1][task] for task in tasks}
-
     clock = EpochClock()
     history = model.fit(
-        *canvases_and_labels(train),
-        args.batch_size,
-        args.epochs,
+        train[0],
+        {task: train[1][task] for task in tasks},
+        batch_size=args.batch_size,
+        epochs=args.epochs,
         verbose=0,
         callbacks=[training_setup.checkpoint(args, f"{method}-{seed}-{'-'.join(tasks)}"), clock],
     ).history
-    results = model.evaluate(*canvases_and_labels(test), batch_size=1000, verbose=0, return_dict=True)
+    test_labels = {task: test[1][task] for task in tasks}
+    results = model.evaluate(test[0], test_labels, batch_size=1000, verbose=0, return_dict=True)
     return model, {task: results[f"{task}_accuracy"] for task in tasks} | {
         "conflict": fmean(history["conflict"]) if "conflict" in history else None,
         "step_ms": 1000 * clock.seconds() / steps,

@@ -69,9 +69,15 @@ def scatter(rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         seeds = (100 * np.array(rows[method]["seeds"][task]) for task in TASKS)
         panel.plot(*seeds, marker, color=colour, markersize=3, alpha=0.5)
         panel.plot(x, y, marker, color=colour)
-        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7, "relpos": (0, 0.5)}
-        position = {"xytext": (1.04, (i + 0.5) / len(methods)), "textcoords": "axes fraction", "va": "center"}
-        panel.annotate(method, (x, y), **position, color=colour, arrowprops=line)
+        panel.annotate(
+            method,
+            (x, y),
+            xytext=(1.04, (i + 0.5) / len(methods)),
+            textcoords="axes fraction",
+            va="center",
+            color=colour,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7, "relpos": (0, 0.5)},
+        )
     x, y = (100 * rows[SINGLE][task] for task in TASKS)
     panel.axvline(x, color="grey", linestyle="--", linewidth=1, label=SINGLE)
     panel.axhline(y, color="grey", linestyle="--", linewidth=1)

@@ -6,8 +6,8 @@ writes the folders train, dev and test, each with the files seq.in, seq.out and 
 `mtl.data.from_label_folder`.
 
 The templates are those of the package `home-assistant-intents` (65 languages; Apache 2.0). They refer to lists that
-every home fills for itself (devices, rooms, floors) and to free text (messages, titles). The words for these are not
-part of the package but listed in home_assistant_words.py. They are English in every language, and chosen to suit the
+each home fills in (devices, rooms, floors) and to free text (messages, titles). The words for these are
+not part of the package; home_assistant_words.py lists them. They are English in every language, and chosen to suit the
 template: a lamp where it asks for a light.
 """
 
@@ -31,16 +31,16 @@ def load(languages: Sequence[str] = ("en",), rows: int = 9_000, seed: int = 0) -
     """Return `{"train": records, "validation": records, "test": records}`, in a random order.
 
     A record is {"words": string tensor [words], "slots": string tensor [words], "intent": string, "language": string}:
-    lower-case words and their BIO tags. A word of which a part belongs to a slot, such as 5-hour, gets the slot's tag.
-    A word with parts of two slots, which German compounds may be, gets the first one's.
+    lower-case words and their BIO tags. A word that is partly a slot's value, such as 5-hour, gets the slot's tag. If
+    parts of it are values of two slots, as in some German compounds, it gets the first slot's tag.
 
     A sentence is a random walk through a template: its alternatives, options, orders and values are equally likely.
     Within a language sentences are distinct; a sentence that two intents share is kept for one of them. Intents get
-    equally many sentences, as far as they have them. What an intent lacks goes to the others, but none gets more than a
-    tenth of `rows`. An intent with fewer than 20 sentences is left out. So there may be fewer than `rows` sentences.
+    equally many sentences if they have enough. What an intent lacks goes to the others, but none gets more than a tenth
+    of `rows`. An intent with fewer than 20 sentences is left out. So there may be fewer than `rows` sentences.
 
     A hash of the sentence determines its part, 80/10/10, whatever the seed. In each list of ten values or more, a tenth
-    (by their hashes) is held out: a sentence with one of them is kept for the test part only, or dropped.
+    (by their hashes) is held out: a sentence with such a value is in the test part or dropped.
 
     What makes it easy: the parts share their templates, so that the words around a slot are known, and nothing is
     misspelt. Outside English, the words for open lists stand out as English. What makes it hard: the held-out values,

@@ -1,4 +1,4 @@
-"""The words for the lists of Home Assistant's templates that every home fills for itself."""
+"""The words for the open lists of Home Assistant's templates, which each home fills in."""
 
 # Devices by kind (Home Assistant's "domain"); a template may ask for one or several kinds.
 NAMES = {
