@@ -48,7 +48,7 @@ class Sentences:
 
     def head(self, rows: int) -> "Sentences":
         """Return the first rows."""
-        return Sentences(*(getattr(self, name)[:rows] for name in self.__dataclass_fields__))
+        return Sentences(self.text[:rows], self.domain[:rows], self.intensity[:rows], self.disagreement[:rows])
 
 
 def load(folder: Path | None = None) -> tuple[Sentences, Sentences, Sentences]:
