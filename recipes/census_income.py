@@ -4,185 +4,207 @@
     python recipes/census_income.py --trunk mmoe --seeds 1     # one minute
     python recipes/census_income.py --tasks 3                  # also: a Bachelor's degree or more
 
-All trunks get the number of parameters that `--width` gives MMoE. Prints their AUCs on the test file beside those of
+All trunks get the number of parameters that MMoE has with `--width`. Prints their AUCs on the test file beside those of
 single-task training, and writes `runs/census_income/` (results.md, metrics.json, auc.png) and a SavedModel of the best
-run of a shared model. results.json and the models there keep every run: a command that was stopped goes on where it
-was; delete the folder after changing the code. Expected of MMoE: AUCs of 0.956 and 0.995.
+run of a shared model. results.json and the models there keep every run: a command that was stopped continues with the
+next run. Delete the folder after changing the code. Expected of MMoE: AUCs of 0.956 and 0.995.
 
 The hyper-parameters were chosen for MMoE on a tenth of the training file (`--holdout 0.1`) before any look at the test
 file; the other trunks use the same.
 """
 
 import argparse
-import json
-import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
+import quiet_tensorflow  # noqa: F401
 import census_data
 import census_features
+import census_report
 import keras
+import metrics_file
 import numpy as np
+import recipe_options
 import tensorflow as tf
-import where
+import training_setup
+from census_data import Part
 from census_trunks import NAMES, SINGLE, fitting_width, models
+from epoch_clock import EpochClock
+from finished_runs import FinishedRuns
 
 import tf_mtl as mtl
 
-NOTES = """
-- best, mean: test AUC over the seeds. PaddleRec's MMoE on the same files: income 0.9494 and 0.9447, never married
-  0.9942 and 0.9932.
-- delta-m: mean over tasks of the mean AUC's gain relative to single-task training, as in LibMTL; positive is better.
-- parameters: of all models together; single-task training has one per task.
-- s per epoch: median over the epochs after the first, as this run met it, not a benchmark.
-"""
+DEFAULTS = {"trunk": NAMES, "seeds": 3, "width": 32, "epochs": 12, "batch_size": 1024, "learning_rate": 4e-3}
+SMOKE = {"trunk": ("mmoe",), "seeds": 1, "width": 12, "epochs": 1, "batch_size": 64}
+SMOKE_ROWS = 600
+
+
+@dataclass(frozen=True)
+class Data:
+    """The census, encoded.
+
+    Attributes:
+        train: Training rows.
+        test: Test rows.
+        space: The features, which encode raw columns.
+        examples: Some raw test rows.
+    """
+
+    train: Part
+    test: Part
+    space: keras.utils.FeatureSpace
+    examples: dict[str, np.ndarray]
 
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
-    tf.get_logger().setLevel("ERROR")  # it would warn that every model traces a step of its own
-    args.output.mkdir(parents=True, exist_ok=True)
-    names = census_data.TASKS[: args.tasks]
-    strategy = where.choose(args, args.output / "checkpoints")
-    train, test, space, examples = data(args, names)
-    found = runs(args, strategy, train, test, space, names)
-    rows = summary(found, names)
-    if not where.is_chief(strategy):
+    tasks = census_data.TASKS[: args.tasks]
+    strategy = training_setup.choose_strategy(args)
+    data = load(args, tasks)
+    runs = run_all(args, strategy, data, tasks)
+    if not mtl.distribute.is_chief(strategy):
         return
-    text = mtl.report.table(header(names), [cells(name, row, names) for name, row in rows.items()], digits=4)
-    print(f"\n{text}\n{NOTES}")
-    (args.output / "results.md").write_text(f"{text}\n{NOTES}")
-    document = {"trunks": rows, "seeds": args.seeds, "settings": settings(args)}
-    (args.output / "metrics.json").write_text(json.dumps(document, indent=2) + "\n")
-    plot(rows, names, args.output / "auc.png")
-    print(f"Wrote results.md, metrics.json and auc.png to {args.output}.")
-    shared = [run for run in found if run["trunk"] != SINGLE]
+    rows = census_report.summary(runs, tasks)
+    text = census_report.table(rows, tasks)
+    print(f"\n{text}")
+    (args.workdir / "results.md").write_text(text)
+    census_report.plot(rows, tasks, args.workdir / "auc.png")
+    shared = [run for run in runs if run["trunk"] != SINGLE]
+    best = max(shared or runs, key=lambda run: fmean(run[task] for task in tasks))
+    name, results = f"{best['trunk']}, seed {best['seed']}", {f"{task}_auc": best[task] for task in tasks}
+    metrics_file.write(args, name, results, trunks=rows)
+    print(f"Wrote results.md, metrics.json and auc.png to {args.workdir}.")
     if shared:
-        best = max(shared, key=lambda run: fmean(run[task] for task in names))
-        model = keras.models.load_model(model_path(args, best))
         path = mtl.export.saved_model(
-            model,
+            keras.models.load_model(model_path(args, best["trunk"], best["seed"])),
             args.export,
-            preprocessor=census_features.preprocessor(space, examples),
-            warmup=examples,
-            metrics={f"{task}_auc": best[task] for task in names},
+            preprocessor=census_features.preprocessor(data.space, data.examples),
+            warmup=data.examples,
+            metrics=results,
             data="Census-Income (KDD), UCI: 199,523 rows of training, 99,762 of test.",
         )
-        print(f"Exported {best['trunk']}, seed {best['seed']}, to {path}.")
+        print(f"Exported {name}, to {path}.")
 
 
-def settings(args: argparse.Namespace) -> dict:
-    """Return what a run depends on, apart from trunk and seed."""
-    apart = ("trunk", "seeds", "output", "export", "data", *where.OPTIONS)
-    return {name: value for name, value in vars(args).items() if name not in apart}
-
-
-def data(args: argparse.Namespace, names: Sequence[str]) -> tuple:
-    """Return the training and test rows as (columns, labels), encoded, the feature space, and some raw test rows."""
-    train, test = census_data.load(args.data, names)
-    rows = np.random.default_rng(0).permutation(len(train[0]["age"]))[: args.rows]
-    kept = rows[int(args.holdout * len(rows)) :]
-    test = part(train, rows[: len(rows) - len(kept)]) if args.holdout else test
-    train = part(train, kept)
+def load(args: argparse.Namespace, tasks: Sequence[str]) -> Data:
+    """Return the training and test rows that the options ask for."""
+    train, test = census_data.load(args.data, tasks)
+    order = np.random.default_rng(0).permutation(len(train[0]["age"]))[: args.rows]
+    if args.smoke:
+        order, test = order[:SMOKE_ROWS], select(test, slice(SMOKE_ROWS))
+    held_out, training = np.split(order, [int(args.holdout * len(order))])
+    if args.holdout:
+        test = select(train, held_out)
+    train = select(train, training)
     space = census_features.feature_space(train[0])
-    encoded = [(census_features.encoded(space, columns), labels) for columns, labels in (train, test)]
-    return *encoded, space, {name: values[:8] for name, values in test[0].items()}
+    encoded_train, encoded_test = (
+        (census_features.encode(space, columns), labels) for columns, labels in (train, test)
+    )
+    return Data(encoded_train, encoded_test, space, examples={name: values[:8] for name, values in test[0].items()})
 
 
-def part(data: tuple, rows: np.ndarray) -> tuple:
+def select(part: Part, rows: np.ndarray | slice) -> Part:
     """Return some rows of columns and labels."""
-    return tuple({name: values[rows] for name, values in columns.items()} for columns in data)
+    columns, labels = ({name: values[rows] for name, values in group.items()} for group in part)
+    return columns, labels
 
 
-def batches(data: tuple, size: int, shuffle: bool) -> tf.data.Dataset:
-    """Return batches of rows; shuffled ones anew in each epoch, without the last, smaller one."""
-    columns, labels = tf.nest.map_structure(tf.constant, data)
-    rows = len(next(iter(labels.values())))
-    order = tf.data.Dataset.range(rows)
-    order = order.shuffle(rows) if shuffle else order
-    taken = order.batch(size, drop_remainder=shuffle)
-    return taken.map(lambda i: tf.nest.map_structure(lambda x: tf.gather(x, i), (columns, labels))).prefetch(2)
+def batches(part: Part, size: int) -> tf.data.Dataset:
+    """Return batches of rows, shuffled in each epoch, without the last, smaller one."""
+    columns, labels = tf.nest.map_structure(tf.constant, part)
+    count = len(next(iter(labels.values())))
+    indices = tf.data.Dataset.range(count).shuffle(count).batch(size, drop_remainder=True)
+    return indices.map(lambda i: tf.nest.map_structure(lambda x: tf.gather(x, i), (columns, labels))).prefetch(2)
 
 
-def runs(args, strategy, train, test, space, names) -> list[dict]:
-    """Return the result of every trunk and seed; train those that results.json lacks, and keep each at once."""
-    path, found = args.output / "results.json", []
-    known = json.loads(path.read_text()) if path.exists() else []
-    widths = {}
+def run_all(args: argparse.Namespace, strategy: tf.distribute.Strategy, data: Data, tasks: Sequence[str]) -> list[dict]:
+    """Return the entry of every trunk and seed, after training those that results.json lacks."""
+    finished = FinishedRuns(args.workdir / "results.json", write=mtl.distribute.is_chief(strategy))
+    widths, runs = {}, []
     for seed in range(args.seeds):
         for trunk in dict.fromkeys([SINGLE, *args.trunk]):
-            wanted = {"trunk": trunk, "seed": seed, **settings(args)}
-            run = next((run for run in known if wanted.items() <= run.items()), None)
+            options = {"trunk": trunk, "seed": seed, **recipe_options.of_a_run(args, "trunk")}
+            run = finished.find(options)
             if run is None:
                 if trunk not in widths:
-                    widths[trunk] = fitting_width(trunk, budget(args, space, names), encoder(space), heads(names))
+                    budget = budget_of_parameters(args, data.space, tasks)
+                    widths[trunk] = fitting_width(trunk, budget, encoder(data.space), heads(tasks))
                 width, parameters = widths[trunk]
-                made, run = trained(trunk, width, seed, train, test, space, names, args, strategy)
-                run = wanted | run | {"units": width, "parameters": parameters}
-                known.append(run)
-                if where.is_chief(strategy):
-                    if trunk != SINGLE:
-                        model_path(args, run).parent.mkdir(exist_ok=True)
-                        made[0].save(model_path(args, run))
-                    path.write_text(json.dumps(known, indent=2) + "\n")
-                aucs = ", ".join(f"{task} {run[task]:.4f}" for task in names)
-                speed = (
-                    f"{run['epoch_s']:.1f} s per epoch, {run['input_s'] / run['epoch_s']:.0%} of it for the input alone"
+                results = run_one(trunk, width, seed, data, tasks, args, strategy)
+                run = finished.add(options, results | {"units": width, "parameters": parameters})
+                aucs = ", ".join(f"{task} {run[task]:.4f}" for task in tasks)
+                input_fraction = run["input_s"] / run["epoch_s"]
+                print(
+                    f"{trunk}, seed {seed}: {aucs}, {run['epoch_s']:.1f} s per epoch, {input_fraction:.0%} of it for "
+                    "the input alone",
+                    flush=True,
                 )
-                print(f"{trunk}, seed {seed}: {aucs}, {speed}", flush=True)
-            found.append(run)
-    return found
+            runs.append(run)
+    return runs
 
 
-def budget(args, space, names) -> int:
-    """Return the number of parameters of MMoE with the width of the command line."""
-    (model,) = models("mmoe", args.width, encoder(space), heads(names))
+def budget_of_parameters(args: argparse.Namespace, space: keras.utils.FeatureSpace, tasks: Sequence[str]) -> int:
+    """Return the number of parameters of MMoE with `--width`."""
+    (model,) = models("mmoe", args.width, encoder(space), heads(tasks))
     return model.count_params()
 
 
-def encoder(space) -> mtl.encoders.TabularEncoder:
+def encoder(space: keras.utils.FeatureSpace) -> mtl.encoders.TabularEncoder:
     """Return a new encoder of the encoded columns."""
     return mtl.encoders.TabularEncoder.from_features(space, dim=8, dropout=0.1)
 
 
-def heads(names) -> list[mtl.tasks.Task]:
-    """Return the tasks, each with a hidden layer of its own: the towers of the papers."""
-    return [mtl.tasks.BinaryClassification(name, hidden_units=32) for name in names]
+def heads(tasks: Sequence[str]) -> list[mtl.tasks.Task]:
+    """Return the tasks, each with a hidden layer: the towers of the papers."""
+    return [mtl.tasks.BinaryClassification(task, hidden_units=32) for task in tasks]
 
 
-def model_path(args, run) -> Path:
-    return args.output / "models" / f"{run['trunk']}-{run['seed']}.keras"
+def model_path(args: argparse.Namespace, trunk: str, seed: int) -> Path:
+    return args.workdir / "models" / f"{trunk}-{seed}.keras"
 
 
-def trained(trunk, width, seed, train, test, space, names, args, strategy) -> tuple[list, dict]:
-    """Train a trunk's model (or models); return it with AUCs, and seconds per epoch and for the input of one."""
+def run_one(
+    trunk: str,
+    width: int,
+    seed: int,
+    data: Data,
+    tasks: Sequence[str],
+    args: argparse.Namespace,
+    strategy: tf.distribute.Strategy,
+) -> dict[str, float]:
+    """Train a trunk's model (or models), and return AUCs, seconds per epoch and seconds for the input of an epoch."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     with strategy.scope():
-        made, result = models(trunk, width, encoder(space), heads(names)), {"epoch_s": 0.0, "input_s": 0.0}
-    for model in made:
-        own = model.task_names
-        parts = [(columns, {task: labels[task] for task in own}) for columns, labels in (train, test)]
-        rows = batches(parts[0], args.batch_size, shuffle=True)
-        folder = args.output / "checkpoints" / f"{trunk}-{seed}-{'-'.join(own)}"
+        trained = models(trunk, width, encoder(data.space), heads(tasks))
+    results = {"epoch_s": 0.0, "input_s": 0.0}
+    for model in trained:
+        columns, labels = data.train
+        rows = batches((columns, {task: labels[task] for task in model.task_names}), args.batch_size)
         with strategy.scope():
             compile_model(model, len(rows), args)
-        result["epoch_s"] += fit(model, rows, args, folder)
+        clock = EpochClock()
+        checkpoint = training_setup.checkpoint(args, f"{trunk}-{seed}-{'-'.join(model.task_names)}")
+        model.fit(rows, epochs=args.epochs, verbose=0, callbacks=[checkpoint, clock])
+        results["epoch_s"] += clock.seconds()
         started = time.perf_counter()
         rows.reduce(0, lambda count, _: count + 1).numpy()
-        result["input_s"] += time.perf_counter() - started
-        columns, labels = parts[1]
+        results["input_s"] += time.perf_counter() - started
+        columns, labels = data.test
         logits = model.predict(columns, batch_size=4096, verbose=0)
-        result |= {task: auc(labels[task], logits[task][:, 0]) for task in own}
-    return made, result
+        results |= {task: auc(labels[task], logits[task][:, 0]) for task in model.task_names}
+    if trunk != SINGLE and mtl.distribute.is_chief(strategy):
+        path = model_path(args, trunk, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trained[0].save(path)
+    return results
 
 
 def compile_model(model: mtl.MultiTaskModel, steps: int, args: argparse.Namespace) -> None:
-    """Compile a model for epochs of so many steps, with weight decay of kernels and embeddings alone."""
+    """Compile a model for epochs of so many steps, with weight decay of kernels and embeddings only."""
     rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.epochs * steps)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=args.weight_decay)
     decayed = ("kernel", "embeddings")
@@ -190,95 +212,29 @@ def compile_model(model: mtl.MultiTaskModel, steps: int, args: argparse.Namespac
     model.compile(optimizer, balancing=args.balancing, metrics={task: [] for task in model.task_names})
 
 
-def fit(model: mtl.MultiTaskModel, rows: tf.data.Dataset, args: argparse.Namespace, folder: Path) -> float:
-    """Train a model, with checkpoints in a folder, and return the median seconds per epoch."""
-    ticks = []
-
-    def tick(*_):
-        ticks.append(time.perf_counter())
-
-    clock = keras.callbacks.LambdaCallback(on_train_begin=tick, on_epoch_end=tick)
-    model.fit(rows, epochs=args.epochs, verbose=0, callbacks=[where.checkpoint(folder), clock])
-    seconds = np.diff(ticks).tolist()
-    return median(seconds[1:] or seconds or [0.0])
-
-
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the area under the ROC curve: the share of (positive, negative) pairs in order, ties counting half."""
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    positive = labels > 0
-    above = ranks[positive].sum() - positive.sum() * (positive.sum() + 1) / 2
-    return float(above / positive.sum() / (~positive).sum())
-
-
-def summary(found: list[dict], names: Sequence[str]) -> dict[str, dict]:
-    """Return each trunk's best and mean over its seeds, the best delta-m first."""
-    rows = {}
-    for trunk in dict.fromkeys(run["trunk"] for run in found):
-        mine = [run for run in found if run["trunk"] == trunk]
-        row = {task: {"auc": [run[task] for run in mine]} for task in names}
-        for result in row.values():
-            result |= {"best": max(result["auc"]), "mean": fmean(result["auc"])}
-        rows[trunk] = row | {key: mine[0][key] for key in ("units", "parameters")}
-        rows[trunk]["epoch_s"] = median(run["epoch_s"] for run in mine)
-    means = {trunk: {task: {"auc": row[task]["mean"]} for task in names} for trunk, row in rows.items()}
-    for trunk, row in rows.items():
-        row["delta_m"] = mtl.report.compare(means[trunk], means[SINGLE]).gain_per_task
-    return dict(sorted(rows.items(), key=lambda item: -item[1]["delta_m"]))
-
-
-def header(names: Sequence[str]) -> list[str]:
-    columns = [f"{task}, {which}" for task in names for which in ("best", "mean")]
-    return ["trunk", *columns, "delta-m, %", "parameters", "s per epoch"]
-
-
-def cells(trunk: str, row: dict, names: Sequence[str]) -> list:
-    aucs = [row[task][which] for task in names for which in ("best", "mean")]
-    return [trunk, *aucs, f"{100 * row['delta_m']:+.2f}", f"{row['parameters']:,}", f"{row['epoch_s']:.1f}"]
-
-
-def plot(rows: dict[str, dict], names: Sequence[str], path: Path) -> None:
-    """Draw each trunk's AUCs: a panel per task, a line per trunk with its seeds and their mean."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(4.5 * len(names), 1.2 + 0.4 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for panel, task in zip(panels, names, strict=True):
-        for place, row in enumerate(reversed(rows.values())):
-            values = row[task]["auc"]
-            panel.plot(values, [place] * len(values), "o", color="tab:blue", markersize=4, alpha=0.5)
-            panel.plot(row[task]["mean"], place, "|", color="tab:blue", markersize=16, markeredgewidth=2)
-        panel.axvline(rows[SINGLE][task]["mean"], color="grey", linestyle="--", linewidth=1, label=f"{SINGLE}, mean")
-        panel.set(title=task, xlabel="test AUC")
-        panel.xaxis.set_major_locator(MaxNLocator(4))
-        panel.set_yticks(range(len(rows)), reversed(rows))
-        panel.grid(axis="x", alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center")
-    figure.savefig(path, dpi=110)
+    """Return the area under the ROC curve: the fraction of (positive, negative) pairs in order, ties counting half."""
+    _, index, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[index]
+    is_positive = labels > 0
+    pairs_in_order = ranks[is_positive].sum() - is_positive.sum() * (is_positive.sum() + 1) / 2
+    return float(pairs_in_order / is_positive.sum() / (~is_positive).sum())
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trunk", nargs="+", default=NAMES, choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser = recipe_options.parser("census_income", __doc__.splitlines()[0], several_seeds=True)
+    parser.add_argument("--trunk", nargs="+", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--tasks", type=int, default=2, choices=[2, 3], help="3 adds a Bachelor's degree or more")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="train with the seeds 0 to N - 1")
-    parser.add_argument("--width", type=int, default=32, help="of MMoE's experts, which gives all trunks their size")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch-size", type=int, default=1024)
-    parser.add_argument("--learning-rate", type=float, default=4e-3)
-    parser.add_argument("--weight-decay", type=float, default=0.5)
-    parser.add_argument("--balancing", default="equal", metavar="NAME", help="of tf_mtl.balancing")
-    parser.add_argument("--holdout", type=float, default=0.0, help="test on this share of the training file instead")
-    parser.add_argument("--rows", type=int, help="use only so many rows of the training file")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="take the data files from here")
-    parser.add_argument("--output", type=Path, default=Path("runs/census_income"))
-    parser.add_argument("--export", type=Path, default=Path("saved_models/census_income"))
-    where.add_options(parser)
-    return parser.parse_args(arguments)
+    parser.add_argument("--width", type=int, metavar="N", help="of MMoE's experts, which sets the size of all trunks")
+    parser.add_argument("--weight-decay", type=float, default=0.5, metavar="RATE", help="of kernels and embeddings")
+    recipe_options.add_balancing(parser)
+    parser.add_argument(
+        "--holdout", type=float, default=0.0, metavar="FRACTION", help="test on this fraction of the training file"
+    )
+    parser.add_argument("--rows", type=int, metavar="N", help="rows of the training file to use (default: all)")
+    args = parser.parse_args(arguments)
+    recipe_options.set_defaults(args, DEFAULTS, SMOKE)
+    return args
 
 
 if __name__ == "__main__":

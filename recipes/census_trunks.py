@@ -1,4 +1,4 @@
-"""The trunks of the Census-Income recipe, by name, each with a width that makes it as large as the others."""
+"""The trunks of the Census-Income recipe, by name, and the width that gives each the same number of parameters."""
 
 from collections.abc import Callable, Sequence
 
@@ -37,9 +37,12 @@ NAMES = (SINGLE, *TRUNKS)
 def models(name: str, width: int, encoder: mtl.encoders.TabularEncoder, tasks: Sequence[mtl.tasks.Task]) -> list:
     """Return the models of a trunk: one for all tasks, or for single-task training one per task."""
     groups = [[task] for task in tasks] if name == SINGLE else [tasks]
-    make = TRUNKS["hard" if name == SINGLE else name]
-    copies = [type(encoder).from_config(encoder.get_config()) for _ in groups]
-    return [mtl.build_model(one.inputs(), make(one, width), group) for one, group in zip(copies, groups, strict=True)]
+    build_trunk = TRUNKS["hard" if name == SINGLE else name]
+    encoders = [type(encoder).from_config(encoder.get_config()) for _ in groups]
+    return [
+        mtl.build_model(copy.inputs(), build_trunk(copy, width), group)
+        for copy, group in zip(encoders, groups, strict=True)
+    ]
 
 
 def parameters(name: str, width: int, encoder: mtl.encoders.TabularEncoder, tasks: Sequence[mtl.tasks.Task]) -> int:
@@ -48,7 +51,7 @@ def parameters(name: str, width: int, encoder: mtl.encoders.TabularEncoder, task
 
 
 def fitting_width(name: str, budget: int, encoder: mtl.encoders.TabularEncoder, tasks: Sequence) -> tuple[int, int]:
-    """Return the width with which a trunk comes closest to a number of parameters, and that number.
+    """Return the width with which a trunk comes closest to a number of parameters, and its number of parameters.
 
     Raises:
         ValueError: if the closest is more than 5 % off.
@@ -58,11 +61,14 @@ def fitting_width(name: str, budget: int, encoder: mtl.encoders.TabularEncoder, 
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        below = parameters(name, middle, encoder, tasks) < budget
-        low, high = (middle, high) if below else (low, middle)
-    found = {width: parameters(name, width, encoder, tasks) for width in (low, high)}
-    width = min(found, key=lambda width: abs(found[width] - budget))
-    if abs(found[width] - budget) > 0.05 * budget:
-        raise ValueError(f"'{name}' has {found[width]:,} parameters at the nearest; the budget is {budget:,}.")
+        is_below = parameters(name, middle, encoder, tasks) < budget
+        low, high = (middle, high) if is_below else (low, middle)
+    counts = {width: parameters(name, width, encoder, tasks) for width in (low, high)}
+    width = min(counts, key=lambda width: abs(counts[width] - budget))
+    if abs(counts[width] - budget) > 0.05 * budget:
+        raise ValueError(
+            f"No width of '{name}' comes within 5 % of the budget of {budget:,} parameters: the nearest is {width}, "
+            f"with {counts[width]:,} parameters. Choose a larger --width."
+        )
     keras.utils.clear_session()
-    return width, found[width]
+    return width, counts[width]

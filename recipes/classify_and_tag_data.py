@@ -1,5 +1,6 @@
 """Three sources for four tasks: rated sentences (domain, polarity), entities, and parts of speech."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentiment_data
@@ -7,34 +8,38 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 
-SPLITS = {"train": ("train",), "validation": ("dev", "valid"), "test": ("test",)}
+PARTS = {"train": ("train",), "validation": ("dev", "valid"), "test": ("test",)}  # words in the files' names
 TASKS = {"sentiment": ("domain", "polarity"), "entities": ("entities",), "pos": ("pos",)}
-Records = dict[str, dict[str, tf.data.Dataset]]
+SMOKE_ROWS = {"train": 320, "validation": 64, "test": 64}
+
+Rows = dict[str, dict[str, tf.data.Dataset]]  # by source and part
 
 
-def load(entities: str, pos: Path, sentiment: Path | None, smoke: bool) -> Records:
-    """Return `{source: {split: records}}`.
+def load(entities: str, pos: str, sentiment: Path | None, smoke: bool) -> Rows:
+    """Return `{source: {part: records}}`.
 
     Args:
-        entities: A folder of CoNLL files, whose last column has BIO tags, or "conll2003" for that of TFDS.
+        entities: A folder of CoNLL files with BIO tags in the last column, or "conll2003" for TFDS' data set.
         pos: A folder of CoNLL-U files.
-        sentiment: A folder of the sentiment recipe's files; downloaded when left out.
-        smoke: Whether to take a few hundred records alone.
+        sentiment: A folder of the sentiment recipe's files; None downloads them.
+        smoke: Whether to take only a few hundred records.
     """
-    parts = sentiment_data.load(sentiment)
-    found = {
-        "sentiment": {split: _sentiment(part) for split, part in zip(SPLITS, parts, strict=True)},
+    records = {
+        "sentiment": _sentiment(sentiment_data.load(sentiment)),
         "entities": _entities(entities),
-        "pos": {split: mtl.data.from_conll(path, {"words": 1, "pos": 3}) for split, path in _files(pos).items()},
+        "pos": {
+            part: mtl.data.from_conll(file, {"words": 1, "pos": 3}) for part, file in _part_files(Path(pos)).items()
+        },
     }
     if not smoke:
-        return found
-    rows = {"train": 320, "validation": 64, "test": 64}
-    return {source: {split: data.take(rows[split]) for split, data in parts.items()} for source, parts in found.items()}
+        return records
+    return {
+        source: {part: parts[part].take(rows) for part, rows in SMOKE_ROWS.items()} for source, parts in records.items()
+    }
 
 
-def tasks(records: Records) -> list[mtl.tasks.Task]:
-    """Return the four tasks, with the labels that occur in the training data."""
+def tasks(records: Rows) -> list[mtl.tasks.Task]:
+    """Return the four tasks, with the labels that occur in the data."""
     tags = mtl.data.labels_of(list(records["entities"].values()), "entities", scheme="BIO")
     return [
         mtl.tasks.Classification("domain", labels=sentiment_data.DOMAINS),
@@ -44,49 +49,52 @@ def tasks(records: Records) -> list[mtl.tasks.Task]:
     ]
 
 
-def encoded(records: Records, preprocessor: mtl.text.TextPreprocessor, tasks: list[mtl.tasks.Task]) -> Records:
-    """Return `{source: {split: rows}}` for training."""
+def encode(records: Rows, preprocessor: mtl.text.TextPreprocessor, tasks: Iterable[mtl.tasks.Task]) -> Rows:
+    """Return `{source: {part: rows}}`, encoded for training."""
     by_name = {task.name: task for task in tasks}
     return {
         source: {
-            split: mtl.data.encode_text(
-                data,
+            part: mtl.data.encode_text(
+                dataset,
                 preprocessor,
                 [by_name[task] for task in TASKS[source]],
                 text="text" if source == "sentiment" else "words",
             )
-            for split, data in parts.items()
+            for part, dataset in parts.items()
         }
         for source, parts in records.items()
     }
 
 
-def _sentiment(part):
+def _sentiment(parts: Sequence[sentiment_data.Sentences]) -> dict[str, tf.data.Dataset]:
     names = {"domain": sentiment_data.DOMAINS, "polarity": sentiment_data.POLARITIES}
-    labels = {task: [names[task][i] for i in part.labels[task]] for task in names}
-    return tf.data.Dataset.from_tensor_slices({"text": part.text.astype(str), **labels})
+    records = {}
+    for part, sentences in zip(PARTS, parts, strict=True):
+        labels = {task: [names[task][index] for index in sentences.labels[task]] for task in names}
+        records[part] = tf.data.Dataset.from_tensor_slices({"text": sentences.text.astype(str), **labels})
+    return records
 
 
-def _entities(source):
+def _entities(source: str) -> dict[str, tf.data.Dataset]:
     if source == "conll2003":
         columns = {"words": "tokens", "entities": "ner"}
-        return {
-            split: mtl.data.from_tfds("conll2003", name, columns)
-            for split, name in zip(SPLITS, ("train", "dev", "test"), strict=True)
-        }
-    return {
-        split: mtl.data.from_conll(path, {"words": 0, "entities": -1}) for split, path in _files(Path(source)).items()
-    }
+        splits = {"train": "train", "validation": "dev", "test": "test"}
+        return {part: mtl.data.from_tfds("conll2003", split, columns) for part, split in splits.items()}
+    files = _part_files(Path(source))
+    return {part: mtl.data.from_conll(file, {"words": 0, "entities": -1}) for part, file in files.items()}
 
 
-def _files(folder):
-    """The file of each split, told by its name; CoNLL-U files alone where there are some."""
+def _part_files(folder: Path) -> dict[str, Path]:
+    """Return the file of each part, which its name shows; only CoNLL-U files if the folder has any."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    files = [path for path in files if ".conllu" in path.name] or files
-    found = {}
-    for split, words in SPLITS.items():
-        fitting = [path for path in files if any(word in path.name.lower() for word in words)]
-        if len(fitting) != 1:
-            raise ValueError(f"{folder} must hold one file whose name has {' or '.join(words)} in it, not {fitting}.")
-        found[split] = fitting[0]
-    return found
+    files = [file for file in files if ".conllu" in file.name] or files
+    by_part = {}
+    for part, words in PARTS.items():
+        matches = [file for file in files if any(word in file.name.lower() for word in words)]
+        if len(matches) != 1:
+            raise ValueError(
+                f"{folder} must have one file with {' or '.join(words)} in its name, received "
+                f"{[file.name for file in matches]}. Rename or remove files."
+            )
+        by_part[part] = matches[0]
+    return by_part

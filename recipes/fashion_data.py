@@ -2,7 +2,7 @@
 
 The images are those of Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
 Learning Algorithms", 2017 (MIT licence); the canvas is MultiMNIST's of Sener and Koltun, "Multi-Task Learning as
-Multi-Objective Optimization", NeurIPS 2018. Debian has them: `apt-get install dataset-fashion-mnist`.
+Multi-Objective Optimization", NeurIPS 2018. Debian has the images: `apt-get install dataset-fashion-mnist`.
 """
 
 import gzip
@@ -13,28 +13,27 @@ import numpy as np
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 CANVAS = 36
+TASKS = ("left", "right")
 _FILES = {"train": "train", "test": "t10k"}
 
 
-def load(
-    part: str, pairs: int, folder: str | Path | None = None, seed: int = 0
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def load(part: str, pairs: int, folder: Path | None = None, seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return canvases [pairs, 36, 36, 1] and the classes of their items, `{"left": [pairs], "right": [pairs]}`.
 
     Args:
         part: "train" or "test", the images to draw from.
-        pairs: How many pairs to draw, with replacement.
-        folder: Folder with the data set's `*-ubyte.gz` files; None stands for TFDS, which downloads the images once and
-            has them in another order, so the pairs are others.
+        pairs: The number of pairs to draw, with replacement.
+        folder: Folder with the data set's `*-ubyte.gz` files. None takes the images from TFDS, which downloads them
+            once; their order differs, and so do the pairs.
         seed: Seed of the draw.
     """
-    images, labels = _from_tfds(part) if folder is None else _from_files(Path(folder), _FILES[part])
+    images, labels = _from_tfds(part) if folder is None else _from_files(folder, _FILES[part])
     left, right = np.random.default_rng(seed).integers(len(images), size=(2, pairs))
     return overlay(images[left], images[right]), {"left": labels[left], "right": labels[right]}
 
 
 def overlay(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Lay two images [N, H, W] on a canvas [N, 36, 36, 1]; where they overlap, the brighter pixel shows."""
+    """Return canvases [N, 36, 36, 1] with two images [N, H, W]; where they overlap, the brighter pixel shows."""
     rows, height, width = left.shape
     canvas = np.zeros((rows, CANVAS, CANVAS), left.dtype)
     canvas[:, :height, :width] = left
@@ -43,9 +42,8 @@ def overlay(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _from_files(folder, name):
-    return _read(folder / f"{name}-images-idx3-ubyte.gz"), _read(folder / f"{name}-labels-idx1-ubyte.gz").astype(
-        "int32"
-    )
+    images, labels = (_read(folder / f"{name}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+    return images, labels.astype("int32")
 
 
 def _read(path):

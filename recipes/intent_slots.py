@@ -1,31 +1,31 @@
 """One text encoder, two tasks: the intent of a request, and the slots that its words fill.
 
-    python recipes/intent_slots.py --data snips/                      # a bidirectional LSTM and a CRF, from nothing
+    python recipes/intent_slots.py --data snips/                      # a bidirectional LSTM and a CRF, from scratch
     python recipes/intent_slots.py --data snips/ --encoder minilm     # a pretrained BERT, fine-tuned
     python recipes/intent_slots.py --data home-assistant --languages en de fr
 
 A folder has the parts train, dev (or valid) and test, each with the files seq.in, seq.out and label, as ATIS and SNIPS
-are passed on; "home-assistant" samples sentences from the templates of a voice assistant. Prints intent accuracy, slot
-F1 and frame accuracy (all of a sentence right) on the test part, writes `runs/intent_slots/metrics.json` and
-`saved_models/intent_slots/<version>/`, and asks the exported model about three sentences.
+are distributed. "home-assistant", the default, samples sentences from the templates of a voice assistant. Prints intent
+accuracy, slot F1 and frame accuracy (all of a sentence is correct) on the test part, writes
+`runs/intent_slots/metrics.json` and `saved_models/intent_slots/<version>/`, and asks the exported model about three
+sentences.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
+import quiet_tensorflow  # noqa: F401
+import ask_export
 import home_assistant_data
 import keras
-import schedule
-import tagging_encoders
+import metrics_file
+import optimizers
+import recipe_options
 import tensorflow as tf
-import where
+import training_setup
+from tagging_encoders import ENCODERS, TextEncoder
 
 import tf_mtl as mtl
 
@@ -33,15 +33,17 @@ DEFAULTS = {
     "bilstm": {"epochs": 20, "batch_size": 32, "learning_rate": 3e-3},
     "minilm": {"epochs": 6, "batch_size": 32, "learning_rate": 1e-4},
 }
+SMOKE = {"epochs": 1}
+HOME_ASSISTANT = Path("home-assistant")
 PARTS = {"train": ("train",), "validation": ("dev", "valid", "validation"), "test": ("test",)}
 BOUNDARIES = [8, 12, 16, 24]
+EXPORTED_LENGTH = 48
 METRICS = {"intent_accuracy": "intent accuracy", "slots_span_f1": "slot F1", "frame_accuracy": "frame accuracy"}
 
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
-    checkpoints = args.workdir / "checkpoints"
-    strategy = where.choose(args, checkpoints)
+    strategy = training_setup.choose_strategy(args)
     keras.utils.set_random_seed(args.seed)
     records = load(args)
     tasks = [
@@ -51,9 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
         ),
     ]
     with strategy.scope():
-        text = getattr(tagging_encoders, args.encoder)(records["train"].map(lambda row: row["words"]))
+        text = ENCODERS[args.encoder](records["train"].map(lambda record: record["words"]))
         model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), tasks)
-    rows = {part: mtl.data.encode_text(data, text.preprocessor, tasks) for part, data in records.items()}
+    rows = {part: mtl.data.encode_text(records[part], text.preprocessor, tasks) for part in PARTS}
     train = mtl.data.mix(
         {"sentences": rows["train"]},
         batch_size=args.batch_size,
@@ -63,94 +65,91 @@ def main(arguments: list[str] | None = None) -> None:
     )
     with strategy.scope():
         model.compile(
-            schedule.adamw(args.learning_rate, args.epochs * len(train)),
+            optimizers.adamw(args.learning_rate, args.epochs * len(train)),
             balancing=args.balancing,
             joint_metrics=[mtl.metrics.FrameAccuracy(["intent", "slots"])],
         )
     started = time.time()
-    best = keras.callbacks.EarlyStopping("val_frame_accuracy", mode="max", patience=6, restore_best_weights=True)
+    early_stopping = keras.callbacks.EarlyStopping(
+        "val_frame_accuracy", mode="max", patience=6, restore_best_weights=True
+    )
     model.fit(
         train,
         validation_data=batches(rows["validation"]),
         epochs=args.epochs,
         verbose=2,
-        callbacks=[best, where.checkpoint(checkpoints)],
+        callbacks=[early_stopping, training_setup.checkpoint(args)],
     )
     seconds = time.time() - started
-    found = model.evaluate(batches(rows["test"]), return_dict=True, verbose=0)
-    if where.is_chief(strategy):
-        report(args, {name: float(found[name]) for name in METRICS}, records, seconds)
-        export(args, model, text, found, records["test"])
+    results = model.evaluate(batches(rows["test"]), return_dict=True, verbose=0)
+    if mtl.distribute.is_chief(strategy):
+        report(args, {name: float(results[name]) for name in METRICS}, records, seconds)
+        export(args, model, text, results, records["test"])
 
 
-def load(args) -> dict[str, tf.data.Dataset]:
+def load(args: argparse.Namespace) -> dict[str, tf.data.Dataset]:
     """Return `{part: records}`."""
-    if args.data == "home-assistant":
-        found = home_assistant_data.load(args.languages, seed=args.seed)
+    if args.data == HOME_ASSISTANT:
+        records = home_assistant_data.load(args.languages, seed=args.seed)
     else:
-        found = {part: mtl.data.from_label_folder(_folder(Path(args.data), names)) for part, names in PARTS.items()}
-    return {part: data.take(200) for part, data in found.items()} if args.smoke else found
+        records = {part: mtl.data.from_label_folder(part_folder(args.data, names)) for part, names in PARTS.items()}
+    return {part: records[part].take(200) for part in PARTS} if args.smoke else records
 
 
-def _folder(folder, names):
-    found = [folder / name for name in names if (folder / name).is_dir()]
-    if not found:
+def part_folder(folder: Path, names: Sequence[str]) -> Path:
+    """Return the sub-folder with the first of some names that exists."""
+    part = next((folder / name for name in names if (folder / name).is_dir()), None)
+    if part is None:
         raise FileNotFoundError(f"--data {folder} must have a folder {' or '.join(names)}.")
-    return found[0]
+    return part
 
 
 def batches(rows: tf.data.Dataset) -> tf.data.Dataset:
-    """Return all rows, in batches of rows of like length."""
+    """Return all rows, in batches of rows of similar length."""
     return mtl.data.batch_by_length(rows, 64, BOUNDARIES).prefetch(tf.data.AUTOTUNE)
 
 
-def report(args, results, records, seconds) -> None:
+def report(
+    args: argparse.Namespace, results: Mapping[str, float], records: Mapping[str, tf.data.Dataset], seconds: float
+) -> None:
     """Print the results, and write them."""
-    sizes = ", ".join(f"{len(data):,} {part}" for part, data in records.items())
+    sizes = ", ".join(f"{len(records[part]):,} {part}" for part in PARTS)
     print(f"\n{sizes} sentences; {seconds:.0f} s of training. On the test data:\n")
     print(mtl.report.table(["metric", args.encoder], [[METRICS[name], value] for name, value in results.items()]))
-    args.workdir.mkdir(parents=True, exist_ok=True)
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    document = {"test": results, "train_seconds": seconds, "options": options}
-    (args.workdir / "metrics.json").write_text(json.dumps(document, indent=2) + "\n")
-    print(f"\nWrote {args.workdir / 'metrics.json'}.")
+    print(f"\nWrote {metrics_file.write(args, args.encoder, results, train_seconds=seconds)}.")
 
 
-def export(args, model, text, results, test) -> None:
-    """Export the model for texts of up to 48 tokens, and ask it about three test sentences."""
-    sentences = [b" ".join(row["words"]).decode() for row in test.take(3).as_numpy_iterator()]
+def export(
+    args: argparse.Namespace,
+    model: mtl.MultiTaskModel,
+    text: TextEncoder,
+    results: Mapping[str, float],
+    test: tf.data.Dataset,
+) -> None:
+    """Export the model, and ask it about three test sentences."""
+    sentences = [b" ".join(record["words"]).decode() for record in test.take(3).as_numpy_iterator()]
     path = mtl.export.saved_model(
         model,
         args.export,
-        preprocessor=type(text.preprocessor).from_config({**text.preprocessor.get_config(), "length": 48}),
+        preprocessor=text.preprocessor.with_length(EXPORTED_LENGTH),
         warmup=sentences,
         metrics=results,
         data=f"{args.data}: sentences with intents and slots.",
     )
-    print(f"\nExported to {path}; its answers, from a new process:\n", flush=True)
-    subprocess.run([sys.executable, Path(__file__).with_name("ask.py"), path, *sentences], check=True)
+    ask_export.ask_in_new_process(path, sentences)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, metavar="FOLDER", help="a folder, or home-assistant")
-    parser.add_argument("--languages", nargs="+", default=["en"], help="of home-assistant, such as en de fr")
+    parser = recipe_options.parser("intent_slots", __doc__.splitlines()[0])
+    parser.set_defaults(data=HOME_ASSISTANT)
+    parser.add_argument(
+        "--languages", nargs="+", default=["en"], metavar="CODE", help="of home-assistant, such as en de fr"
+    )
     parser.add_argument("--encoder", choices=list(DEFAULTS), default="bilstm")
-    parser.add_argument("--no-crf", action="store_true", help="tag each word by itself")
-    parser.add_argument("--balancing", default="equal", help="name of a method of tf_mtl.balancing")
-    where.add_options(parser)
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="a few hundred sentences, one epoch")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/intent_slots"))
-    parser.add_argument("--export", type=Path, default=Path("saved_models/intent_slots"))
+    parser.add_argument("--no-crf", action="store_true", help="score each word's tag independently, without a CRF")
+    recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)
-    defaults = DEFAULTS[args.encoder] | ({"epochs": 1} if args.smoke else {})
-    for name, value in defaults.items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    recipe_options.set_defaults(args, DEFAULTS[args.encoder], SMOKE)
     return args
 
 

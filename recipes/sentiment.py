@@ -1,30 +1,28 @@
 """One text encoder, four tasks: domain, polarity, intensity and disagreement of rated sentences.
 
-    python recipes/sentiment.py                          # a small Transformer from nothing
-    python recipes/sentiment.py --encoder minilm         # a pretrained BERT, fine-tuned
-    python recipes/sentiment.py --encoder minilm --frozen   # the same as it is: only the layers behind it learn
+    python recipes/sentiment.py                             # a small Transformer, trained from scratch
+    python recipes/sentiment.py --encoder minilm            # a pretrained BERT, fine-tuned
+    python recipes/sentiment.py --encoder minilm --frozen   # the same BERT, frozen; only new layers after it learn
 
 Prints the test results beside reference figures, writes `runs/sentiment/` (metrics.json, curves.png, TensorBoard
 logs) and `saved_models/sentiment/<version>/`, and asks the exported model about three sentences.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
+import quiet_tensorflow  # noqa: F401
+import ask_export
 import keras
+import metrics_file
 import numpy as np
-import schedule
+import optimizers
+import recipe_options
 import sentiment_data
-import sentiment_encoders
 import tensorflow as tf
-import where
+import training_setup
+from sentiment_data import Sentences
+from sentiment_encoders import ENCODERS, TextEncoder
 
 import tf_mtl as mtl
 
@@ -38,6 +36,7 @@ DEFAULTS = {
     "minilm": {"epochs": 3, "batch_size": 32, "learning_rate": 1e-4},
     "frozen_minilm": {"epochs": 8, "batch_size": 64, "learning_rate": 1e-3},
 }
+SMOKE = {"epochs": 1}
 # VADER, and TF-IDF with ridge or logistic regression, on the same test sentences.
 REFERENCES = {
     "intensity_pearson": (0.540, 0.693),
@@ -54,59 +53,42 @@ REFERENCES = {
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
-    checkpoints = args.workdir / "checkpoints"
-    strategy = where.choose(args, checkpoints)
+    strategy = training_setup.choose_strategy(args)
     keras.utils.set_random_seed(args.seed)
     train, validation, test = sentiment_data.load(args.data)
     if args.smoke:
         train, validation, test = train.head(400), validation.head(200), test.head(200)
 
     with strategy.scope():
-        text = getattr(sentiment_encoders, args.encoder)(train.text)
+        text = ENCODERS[args.encoder](train.text)
         model = mtl.build_model(text.inputs, mtl.trunks.HardSharing(text.encoder), tasks(train))
         steps = args.epochs * -(-len(train) // args.batch_size)
-        model.compile(
-            schedule.adamw(args.learning_rate, steps), loss_weights=loss_weights(train), balancing=args.balancing
-        )
+        optimizer = optimizers.adamw(args.learning_rate, steps)
+        model.compile(optimizer, loss_weights=loss_weights(train), balancing=args.balancing)
 
-    batches = {
-        "train": dataset(train, text, args.batch_size, args.seed),
-        "validation": dataset(validation, text, args.batch_size),
-        "test": dataset(test, text, args.batch_size),
-    }
-    writers = [keras.callbacks.TensorBoard(args.workdir / "tensorboard")] if where.is_chief(strategy) else []
+    train_batches = batches(train, text, args.batch_size, args.seed)
+    validation_batches, test_batches = (batches(part, text, args.batch_size) for part in (validation, test))
+    callbacks = [mtl.callbacks.GradientConflict(next(iter(validation_batches)))]
+    if mtl.distribute.is_chief(strategy):
+        callbacks.append(keras.callbacks.TensorBoard(args.workdir / "tensorboard"))
     started = time.time()
     history = model.fit(
-        batches["train"],
-        validation_data=batches["validation"],
+        train_batches,
+        validation_data=validation_batches,
         epochs=args.epochs,
         shuffle=False,
-        callbacks=[
-            mtl.callbacks.GradientConflict(next(iter(batches["validation"]))),
-            *writers,
-            where.checkpoint(checkpoints),
-        ],
+        callbacks=[*callbacks, training_setup.checkpoint(args)],
     )
     seconds = time.time() - started
 
-    results = {name: float(value) for name, value in model.evaluate(batches["test"], return_dict=True).items()}
-    results |= correlations(model, batches["test"], test)
-    if not where.is_chief(strategy):
-        return
-    report(args, results, history.history, seconds)
-    path = mtl.export.saved_model(
-        model,
-        args.export,
-        preprocessor=text.preprocessor,
-        warmup=list(SENTENCES),
-        metrics=results,
-        data="VADER's rated sentences: tweets, film reviews, product reviews and editorials.",
-    )
-    print(f"\nExported to {path}; its answers, from a new process:\n", flush=True)
-    subprocess.run([sys.executable, Path(__file__).with_name("ask.py"), path, *SENTENCES], check=True)
+    results = {name: float(value) for name, value in model.evaluate(test_batches, return_dict=True).items()}
+    results |= correlations(model, test_batches, test)
+    if mtl.distribute.is_chief(strategy):
+        report(args, results, history.history, seconds)
+        export(args, model, text, results)
 
 
-def tasks(train: sentiment_data.Sentences) -> list[mtl.tasks.Task]:
+def tasks(train: Sentences) -> list[mtl.tasks.Task]:
     return [
         mtl.tasks.Classification("domain", labels=sentiment_data.DOMAINS),
         mtl.tasks.Classification("polarity", labels=sentiment_data.POLARITIES),
@@ -120,88 +102,95 @@ def tasks(train: sentiment_data.Sentences) -> list[mtl.tasks.Task]:
     ]
 
 
-def loss_weights(train: sentiment_data.Sentences) -> dict[str, float]:
-    """Bring squared errors to the labels' variance, so that all four losses begin near 1."""
+def loss_weights(train: Sentences) -> dict[str, float]:
+    """Return weights that divide squared errors by the labels' variance, so that all four losses begin near 1."""
     variances = {"intensity": np.nanvar(train.intensity), "disagreement": np.nanvar(train.disagreement)}
     return {task: float(1 / variances.get(task, 1.0)) for task in train.labels}
 
 
-def dataset(part, text: sentiment_encoders.TextEncoder, batch_size, seed=None) -> tf.data.Dataset:
-    """Return batches of (inputs, labels, label weights); with a seed, those of training: shuffled, words left out."""
-    found = tf.data.Dataset.from_tensor_slices((part.text.astype(str), part.labels))
-    if text.once:
-        found = found.batch(64).map(lambda sentences, labels: (text.preprocessor(sentences), labels))
-        found = found.unbatch().apply(tf.data.experimental.assert_cardinality(len(part))).cache()
-    if seed is not None:
-        found = found.shuffle(len(part), seed=seed)
-    found = found.batch(batch_size)
-    if seed is not None and text.word_dropout:
-        noise = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
-        found = tf.data.Dataset.zip(found, noise).map(
-            lambda row, noise: (leave_out(row[0], text.word_dropout, noise), row[1])
+def batches(
+    sentences: Sentences, text: TextEncoder, batch_size: int, shuffle_seed: int | None = None
+) -> tf.data.Dataset:
+    """Return batches of (inputs, labels, label weights).
+
+    Args:
+        sentences: The data.
+        text: Gives the inputs.
+        batch_size: Rows of a batch.
+        shuffle_seed: Given for training: rows are then shuffled, and words are dropped.
+    """
+    rows = tf.data.Dataset.from_tensor_slices((sentences.text.astype(str), sentences.labels))
+    if text.preprocess_once:
+        rows = rows.batch(64).map(lambda texts, labels: (text.preprocessor(texts), labels))
+        rows = rows.unbatch().apply(tf.data.experimental.assert_cardinality(len(sentences))).cache()
+    if shuffle_seed is not None:
+        rows = rows.shuffle(len(sentences), seed=shuffle_seed)
+    batched = rows.batch(batch_size)
+    if shuffle_seed is not None and text.word_dropout:
+        seeds = tf.data.Dataset.random(seed=shuffle_seed, rerandomize_each_iteration=True).batch(2)
+        batched = tf.data.Dataset.zip(batched, seeds).map(
+            lambda batch, seed: (drop_words(batch[0], text.word_dropout, seed), batch[1])
         )
-    if not text.once:
-        found = found.map(lambda sentences, labels: (text.preprocessor(sentences), labels))
-    return mtl.data.mask_missing(found, {"disagreement": float("nan")}).prefetch(tf.data.AUTOTUNE)
+    if not text.preprocess_once:
+        batched = batched.map(lambda texts, labels: (text.preprocessor(texts), labels))
+    return mtl.data.mask_missing(batched, {"disagreement": float("nan")}).prefetch(tf.data.AUTOTUNE)
 
 
-def leave_out(sentences, share, seed):
-    """Return the sentences without a random share of their words."""
-    words = tf.strings.split(sentences)
-    kept = tf.random.stateless_uniform(tf.shape(words.flat_values), seed) >= share
-    words = tf.ragged.boolean_mask(words, words.with_flat_values(kept))
+def drop_words(texts: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
+    """Return the texts, each word dropped with a probability."""
+    words = tf.strings.split(texts)
+    is_kept = tf.random.stateless_uniform(tf.shape(words.flat_values), seed) >= probability
+    words = tf.ragged.boolean_mask(words, words.with_flat_values(is_kept))
     return tf.strings.reduce_join(words, axis=-1, separator=" ")
 
 
-def correlations(model, batches, test) -> dict[str, float]:
+def correlations(model: mtl.MultiTaskModel, test_batches: tf.data.Dataset, test: Sentences) -> dict[str, float]:
     """Return the correlation of predicted and rated intensity in each domain."""
-    predicted = model.predict(batches)["intensity"][:, 0]
-    found = {}
+    intensity = model.predict(test_batches)["intensity"][:, 0]
+    results = {}
     for index, domain in enumerate(sentiment_data.DOMAINS):
         rows = test.domain == index
         if rows.sum() > 1:
-            pairs = np.corrcoef(predicted[rows], test.intensity[rows])
-            found[f"intensity_pearson_{domain}"] = float(pairs[0, 1])
-    return found
+            matrix = np.corrcoef(intensity[rows], test.intensity[rows])
+            results[f"intensity_pearson_{domain}"] = float(matrix[0, 1])
+    return results
 
 
-def report(args, results, history, seconds) -> None:
+def report(args: argparse.Namespace, results: dict[str, float], history: dict[str, list], seconds: float) -> None:
     """Print the table of results, and write it with the curves."""
     names = sorted(name for name in results if not name.endswith("loss"))
     rows = [[name, results[name], *REFERENCES.get(name, (None, None))] for name in names]
     print(f"\nTest results after {args.epochs} epochs, {seconds:.0f} s of training:\n")
     print(mtl.report.table(["task and metric", "multi-task", "VADER", "TF-IDF"], rows))
-    args.workdir.mkdir(parents=True, exist_ok=True)
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    document = {"test": results, "train_seconds": seconds, "options": options}
-    (args.workdir / "metrics.json").write_text(json.dumps(document, indent=2) + "\n")
-    picture = mtl.report.curves(history, args.workdir / "curves.png")
-    print(f"\nWrote {args.workdir / 'metrics.json'} and {picture}.")
+    path = metrics_file.write(args, args.encoder, results, train_seconds=seconds)
+    plot = mtl.report.curves(history, args.workdir / "curves.png")
+    print(f"\nWrote {path} and {plot}.")
+
+
+def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncoder, results: dict[str, float]) -> None:
+    """Export the model, and ask it about three sentences."""
+    path = mtl.export.saved_model(
+        model,
+        args.export,
+        preprocessor=text.preprocessor,
+        warmup=list(SENTENCES),
+        metrics=results,
+        data="VADER's rated sentences: tweets, film reviews, product reviews and editorials.",
+    )
+    ask_export.ask_in_new_process(path, SENTENCES)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = recipe_options.parser("sentiment", __doc__.splitlines()[0])
     parser.add_argument("--encoder", choices=["transformer", "minilm"], default="transformer")
     parser.add_argument("--frozen", action="store_true", help="with minilm: compute its features once, before training")
-    parser.add_argument("--balancing", default="equal", help="name of a method of tf_mtl.balancing")
-    where.add_options(parser)
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="a few hundred rows, one epoch")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="take the data files from here")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/sentiment"))
-    parser.add_argument("--export", type=Path, default=Path("saved_models/sentiment"))
+    recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)
     if args.frozen:
         if args.encoder != "minilm":
             parser.error("--frozen goes with --encoder minilm")
         args.encoder = "frozen_minilm"
-    defaults = DEFAULTS[args.encoder] | ({"epochs": 1} if args.smoke else {})
-    for name, value in defaults.items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    recipe_options.set_defaults(args, DEFAULTS[args.encoder], SMOKE)
     return args
 
 

@@ -1,8 +1,8 @@
 """Sentences from four domains, rated for sentiment by people.
 
 Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text", ICWSM 2014;
-MIT licence. Each sentence has the mean of its raters' marks, from -4 to 4, and their standard deviation, which
-is missing where the data set's two files disagree on the mean by more than 0.02 (195 tweets).
+MIT licence. Each sentence has the mean of its raters' marks, from -4 to 4, and their standard deviation. The
+deviation is missing where the data set's two files disagree on the mean by more than 0.02 (195 tweets).
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
 
-import fetch
+import data_packages
 import numpy as np
 
 DOMAINS = ("tweets", "movies", "products", "editorials")
@@ -21,7 +21,7 @@ _FILES = ("tweets", "movieReviewSnippets", "amazonReviewSnippets", "nytEditorial
 
 @dataclass(frozen=True)
 class Sentences:
-    """A part of the data: texts and labels, one entry per sentence; NaN stands for a missing disagreement."""
+    """A part of the data: texts and labels, one entry per sentence; NaN means a missing disagreement."""
 
     text: np.ndarray
     domain: np.ndarray
@@ -30,7 +30,7 @@ class Sentences:
 
     @property
     def polarity(self) -> np.ndarray:
-        """Class of the mean mark: below -0.5, between, above 0.5."""
+        """Class of the mean mark: 0 below -0.5, 1 between, 2 from 0.5."""
         return np.digitize(self.intensity, [-0.5, 0.5]).astype("int32")
 
     @property
@@ -48,27 +48,27 @@ class Sentences:
 
     def head(self, rows: int) -> "Sentences":
         """Return the first rows."""
-        return Sentences(*(getattr(self, name)[:rows] for name in self.__dataclass_fields__))
+        return Sentences(self.text[:rows], self.domain[:rows], self.intensity[:rows], self.disagreement[:rows])
 
 
 def load(folder: Path | None = None) -> tuple[Sentences, Sentences, Sentences]:
     """Return the training, validation and test sentences.
 
-    All sentences of one review or article lie in the same part: the part follows from a hash of the domain
-    and the document. Each part is in a fixed random order.
+    All sentences of one review or article are in the same part, which a hash of the domain and the document
+    determines. Each part is in a fixed random order.
 
     Args:
-        folder: Folder with the files `*_GroundTruth.txt` and `*_anonDataRatings.txt`; downloaded when left out.
+        folder: Folder with the files `*_GroundTruth.txt` and `*_anonDataRatings.txt`; by default they are downloaded.
     """
     folder = folder or _download()
     parts: dict[str, list] = {"train": [], "validation": [], "test": []}
     for domain, (name, stem) in enumerate(zip(DOMAINS, _FILES, strict=True)):
         ratings = _read(folder / f"{stem}_anonDataRatings.txt")
-        deviation = {row[0]: (float(row[1]), float(row[2])) for row in ratings}
+        statistics = {row[0]: (float(row[1]), float(row[2])) for row in ratings}
         for identity, mean, text in _read(folder / f"{stem}_GroundTruth.txt"):
-            rated_mean, sd = deviation[identity]
-            agree = abs(rated_mean - float(mean)) <= 0.02
-            row = (text, domain, float(mean), sd if agree else np.nan)
+            rated_mean, disagreement = statistics[identity]
+            is_consistent = abs(rated_mean - float(mean)) <= 0.02
+            row = (text, domain, float(mean), disagreement if is_consistent else np.nan)
             parts[_part(name + identity.split("_")[0])].append(row)
     return tuple(_sentences(parts[part]) for part in ("train", "validation", "test"))
 
@@ -84,8 +84,8 @@ def _sentences(rows):
     )
 
 
-def _part(group):
-    bucket = int(hashlib.md5(group.encode()).hexdigest(), 16) % 10
+def _part(document):
+    bucket = int(hashlib.md5(document.encode()).hexdigest(), 16) % 10
     return {0: "test", 1: "validation"}.get(bucket, "train")
 
 
@@ -95,13 +95,13 @@ def _read(path):
 
 
 def _download():
-    archive = fetch.package(
+    archive = data_packages.download(
         "vaderSentiment==0.5",
         "vaderSentiment-0.5.zip",
         "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
         "--no-binary=:all:",
     )
-    return fetch.unpacked(archive, lambda folder: _unpack(archive, folder)) / "hutto_ICWSM_2014"
+    return data_packages.unpack_once(archive, lambda folder: _unpack(archive, folder)) / "hutto_ICWSM_2014"
 
 
 def _unpack(archive, folder):

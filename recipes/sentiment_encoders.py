@@ -1,4 +1,4 @@
-"""The recipe's two text encoders: from raw sentences to features."""
+"""The recipe's text encoders: from raw sentences to features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ class TextEncoder:
         preprocessor: From strings [B] to the model's inputs; it runs on the data and in the exported model.
         inputs: The model's symbolic inputs.
         encoder: From the inputs to features.
-        word_dropout: Share of the words of a training sentence that are left out.
-        once: Whether to run the preprocessor once, before training, because it is costly.
+        word_dropout: Probability that a word of a training sentence is dropped.
+        preprocess_once: Whether to run the preprocessor once, before training, because it is slow.
     """
 
     preprocessor: Callable[[tf.Tensor], Any]
     inputs: Any
     encoder: keras.layers.Layer
     word_dropout: float = 0.0
-    once: bool = False
+    preprocess_once: bool = False
 
 
 def transformer(texts: np.ndarray) -> TextEncoder:
-    """Return a small Transformer over the words of `texts`, to be trained from nothing."""
+    """Return a small Transformer over the words of `texts`, to be trained from scratch."""
     length = 48
     words = keras.layers.TextVectorization(
-        max_tokens=12_000, standardize=_standardise, output_sequence_length=length, name="words"
+        max_tokens=12_000, standardize=_standardize, output_sequence_length=length, name="words"
     )
     words.adapt(tf.data.Dataset.from_tensor_slices([str(text) for text in texts]).batch(1024))
     encoder = mtl.encoders.TransformerEncoder(
@@ -46,32 +46,35 @@ def transformer(texts: np.ndarray) -> TextEncoder:
     return TextEncoder(words, inputs, encoder, word_dropout=0.2)
 
 
-def _standardise(text):
-    """Lower the case and set punctuation apart: emoticons and exclamation marks carry sentiment."""
+def _standardize(text):
+    """Convert to lower case and separate punctuation: emoticons and exclamation marks carry sentiment."""
     return tf.strings.regex_replace(tf.strings.lower(text), r"([^\w\s'])", r" \1 ")
 
 
 def minilm(texts: np.ndarray) -> TextEncoder:
-    """Return MiniLM, a BERT of 6 layers of width 384 pretrained on sentences, to be fine-tuned as a whole."""
-    packer, backbone = _minilm()
+    """Return MiniLM, a BERT of 6 layers of width 384 pretrained on sentences, all of which is fine-tuned."""
+    preprocessor, backbone = _load_minilm()
     inputs = {name: keras.Input((48,), dtype="int32", name=name) for name in backbone.input}
-    return TextEncoder(packer, inputs, mtl.encoders.BackboneEncoder(backbone, name="minilm"))
+    return TextEncoder(preprocessor, inputs, mtl.encoders.BackboneEncoder(backbone, name="minilm"))
 
 
 def frozen_minilm(texts: np.ndarray) -> TextEncoder:
     """Return dense layers on the features of MiniLM, which are computed once."""
-    packer, backbone = _minilm()
+    preprocessor, backbone = _load_minilm()
     backbone = mtl.encoders.BackboneEncoder(backbone, name="minilm", trainable=False)
 
     @tf.function
     def features(texts):
-        return backbone(packer(texts))["pooled"]
+        return backbone(preprocessor(texts))["pooled"]
 
     encoder = mtl.encoders.MLPEncoder([512, 512], dropout=0.4)
-    return TextEncoder(features, keras.Input((384,), name="features"), encoder, once=True)
+    return TextEncoder(features, keras.Input((384,), name="features"), encoder, preprocess_once=True)
 
 
-def _minilm():
-    """Return what turns texts into MiniLM's inputs, and MiniLM."""
+def _load_minilm():
+    """Return the preprocessor from texts to MiniLM's inputs, and MiniLM."""
     tokenizer, backbone = pretrained.load()
     return keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=48), backbone
+
+
+ENCODERS = {"transformer": transformer, "minilm": minilm, "frozen_minilm": frozen_minilm}

@@ -1,4 +1,4 @@
-"""The text encoders of the tagging recipes: from sentences to features of words and of the whole."""
+"""The text encoders of the tagging recipes: from sentences to features of each word and of the sentence."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ class TextEncoder:
 
 
 def bilstm(sentences: Iterable) -> TextEncoder:
-    """Return a bidirectional LSTM over the words of some sentences, to be trained from nothing."""
+    """Return a bidirectional LSTM over the words of some sentences, to be trained from scratch."""
     words = mtl.text.Words.learn(sentences, LENGTH, min_count=2)
     return TextEncoder(words, mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=128, units=128, dropout=0.5))
 
 
 def transformer(sentences: Iterable) -> TextEncoder:
-    """Return a small Transformer over sub-words learnt from some sentences, to be trained from nothing."""
+    """Return a small Transformer over sub-words learnt from some sentences, to be trained from scratch."""
     subwords = mtl.text.Subwords.learn(sentences, LENGTH, vocabulary_size=8_000)
     encoder = mtl.encoders.TransformerEncoder(
         subwords.vocabulary_size, LENGTH, dim=128, layers=2, heads=4, feedforward_dim=256, dropout=0.3
@@ -40,6 +40,9 @@ def transformer(sentences: Iterable) -> TextEncoder:
 
 
 def minilm(sentences: Iterable) -> TextEncoder:
-    """Return MiniLM, to be fine-tuned as a whole."""
+    """Return MiniLM, all of which is fine-tuned."""
     tokenizer, backbone = pretrained.load()
     return TextEncoder(mtl.text.Subwords(tokenizer, LENGTH), mtl.encoders.BackboneEncoder(backbone, name="minilm"))
+
+
+ENCODERS = {"bilstm": bilstm, "transformer": transformer, "minilm": minilm}

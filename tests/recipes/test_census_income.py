@@ -14,15 +14,15 @@ SETTINGS = ["--epochs", "15", "--batch-size", "64", "--width", "12", "--seeds", 
 
 
 def person(rng):
-    """A row of the file, in which education and weeks of work tell the income, and age the marital status."""
+    """A row of the file: education and weeks of work determine the income, and age the marital status."""
     fields = [f" {rng.choice(['A', 'B', '?'])}" for _ in range(42)]
     age, weeks, education = rng.integers(90), rng.integers(53), rng.integers(4)
     fields[0], fields[39], fields[24] = str(age), f" {weeks}", f" {rng.random() * 2000:.2f}"
     fields[4] = [" Children", " High school graduate", " Bachelors degree(BA AB BS)", " Doctorate degree(PhD EdD)"][
         education
     ]
-    for place in (5, 16, 17, 18):
-        fields[place] = f" {rng.choice([0, 0, 0, 1500, 99999])}"
+    for column in (5, 16, 17, 18):
+        fields[column] = f" {rng.choice([0, 0, 0, 1500, 99999])}"
     fields[30], fields[40] = f" {rng.integers(7)}", " 94"
     fields[7] = " Never married" if age < 25 else " Divorced"
     return [*fields[:41], " 50000+." if weeks > 20 and education > 1 else " - 50000."]
@@ -37,11 +37,12 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(folder, output, *options):
+def run(folder, workdir, *options):
+    """Run the recipe, and return metrics.json and results.json."""
     census_income.main(
-        ["--data", str(folder), "--output", str(output), "--export", str(output / "export"), *SETTINGS, *options]
+        ["--data", str(folder), "--workdir", str(workdir), "--export", str(workdir / "export"), *options]
     )
-    return json.loads((output / "metrics.json").read_text()), json.loads((output / "results.json").read_text())
+    return json.loads((workdir / "metrics.json").read_text()), json.loads((workdir / "results.json").read_text())
 
 
 def test_columns_and_labels(folder):
@@ -67,38 +68,49 @@ def test_auc():
 
 
 def test_runs_resumes_and_exports(folder, tmp_path, capsys):
-    metrics, runs = run(folder, tmp_path, "--trunk", "mmoe", "cross_stitch")
+    metrics, runs = run(folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "cross_stitch")
     printed = capsys.readouterr().out
     assert "mmoe, seed 0" in printed
     assert metrics["trunks"].keys() == {"single-task", "mmoe", "cross_stitch"}
     sizes = [row["parameters"] for row in metrics["trunks"].values()]
     assert max(sizes) / min(sizes) < 1.1  # each within 5 % of the budget
-    for run_ in runs:
-        row = metrics["trunks"][run_["trunk"]]["never_married"]
-        assert row == {"auc": [run_["never_married"]], "best": run_["never_married"], "mean": run_["never_married"]}
+    for entry in runs:
+        row, auc = metrics["trunks"][entry["trunk"]]["never_married"], entry["never_married"]
+        assert row == {"auc": [auc], "best": auc, "mean": auc}
+    trunk, seed = metrics["model"].split(", seed ")
+    best = next(entry for entry in runs if (entry["trunk"], entry["seed"]) == (trunk, int(seed)))
+    assert trunk in ("mmoe", "cross_stitch")
+    assert metrics["test"] == {"income_auc": best["income"], "never_married_auc": best["never_married"]}
     assert metrics["trunks"]["mmoe"]["never_married"]["mean"] > 0.8
     assert (tmp_path / "auc.png").stat().st_size > 1000
-    served = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["income"]
+    serve = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["income"]
     columns, _ = census_data.load(folder)[1]
-    answer = served(**{name: tf.constant(values[:5].tolist()) for name, values in columns.items()})
+    answer = serve(**{name: tf.constant(values[:5].tolist()) for name, values in columns.items()})
     assert answer["income_label"].shape == (5,)
     card = json.loads((tmp_path / "export" / "1" / "model_card.json").read_text())
-    assert card["metrics"].keys() == {"income_auc", "never_married_auc"}
+    assert card["metrics"] == pytest.approx(metrics["test"])
 
-    _, again = run(folder, tmp_path, "--trunk", "mmoe", "hard")
+    _, again = run(folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "hard")
     assert "mmoe, seed 0:" not in capsys.readouterr().out
     assert again[: len(runs)] == runs
-    assert [run_["trunk"] for run_ in again[len(runs) :]] == ["hard"]
+    assert [entry["trunk"] for entry in again[len(runs) :]] == ["hard"]
 
 
 @pytest.mark.slow
 def test_every_trunk_and_three_tasks(folder, tmp_path):
-    metrics, _ = run(folder, tmp_path, "--tasks", "3", "--holdout", "0.2")
+    metrics, _ = run(folder, tmp_path, *SETTINGS, "--tasks", "3", "--holdout", "0.2")
     assert metrics["trunks"].keys() == set(census_trunks.NAMES)
     assert all(0.4 < row["college"]["mean"] <= 1 for row in metrics["trunks"].values())
 
 
-def test_a_budget_that_cannot_be_met(folder):
-    _, _, space, _ = census_income.data(census_income.parse(["--data", str(folder), *SETTINGS]), ["income"])
-    with pytest.raises(ValueError, match="'cgc' has .* parameters at the nearest; the budget is 10"):
+def test_smoke(folder, tmp_path, capsys):
+    metrics, runs = run(folder, tmp_path, "--smoke", "--rows", "300")
+    assert [(entry["trunk"], entry["seed"]) for entry in runs] == [("single-task", 0), ("mmoe", 0)]
+    assert metrics["model"] == "mmoe, seed 0"
+    assert "Exported mmoe, seed 0" in capsys.readouterr().out
+
+
+def test_a_budget_that_is_too_small(folder):
+    space = census_income.load(census_income.parse(["--data", str(folder), *SETTINGS]), ["income"]).space
+    with pytest.raises(ValueError, match="'cgc' comes within 5 % of the budget of 10 parameters"):
         census_trunks.fitting_width("cgc", 10, census_income.encoder(space), census_income.heads(["income"]))

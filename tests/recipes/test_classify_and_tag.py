@@ -1,17 +1,12 @@
 """The recipe of four tasks from three sources through its command line, on a few hundred made-up sentences."""
 
 import json
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-ROOT = Path(__file__).parents[2]
 WORDS = {
     "DET": ["the", "a"],
     "NOUN": ["film", "phone", "bus"],
@@ -23,7 +18,7 @@ PARTS = ("train", "dev", "test")
 
 
 def sentence(rng):
-    """Words and their parts of speech; names of places are of two words or of one."""
+    """Words and their parts of speech; names of places have up to two words."""
     kinds = ["DET", "NOUN", "VERB", *["PROPN"] * rng.randint(0, 2), "PUNCT"]
     return [(rng.choice(WORDS[kind]), kind) for kind in kinds]
 
@@ -31,72 +26,108 @@ def sentence(rng):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("tagged"), random.Random(0)
-    for kind, ending in (("entities", "conll"), ("pos", "conllu")):
+    for kind, extension in (("entities", "conll"), ("pos", "conllu")):
         (folder / kind).mkdir()
         for part in PARTS:
             lines = []
             for _ in range(150):
-                before = ""
-                for place, (word, tag) in enumerate(sentence(rng), 1):
-                    entity = "O" if tag != "PROPN" else f"{'I' if before == 'PROPN' else 'B'}-place"
-                    before = tag
-                    lines.append(f"{word}\t{entity}" if kind == "entities" else f"{place}\t{word}\t{word}\t{tag}")
+                previous = ""
+                for position, (word, tag) in enumerate(sentence(rng), 1):
+                    entity = "O" if tag != "PROPN" else f"{'I' if previous == 'PROPN' else 'B'}-place"
+                    previous = tag
+                    lines.append(f"{word}\t{entity}" if kind == "entities" else f"{position}\t{word}\t{word}\t{tag}")
                 lines.append("")
-            (folder / kind / f"{part}.{ending}").write_text("\n".join(lines))
+            (folder / kind / f"{part}.{extension}").write_text("\n".join(lines))
     return folder
 
 
 @pytest.fixture(scope="module")
-def ran(folders, sentiment_folder, tmp_path_factory):
+def run(run_recipe, folders, sentiment_folder):
+    """A function that runs the recipe, and returns what it printed, and metrics.json."""
+
+    def run(workdir, *options):
+        process = run_recipe(
+            *("classify_and_tag", workdir, "--smoke", "--encoder", "bilstm"),
+            *("--entities", folders / "entities", "--pos", folders / "pos", "--data", sentiment_folder),
+            *("--epochs", "5", "--learning-rate", "0.01", *options),
+        )
+        assert process.returncode == 0, process.stderr[-3000:]
+        return process.stdout, json.loads((workdir / "runs" / "metrics.json").read_text())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def joint_only(run, tmp_path_factory):
+    """The folder of a run without single-task models, what it printed, and metrics.json."""
     workdir = tmp_path_factory.mktemp("classify_and_tag")
-    command = [sys.executable, str(ROOT / "recipes" / "classify_and_tag.py"), "--smoke", "--encoder", "bilstm"]
-    command += ["--entities", str(folders / "entities"), "--pos", str(folders / "pos")]
-    command += ["--sentiment", str(sentiment_folder), "--epochs", "5", "--learning-rate", "0.01"]
-    command += ["--workdir", str(workdir / "runs"), "--export", str(workdir / "export")]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=workdir)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return workdir, done.stdout, json.loads((workdir / "runs" / "metrics.json").read_text())
+    return workdir, *run(workdir, "--no-single-task")
 
 
-def test_every_task_learns_jointly_and_alone(ran):
-    *_, found = ran
-    for results in (found["test"], found["single_task"]):
-        assert results["pos"]["accuracy"] > 0.9  # a word tells its tag
-        assert results["entities"]["span_f1"] > 0.8
-        assert results["domain"]["accuracy"] > 0.5
-        assert 0 < results["polarity"]["macro_f1"] <= 1
-    assert found["test"] != found["single_task"]
+@pytest.fixture(scope="module")
+def results(run, joint_only):
+    """The folder of a run, what it printed, and metrics.json; it continues the run without single-task models."""
+    workdir, *_ = joint_only
+    return workdir, *run(workdir)
 
 
-def test_the_table(ran):
-    _, printed, found = ran
-    joint, single = (found[key]["pos"]["accuracy"] for key in ("test", "single_task"))
+def test_every_task_learns_jointly_and_alone(results):
+    *_, document = results
+    assert document["model"] == "joint, bilstm"
+    for metrics in (document["test"], document["single_task"]):
+        assert metrics["pos_accuracy"] > 0.9  # a word determines its tag
+        assert metrics["entities_span_f1"] > 0.8
+        assert metrics["domain_accuracy"] > 0.5
+        assert 0 < metrics["polarity_macro_f1"] <= 1
+    assert document["test"] != document["single_task"]
+
+
+def test_finished_models_are_not_trained_again(run, joint_only, results):
+    workdir, printed, before = joint_only
+    assert before["single_task"] == {}
+    assert "Exported to" in printed
+    _, printed, after = results
+    assert "Exported to" not in printed
+    assert after["test"] == before["test"]
+    assert after["train_seconds"] == before["train_seconds"]
+    runs = json.loads((workdir / "runs" / "results.json").read_text())
+    assert [entry["model"] for entry in runs] == ["joint", "domain", "polarity", "entities", "pos"]
+
+
+def test_the_table(results):
+    _, printed, document = results
+    joint, single = (document[key]["pos_accuracy"] for key in ("test", "single_task"))
     (row,) = [line for line in printed.splitlines() if line.startswith("| pos ") and "accuracy" in line]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells[2:] == [f"{joint:.4f}", f"{single:.4f}", f"{joint / single - 1:+.2%}"]
     assert "delta-m, mean over tasks" in printed
-    assert sum(found["shares"].values()) == pytest.approx(1)
-    assert f"rows drawn (sqrt): sentiment {found['shares']['sentiment']:.1%}" in printed
+    assert sum(document["fractions"].values()) == pytest.approx(1)
+    assert f"rows drawn (sqrt): sentiment {document['fractions']['sentiment']:.1%}" in printed
 
 
-def test_the_exported_model_finds_entities(ran):
-    workdir, printed, _ = ran
+def test_the_table_without_single_task_models(joint_only):
+    _, printed, document = joint_only
+    (row,) = [line for line in printed.splitlines() if line.startswith("| pos ") and "accuracy" in line]
+    assert [cell.strip() for cell in row.split("|")[3:-1]] == [f"{document['test']['pos_accuracy']:.4f}", ""]
+
+
+def test_the_exported_model_finds_entities(joint_only):
+    workdir, printed, _ = joint_only
     signatures = tf.saved_model.load(str(workdir / "export" / "1")).signatures
     assert set(signatures) > {"serving_default", "domain", "polarity", "entities", "pos"}
     text = "the bus sees Rome Oslo."
-    found = {k: v.numpy() for k, v in signatures["serving_default"](text=tf.constant([text])).items()}
-    assert found["entities_span_texts"][0, 0] == b"Rome Oslo"
-    assert text[found["entities_span_byte_begins"][0, 0] : found["entities_span_byte_ends"][0, 0]] == "Rome Oslo"
-    assert (found["entities_span_types"][0, 0], found["pos_tags"][0, 5]) == (b"place", b"PUNCT")
-    assert np.isfinite(found["entities_span_scores"]).all()
+    answer = {k: v.numpy() for k, v in signatures["serving_default"](text=tf.constant([text])).items()}
+    assert answer["entities_span_texts"][0, 0] == b"Rome Oslo"
+    assert text[answer["entities_span_byte_begins"][0, 0] : answer["entities_span_byte_ends"][0, 0]] == "Rome Oslo"
+    assert (answer["entities_span_types"][0, 0], answer["pos_tags"][0, 5]) == (b"place", b"PUNCT")
+    assert np.isfinite(answer["entities_span_scores"]).all()
     assert printed.split("from a new process:")[1].count("entities_span_texts") == 3
 
 
-def test_a_folder_without_its_parts(tmp_path, sentiment_folder):
+def test_a_folder_without_its_parts(run_recipe, sentiment_folder, tmp_path):
     (tmp_path / "train.conll").write_text("a O\n")
-    command = [sys.executable, str(ROOT / "recipes" / "classify_and_tag.py"), "--entities", str(tmp_path)]
-    command += ["--pos", str(tmp_path), "--sentiment", str(sentiment_folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode
-    assert "must hold one file whose name has dev or valid in it" in done.stderr
+    process = run_recipe(
+        "classify_and_tag", tmp_path, "--entities", tmp_path, "--pos", tmp_path, "--data", sentiment_folder
+    )
+    assert process.returncode
+    assert "must have one file with dev or valid in its name" in process.stderr

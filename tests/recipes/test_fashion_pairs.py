@@ -5,9 +5,12 @@ import json
 
 import fashion_data
 import fashion_pairs
+import fashion_report
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import tf_mtl as mtl
 
 ROWS = 64
 SETTINGS = ["--pairs", "64", "--test-pairs", "40", "--epochs", "1", "--batch-size", "32"]
@@ -15,7 +18,7 @@ METHODS = ["--methods", "equal", "pcgrad"]
 
 
 def images(seed):
-    """Labels, and images with a bright stripe at the label's place."""
+    """Labels, and images with a bright stripe whose column depends on the label."""
     labels = np.random.default_rng(seed).permutation(np.arange(ROWS) % 10).astype("uint8")
     pixels = np.random.default_rng(seed).integers(0, 50, (ROWS, 28, 28), dtype="uint8")
     for image, label in zip(pixels, labels, strict=True):
@@ -33,9 +36,12 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(folder, output, *options):
-    fashion_pairs.main(["--data", str(folder), "--output", str(output), *SETTINGS, *options])
-    return json.loads((output / "metrics.json").read_text()), json.loads((output / "results.json").read_text())
+def run(folder, workdir, *options):
+    """Run the recipe, and return metrics.json and results.json."""
+    fashion_pairs.main(
+        ["--data", str(folder), "--workdir", str(workdir), "--export", str(workdir / "export"), *options]
+    )
+    return json.loads((workdir / "metrics.json").read_text()), json.loads((workdir / "results.json").read_text())
 
 
 def test_overlay():
@@ -73,19 +79,25 @@ def test_images_from_tfds(folder, monkeypatch):
 
     monkeypatch.setattr(tfds, "load", load)
     for part in ("train", "test"):
-        found, expected = fashion_data.load(part, 100), fashion_data.load(part, 100, folder)
-        np.testing.assert_array_equal(found[0], expected[0])
+        canvases, labels = fashion_data.load(part, 100)
+        expected_canvases, expected_labels = fashion_data.load(part, 100, folder)
+        np.testing.assert_array_equal(canvases, expected_canvases)
         for task in ("left", "right"):
-            np.testing.assert_array_equal(found[1][task], expected[1][task])
-            assert found[1][task].dtype == expected[1][task].dtype
+            np.testing.assert_array_equal(labels[task], expected_labels[task])
+            assert labels[task].dtype == expected_labels[task].dtype
 
 
 def test_command_line(folder, tmp_path, capsys, monkeypatch):
-    metrics, runs = run(folder, tmp_path, *METHODS, "--seeds", "1")
-    assert [(run["method"], run["seed"]) for run in runs] == [("single-task", 0), ("equal", 0), ("pcgrad", 0)]
+    metrics, runs = run(folder, tmp_path, *SETTINGS, *METHODS, "--seeds", "1")
+    assert [(entry["method"], entry["seed"]) for entry in runs] == [("single-task", 0), ("equal", 0), ("pcgrad", 0)]
     assert set(metrics["methods"]) == {"single-task", "equal", "pcgrad"}
     assert metrics["methods"]["single-task"]["delta_m"] == 0
-    assert metrics["settings"]["data"] == str(folder)
+    assert metrics["options"]["data"] == str(folder)
+    best = max(runs[1:], key=lambda entry: entry["left"] + entry["right"])
+    assert metrics["model"] == f"{best['method']}, seed 0"
+    assert metrics["test"] == {"left_accuracy": best["left"], "right_accuracy": best["right"]}
+    serve = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["left"]
+    assert serve(canvas=tf.zeros((5, 36, 36, 1)))["left_label"].shape == (5,)
     for method in metrics["methods"].values():
         assert 0 < method["left"] <= 1
         assert 0 < method["right"] <= 1
@@ -99,30 +111,38 @@ def test_command_line(folder, tmp_path, capsys, monkeypatch):
 
     trained, fit = [], fashion_pairs.fit
 
-    def counted(tasks, method, seed, *rest):
+    def recorded_fit(tasks, method, seed, *others):
         trained.append((*tasks, method, seed))
-        return fit(tasks, method, seed, *rest)
+        return fit(tasks, method, seed, *others)
 
-    monkeypatch.setattr(fashion_pairs, "fit", counted)
-    assert run(folder, tmp_path, *METHODS, "--seeds", "1") == (metrics, runs)
+    monkeypatch.setattr(fashion_pairs, "fit", recorded_fit)
+    monkeypatch.setattr(mtl.export, "saved_model", lambda *args, **kwargs: None)  # it takes seconds
+    assert run(folder, tmp_path, *SETTINGS, *METHODS, "--seeds", "1") == (metrics, runs)
     assert trained == []
-    metrics, more = run(folder, tmp_path, *METHODS, "--seeds", "2")
+    metrics, more = run(folder, tmp_path, *SETTINGS, *METHODS, "--seeds", "2")
     single = [("left", "equal", 1), ("right", "equal", 1)]
     assert trained == [*single, ("left", "right", "equal", 1), ("left", "right", "pcgrad", 1)]
     assert more[:3] == runs
     assert metrics["methods"]["equal"]["seeds"]["left"] == [more[1]["left"], more[4]["left"]]
-    run(folder, tmp_path, "--methods", "equal", "--seeds", "1", "--learning-rate", "0.01")
+    run(folder, tmp_path, *SETTINGS, "--methods", "equal", "--seeds", "1", "--learning-rate", "0.01")
     assert len(trained) == 7
 
 
-def test_a_seed_gives_the_same_numbers_again(folder, tmp_path):
-    found = [run(folder, tmp_path / name, "--methods", "equal", "--seeds", "1")[1] for name in "ab"]
-    for a, b in zip(*found, strict=True):
+def test_a_seed_gives_the_same_numbers_again(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(mtl.export, "saved_model", lambda *args, **kwargs: None)
+    runs = [run(folder, tmp_path / name, *SETTINGS, "--methods", "equal", "--seeds", "1")[1] for name in "ab"]
+    for a, b in zip(*runs, strict=True):
         assert {**a, "step_ms": 0} == {**b, "step_ms": 0}
 
 
+def test_smoke(folder, tmp_path, capsys):
+    metrics, runs = run(folder, tmp_path, "--smoke")
+    assert [entry["method"] for entry in runs] == ["single-task", "equal", "pcgrad"]
+    assert f"Exported {metrics['model']}, to" in capsys.readouterr().out
+
+
 def test_summary():
-    """The best delta-m comes first; conflicts are a mean, times a median."""
+    """The best delta-m comes first; conflicts are averaged, and the time is a median."""
     accuracies = {"single-task": [(0.8, 0.5)] * 2, "bad": [(0.6, 0.5)] * 2, "good": [(0.8, 0.5), (0.9, 0.6)]}
     conflicts = {"single-task": [None, None], "bad": [None, None], "good": [0.2, 0.4]}
     runs = [
@@ -137,12 +157,12 @@ def test_summary():
         for method, both in accuracies.items()
         for seed, (left, right) in enumerate(both)
     ]
-    rows = fashion_pairs.summary(runs)
+    rows = fashion_report.summary(runs)
     assert list(rows) == ["good", "single-task", "bad"]
     assert rows["bad"]["delta_m"] == pytest.approx(-0.125)
-    cells = fashion_pairs.cells("good", rows["good"])
+    cells = fashion_report.cells("good", rows["good"])
     assert cells == ["good", "85.00 +- 7.07", "55.00 +- 7.07", pytest.approx(8.125), pytest.approx(30), 4]
-    assert fashion_pairs.cells("bad", rows["bad"])[4] is None
+    assert fashion_report.cells("bad", rows["bad"])[4] is None
 
 
 def test_unknown_methods_are_refused_before_training(capsys):

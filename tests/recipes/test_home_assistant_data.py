@@ -5,18 +5,21 @@ import json
 from zipfile import ZipFile
 
 import hassil
-import home_assistant_data as data
+import home_assistant_data
+import home_assistant_sentences
 import pytest
 import tensorflow as tf
 from hassil.intents import TextSlotList
 from hassil.recognize import recognize_all
+from home_assistant_sentences import Sentence, sample
+from home_assistant_words import NAMES, WORDS
 
 import tf_mtl as mtl
 
 
 def grammar(sentences, lists=None, rules=None, language="en", **block):
     """One intent for each list of templates."""
-    intents = {name: {"data": [{"sentences": found, **block}]} for name, found in sentences.items()}
+    intents = {name: {"data": [{"sentences": templates, **block}]} for name, templates in sentences.items()}
     document = {"language": language, "intents": intents, "lists": lists or {}, "expansion_rules": rules or {}}
     return hassil.Intents.from_dict(document)
 
@@ -82,16 +85,16 @@ ENUMERATED = {
 
 @pytest.mark.parametrize("case", ENUMERATED)
 def test_all_sentences_of_a_grammar(case, monkeypatch):
-    monkeypatch.setattr(data, "LEAST", 1)
+    monkeypatch.setattr(home_assistant_sentences, "MIN_SENTENCES", 1)
     templates, options, expected = ENUMERATED[case]
-    found = data.sample(grammar({"Do": templates}, **options), 1_000)
-    assert {(row.words, row.slots) for row in found} == expected
-    assert len(found) == len(expected)
-    assert {(row.intent, row.language) for row in found} == {("Do", "en")}
+    sentences = sample(grammar({"Do": templates}, **options), 1_000)
+    assert {(row.words, row.slots) for row in sentences} == expected
+    assert len(sentences) == len(expected)
+    assert {(row.intent, row.language) for row in sentences} == {("Do", "en")}
 
 
 def values(row):
-    """The values of each slot, told by the tags."""
+    """The values of each slot, according to the tags."""
     pairs = [*zip(row.words.split(), row.slots.split(), strict=True)]
     slots = {tag[2:] for _, tag in pairs if tag != "O"}
     return {slot: " ".join(word for word, tag in pairs if tag[2:] == slot) for slot in slots}
@@ -99,12 +102,12 @@ def values(row):
 
 def test_open_lists_get_words_that_fit_the_template():
     templates = {"Lock": ["(lock|bolt|secure) [the|my|our] {name}"]}
-    found = data.sample(grammar(templates, requires_context={"domain": ["lock", "cover"]}), 9_000)
-    known = {*data.NAMES["lock"].split(", "), *data.NAMES["cover"].split(", ")}
-    assert {values(row)["name"] for row in found} == known
+    sentences = sample(grammar(templates, requires_context={"domain": ["lock", "cover"]}), 9_000)
+    names = {*NAMES["lock"].split(", "), *NAMES["cover"].split(", ")}
+    assert {values(row)["name"] for row in sentences} == names
     templates = {"Say": ["(say|announce|broadcast) [now|please|again] [that] {message}"]}
-    found = data.sample(grammar(templates, {"message": {"wildcard": True}}), 9_000)
-    assert {values(row)["message"] for row in found} == set(data.WORDS["message"].split(", "))
+    sentences = sample(grammar(templates, {"message": {"wildcard": True}}), 9_000)
+    assert {values(row)["message"] for row in sentences} == set(WORDS["message"].split(", "))
 
 
 RICH = ["(go to|light up|show me|clean|heat|cool) [the|my|our] {area} (at {hour}|{day}) [please]"]
@@ -112,26 +115,26 @@ GOLDEN = [
     "go to the bathroom sunday",
     "show me library friday",
     "show me living room friday",
-]  # also in a process that hashes strings otherwise
+]  # also in a process with another hash of strings
 LISTS = {
     "day": {"values": ["today", "tonight", "tomorrow", "monday", "tuesday", "friday", "sunday"]},
     "hour": {"range": {"from": 1, "to": 24}},
 }
 
 
-def test_intents_get_equally_many_up_to_a_tenth_and_those_with_less_than_twenty_are_left_out():
+def test_intents_get_equally_many_up_to_a_tenth_and_those_with_fewer_than_twenty_are_left_out():
     poor = ["turn it (on|off) (now|soon|later) [please] [again]"]
     tiny = ["turn it (up|down) (now|soon|later) [please|again]"]
     templates = grammar({"Rich": RICH, "Tiny": tiny, "Alike": RICH, "Poor": poor}, LISTS)
-    found = data.sample(templates, 400)
-    assert len({row.words for row in found}) == len(found)
-    assert {name: sum(row.intent == name for row in found) for name in templates.intents} == {
+    sentences = sample(templates, 400)
+    assert len({row.words for row in sentences}) == len(sentences)
+    assert {name: sum(row.intent == name for row in sentences) for name in templates.intents} == {
         "Rich": 40,
         "Tiny": 0,
         "Alike": 40,
         "Poor": 24,
     }
-    rows = [row.intent for row in data.sample(grammar({f"Rich{i}": RICH for i in range(12)}, LISTS), 100)]
+    rows = [row.intent for row in sample(grammar({f"Rich{i}": RICH for i in range(12)}, LISTS), 100)]
     assert sorted(rows.count(f"Rich{i}") for i in range(12)) == [8] * 8 + [9] * 4
 
 
@@ -139,13 +142,13 @@ def test_intents_get_equally_many_up_to_a_tenth_and_those_with_less_than_twenty_
 def records(monkeypatch):
     """`load` for a grammar of twelve intents in two languages."""
     monkeypatch.setattr(
-        data, "grammar", lambda code: grammar({f"Do{i}": RICH for i in range(12)}, LISTS, language=code)
+        home_assistant_data, "grammar", lambda code: grammar({f"Do{i}": RICH for i in range(12)}, LISTS, language=code)
     )
-    return data.load
+    return home_assistant_data.load
 
 
 def rows(records):
-    """(words, slots, intent, language) of each record, words and slots joined by blanks."""
+    """(words, slots, intent, language) of each record, words and slots joined by spaces."""
     for row in records.as_numpy_iterator():
         joined = [b" ".join(row["words"]), b" ".join(row["slots"]), row["intent"], row["language"]]
         yield tuple(field.decode() for field in joined)
@@ -163,34 +166,34 @@ def test_the_same_seed_gives_the_same_records(records):
 
 
 def test_parts(records):
-    found = records(("en", "xx"), rows=2_400)
-    assert list(found) == ["train", "validation", "test"]
+    parts = records(("en", "xx"), rows=2_400)
+    assert list(parts) == ["train", "validation", "test"]
     words, scalar = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
     spec = {"words": words, "slots": words, "intent": scalar, "language": scalar}
-    assert all(part.element_spec == spec for part in found.values())
-    assert sum(len(part) for part in found.values()) == 2_400
-    assert len(found["train"]) / 2_400 == pytest.approx(0.78, abs=0.03)
-    assert len(found["validation"]) / 2_400 == pytest.approx(0.1, abs=0.02)
-    languages = [row[-1] for row in rows(found["validation"])]
+    assert all(part.element_spec == spec for part in parts.values())
+    assert sum(len(part) for part in parts.values()) == 2_400
+    assert len(parts["train"]) / 2_400 == pytest.approx(0.78, abs=0.03)
+    assert len(parts["validation"]) / 2_400 == pytest.approx(0.1, abs=0.02)
+    languages = [row[-1] for row in rows(parts["validation"])]
     assert 0.8 < languages.count("en") / languages.count("xx") < 1.25
 
 
 def test_a_sentence_is_in_one_part_whatever_the_seed(records):
     first, other = records(rows=1_000), records(rows=1_000, seed=1)
-    first, other = ({part: set(texts(rows)) for part, rows in found.items()} for found in (first, other))
+    first, other = ({part: set(texts(rows)) for part, rows in parts.items()} for parts in (first, other))
     both = {part: first[part] | other[part] for part in first}
     assert first["test"] & other["test"]
     assert not both["test"] & both["train"] | both["test"] & both["validation"] | both["train"] & both["validation"]
 
 
 def test_a_tenth_of_the_values_of_long_lists_is_in_the_test_part_only(records):
-    found = records(rows=3_000)
-    seen = {part: {"area": set(), "hour": set(), "day": set()} for part in found}
-    for part, records in found.items():
+    parts = records(rows=3_000)
+    seen = {part: {"area": set(), "hour": set(), "day": set()} for part in parts}
+    for part, records in parts.items():
         for words, slots, *_ in rows(records):
-            for slot, value in values(data.Sentence(words, slots, "", "")).items():
+            for slot, value in values(Sentence(words, slots, "", "")).items():
                 seen[part][slot].add(value)
-    assert seen["test"]["area"] == set(data.WORDS["area"].split(", "))
+    assert seen["test"]["area"] == set(WORDS["area"].split(", "))
     assert seen["test"]["hour"] == {str(hour) for hour in range(1, 25)}
     for part in ("train", "validation"):
         held_out = {slot: len(seen["test"][slot] - seen[part][slot]) for slot in seen[part]}
@@ -199,14 +202,14 @@ def test_a_tenth_of_the_values_of_long_lists_is_in_the_test_part_only(records):
 
 def test_the_script_writes_folders_that_the_library_reads(records, tmp_path, capsys, monkeypatch):
     templates = grammar({**{f"Do{i}": RICH for i in range(12)}, "Rare": ["hello"]}, LISTS)
-    monkeypatch.setattr(data, "grammar", lambda code: templates)
-    data.main([str(tmp_path), "--rows", "300", "--seed", "3"])
+    monkeypatch.setattr(home_assistant_data, "grammar", lambda code: templates)
+    home_assistant_data.main([str(tmp_path), "--rows", "300", "--seed", "3"])
     printed, expected = capsys.readouterr().out, records(rows=300, seed=3)
     for part, folder in {"train": "train", "validation": "dev", "test": "test"}.items():
-        found = mtl.data.from_label_folder(tmp_path / folder)
-        assert [*rows(found.map(lambda row: row | {"language": "en"}))] == [*rows(expected[part])]
-        assert f"{tmp_path / folder}: {len(found)} sentences" in printed
-    assert "less than 20 sentences: Rare." in printed
+        written = mtl.data.from_label_folder(tmp_path / folder)
+        assert [*rows(written.map(lambda row: row | {"language": "en"}))] == [*rows(expected[part])]
+        assert f"{tmp_path / folder}: {len(written)} sentences" in printed
+    assert "fewer than 20 sentences: Rare." in printed
 
 
 def test_templates_come_from_the_package(tmp_path, monkeypatch):
@@ -214,25 +217,25 @@ def test_templates_come_from_the_package(tmp_path, monkeypatch):
         document = {"language": "fr", "intents": {"Do": {"data": [{"sentences": ["allume"]}]}}}
         files.writestr("home_assistant_intents/data/fr.json", json.dumps(document))
         files.writestr("home_assistant_intents/intents.json", "{}")
-    monkeypatch.setattr(data.fetch, "package", lambda *args: tmp_path / "package.whl")
-    assert list(data.grammar("fr").intents) == ["Do"]
+    monkeypatch.setattr(home_assistant_data.data_packages, "download", lambda *args: tmp_path / "package.whl")
+    assert list(home_assistant_data.grammar("fr").intents) == ["Do"]
     with pytest.raises(ValueError, match=r"`languages` must be some of \['fr'\], received 'xx'"):
-        data.load(("xx",))
+        home_assistant_data.load(("xx",))
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_home_assistant_understands_the_sentences_of_its_templates_alike(language):
     try:
-        templates = data.grammar(language)
+        templates = home_assistant_data.grammar(language)
     except RuntimeError as error:
         pytest.skip(str(error).splitlines()[0])
-    found = data.sample(templates, 2_000)
-    assert len(found) == 2_000
-    assert len({row.intent for row in found}) >= 35
-    names = [(name, name, {"domain": kind}) for kind, known in data.NAMES.items() for name in known.split(", ")]
-    lists = {name: TextSlotList.from_strings(data.WORDS[name].split(", "), name=name) for name in ("area", "floor")}
+    sentences = sample(templates, 2_000)
+    assert len(sentences) == 2_000
+    assert len({row.intent for row in sentences}) >= 35
+    names = [(name, name, {"domain": kind}) for kind, words in NAMES.items() for name in words.split(", ")]
+    lists = {name: TextSlotList.from_strings(WORDS[name].split(", "), name=name) for name in ("area", "floor")}
     lists["name"] = TextSlotList.from_tuples(names, name="name")
-    for row in found[::40]:
+    for row in sentences[::40]:
         readings = recognize_all(row.words, templates, lists, intent_context={"area": "kitchen"})
         assert any(
             reading.intent.name == row.intent and agree(reading.entities, values(row)) for reading in readings

@@ -1,37 +1,40 @@
 """The sentiment recipe through its command line, on a few hundred made-up rows."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-ROOT = Path(__file__).parents[2]
 TASKS = ("domain", "polarity", "intensity", "disagreement")
 
 
-def run(sentiment_folder, workdir, *options):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, str(ROOT / "recipes" / "sentiment.py"), "--smoke", "--data", str(sentiment_folder)]
-    command += ["--workdir", str(workdir / "runs"), "--export", str(workdir / "export"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=workdir)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout, json.loads((workdir / "runs" / "metrics.json").read_text())["test"]
+@pytest.fixture(scope="session")
+def run(run_recipe, sentiment_folder):
+    """A function that runs the recipe, and returns what it printed, and metrics.json."""
+
+    def run(folder, *options):
+        process = run_recipe("sentiment", folder, "--smoke", "--data", sentiment_folder, *options)
+        assert process.returncode == 0, process.stderr[-3000:]
+        assert "absl::InitializeLog" not in process.stderr
+        return process.stdout, json.loads((folder / "runs" / "metrics.json").read_text())
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def ran(sentiment_folder, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("sentiment")
-    return workdir, *run(sentiment_folder, workdir, "--epochs", "8", "--learning-rate", "0.003")
+def results(run, tmp_path_factory):
+    """The folder of a run, what it printed, and metrics.json."""
+    folder = tmp_path_factory.mktemp("sentiment")
+    return folder, *run(folder, "--epochs", "8", "--learning-rate", "0.003")
 
 
-def test_metrics(ran):
-    _, printed, metrics = ran
-    assert metrics["intensity_pearson"] > 0.5  # one word tells it
+def test_metrics(results):
+    _, printed, document = results
+    assert document["model"] == "transformer"
+    assert document["options"]["epochs"] == 8
+    metrics = document["test"]
+    assert metrics["intensity_pearson"] > 0.5  # a single word determines it
     assert metrics["domain_accuracy"] > 0.5
     assert 0 < metrics["polarity_macro_f1"] <= 1
     assert all(np.isfinite(value) for value in metrics.values())
@@ -40,10 +43,10 @@ def test_metrics(ran):
     assert f"| intensity_pearson            |      {metrics['intensity_pearson']:.3f} | 0.540 |  0.693 |" in printed
 
 
-def test_files(ran):
-    workdir, printed, _ = ran
-    assert (workdir / "runs" / "curves.png").read_bytes().startswith(b"\x89PNG")
-    events = list((workdir / "runs" / "tensorboard").rglob("events.out.tfevents.*"))
+def test_files(results):
+    folder, printed, _ = results
+    assert (folder / "runs" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    events = list((folder / "runs" / "tensorboard").rglob("events.out.tfevents.*"))
     tags = set()
     for file in events:
         for event in tf.compat.v1.train.summary_iterator(str(file)):
@@ -53,9 +56,9 @@ def test_files(ran):
     assert "Epoch 8/8" in printed
 
 
-def test_the_exported_model_answers(ran):
-    workdir, printed, _ = ran
-    loaded = tf.saved_model.load(str(workdir / "export" / "1"))
+def test_the_exported_model_answers(results):
+    folder, printed, _ = results
+    loaded = tf.saved_model.load(str(folder / "export" / "1"))
     assert set(loaded.signatures) > {"serving_default", *TASKS}
     outputs = loaded.signatures["serving_default"](text=tf.constant(["good good good", "bad! bad! bad!"]))
     assert float(outputs["intensity_value"][0]) > float(outputs["intensity_value"][1])
@@ -65,22 +68,19 @@ def test_the_exported_model_answers(ran):
     assert answers.count("intensity_value") == answers.count("domain_label") == 3
 
 
-def test_the_same_seed_gives_the_same_numbers_and_two_devices_are_described(sentiment_folder, tmp_path):
-    """Two runs of one configuration agree to the last digit; another seed gives others."""
-    found = []
+def test_the_same_seed_gives_the_same_numbers_and_two_devices_are_described(run, tmp_path):
+    """Two runs of one configuration agree to the last digit; another seed gives other numbers."""
+    metrics = []
     for i, seed in enumerate(("1", "1", "2")):
-        workdir = tmp_path / str(i)
-        workdir.mkdir()
-        printed, metrics = run(
-            sentiment_folder, workdir, "--seed", seed, "--virtual-devices", "2", "--batch-size", "32"
-        )
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        printed, document = run(folder, "--seed", seed, "--virtual-devices", "2", "--batch-size", "32")
         assert "MirroredStrategy, 2 replicas" in printed
-        found.append(metrics)
-    assert found[0] == found[1] != found[2]
+        metrics.append(document["test"])
+    assert metrics[0] == metrics[1] != metrics[2]
 
 
-def test_bad_options(tmp_path):
-    command = [sys.executable, str(ROOT / "recipes" / "sentiment.py"), "--frozen"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--frozen goes with --encoder minilm" in done.stderr
+def test_bad_options(run_recipe, tmp_path):
+    process = run_recipe("sentiment", tmp_path, "--frozen")
+    assert process.returncode == 2
+    assert "--frozen goes with --encoder minilm" in process.stderr

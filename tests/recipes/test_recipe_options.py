@@ -1,0 +1,64 @@
+"""The options that all recipes have, and where they leave their results."""
+
+import importlib
+import json
+import re
+from argparse import Namespace
+from pathlib import Path
+
+import metrics_file
+import pytest
+import recipe_options
+
+RECIPES = ("sentiment", "fashion_pairs", "census_income", "classify_and_tag", "intent_slots")
+REQUIRED = {"classify_and_tag": ["--entities", "entities", "--pos", "pos"]}
+
+
+def common_help(recipe, capsys):
+    """The part of a recipe's help about the options of all recipes."""
+    with pytest.raises(SystemExit):
+        importlib.import_module(recipe).parse(["--help"])
+    return capsys.readouterr().out.split("options of all recipes:")[1]
+
+
+def test_all_recipes_have_the_same_options(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    texts = {recipe: common_help(recipe, capsys).replace(recipe, "RECIPE") for recipe in RECIPES}
+    assert texts["sentiment"] == texts["classify_and_tag"] == texts["intent_slots"]
+    assert texts["fashion_pairs"] == texts["census_income"]
+    without_seeds = [re.sub(r".*--seeds? .*\n", "", texts[recipe]) for recipe in ("sentiment", "fashion_pairs")]
+    assert without_seeds[0] == without_seeds[1]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_smoke_changes_defaults_only(recipe):
+    parse, required = importlib.import_module(recipe).parse, REQUIRED.get(recipe, [])
+    args = parse([*required, "--smoke"])
+    assert args.epochs == 1
+    assert args.workdir == Path("runs", recipe)
+    assert args.export == Path("saved_models", recipe)
+    assert parse(required).epochs > 1
+    assert parse([*required, "--smoke", "--epochs", "7"]).epochs == 7
+
+
+def test_options_of_a_run():
+    parser = recipe_options.parser("name", "A recipe.", several_seeds=True)
+    args = parser.parse_args(["--data", "folder", "--seeds", "2", "--epochs", "3", "--resume"])
+    assert recipe_options.of_a_run(args, "smoke") == {
+        "data": "folder",
+        "epochs": 3,
+        "batch_size": None,
+        "learning_rate": None,
+    }
+
+
+def test_metrics_file(tmp_path):
+    args = Namespace(workdir=tmp_path / "new", epochs=3)
+    path = metrics_file.write(args, "equal, seed 0", {"left_accuracy": 0.5}, train_seconds=2.0)
+    assert path == tmp_path / "new" / "metrics.json"
+    assert json.loads(path.read_text()) == {
+        "model": "equal, seed 0",
+        "test": {"left_accuracy": 0.5},
+        "train_seconds": 2.0,
+        "options": {"workdir": str(tmp_path / "new"), "epochs": 3},
+    }
