@@ -1,7 +1,6 @@
 """A Transformer encoder of token ids, trained from nothing."""
 
 import keras
-import keras_hub
 
 from tf_mtl.encoders._staged import StagedEncoder
 from tf_mtl.encoders._tokens import token_ids, token_mask, word_map
@@ -49,6 +48,8 @@ class TransformerEncoder(StagedEncoder):
         name: str = "transformer_encoder",
         **kwargs,
     ):
+        import keras_hub  # takes a second, which `import tf_mtl` need not
+
         super().__init__(name=name, **kwargs)
         self.config = {
             "vocabulary_size": vocabulary_size,
@@ -92,6 +93,8 @@ class EmbeddingStage(keras.layers.Layer):
     """From token ids [B, S], where 0 is padding, or a dict with them, to `sequence` [B, S, dim] and `mask` [B, S]."""
 
     def __init__(self, vocabulary_size: int, max_length: int, dim: int, dropout: float, **kwargs):
+        import keras_hub
+
         super().__init__(**kwargs)
         self.config = {"vocabulary_size": vocabulary_size, "max_length": max_length, "dim": dim, "dropout": dropout}
         self.embedding = keras_hub.layers.TokenAndPositionEmbedding(
