@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl import lookahead
+from tf_mtl._engine import lookahead
 
 B = mtl.balancing
 
@@ -131,5 +131,5 @@ def test_forward_with_other_values():
     x = tf.ones((2, 4))
     before = made(x)["a"].numpy()
     doubled = [2 * v.value for v in made.trainable_variables]
-    lookahead.forward(made, x, lookahead.seeds(made), doubled)
+    lookahead.forward(made, x, lookahead.seed_state(made), doubled)
     np.testing.assert_array_equal(made(x)["a"], before)

@@ -155,7 +155,9 @@ def gradients_of(made, method, batch, features=False):
         method_tape.watch(global_losses)
         is_scalarizer = method.kind == "losses"
         objective = method(global_losses) if is_scalarizer else tf.reduce_sum(method.transform(global_losses))
-    factors, *by_method = method_tape.gradient(objective, [global_losses, *(v.value for v in method.trainable_variables)])
+    factors, *by_method = method_tape.gradient(
+        objective, [global_losses, *(v.value for v in method.trainable_variables)]
+    )
     rows = factors[:, None] * rows
     if is_scalarizer:
         direction = tf.reduce_sum(rows, 0)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import classify_and_tag
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -93,10 +94,9 @@ def test_the_exported_model_finds_entities(ran):
     assert printed.split("from a new process:")[1].count("entities_span_texts") == 3
 
 
-def test_a_folder_without_its_parts(tmp_path, sentiment_folder):
+def test_a_folder_without_its_parts(tmp_path, sentiment_folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "train.conll").write_text("a O\n")
-    command = [sys.executable, str(ROOT / "recipes" / "classify_and_tag.py"), "--entities", str(tmp_path)]
-    command += ["--pos", str(tmp_path), "--sentiment", str(sentiment_folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode
-    assert "must hold one file whose name has dev or valid in it" in done.stderr
+    folders = ["--entities", str(tmp_path), "--pos", str(tmp_path), "--sentiment", str(sentiment_folder)]
+    with pytest.raises(ValueError, match="must hold one file whose name has dev or valid in it"):
+        classify_and_tag.main(folders)
