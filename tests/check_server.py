@@ -22,8 +22,8 @@ class CheckServer:
         if self._process is None:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             self._process = subprocess.Popen([sys.executable, "-P", __file__], env=env, **pipes)
-        arguments = command[command.index("-P") + 1 :]
-        self._process.stdin.write(json.dumps({"arguments": arguments, "cwd": cwd}) + "\n")
+        arguments = [str(part) for part in command[command.index("-P") + 1 :]]
+        self._process.stdin.write(json.dumps({"arguments": arguments, "cwd": str(cwd)}) + "\n")
         self._process.stdin.flush()
         done = json.loads(self._process.stdout.readline())
         return subprocess.CompletedProcess(command, done["returncode"], stderr=done["stderr"])
@@ -31,6 +31,7 @@ class CheckServer:
     def close(self):
         if self._process is not None:
             self._process.stdin.close()
+            self._process.kill()  # which waits for nothing that TensorFlow would tidy
             self._process.wait()
             self._process.stdout.close()
 

@@ -135,12 +135,12 @@ def gradients_of(made, method, batch, features=False):
     odd = tf.cast(tf.range(len(batch[0])) % 2, tf.float32)
     trunk, heads = parts.submodels
     with tf.GradientTape(persistent=True) as tape:
-        between = trunk(batch[0], training=True)
+        between = tf.nest.flatten(trunk(batch[0], training=True))
         outputs = heads(between, training=True)
         losses = losses_of(outputs, batch)
         halves = [losses_of(outputs, batch, rows) for rows in (1 - odd, odd)]
         penalty = tf.add_n([tf.zeros([]), *made.losses])
-    frontier = list(between[: len(parts.frontier)])
+    frontier = between[: len(parts.frontier)]
     balanced = frontier if features else shared
 
     def jacobian(values):
