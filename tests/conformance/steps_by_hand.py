@@ -16,7 +16,10 @@ def sgd():
 
 
 class Recorder(keras.callbacks.Callback):
-    """Copies the trainable variables and the method's state before the first step and after each, as {id: array}."""
+    """Copies all variables, seeds and the method's state among them, before the first step and after each.
+
+    As {id: array}.
+    """
 
     def on_train_begin(self, logs=None):
         self.values = [self._now()]
@@ -25,7 +28,7 @@ class Recorder(keras.callbacks.Callback):
         self.values.append(self._now())
 
     def _now(self):
-        return {id(v): v.numpy() for v in [*self.model.trainable_variables, *self.model.balancing.variables]}
+        return {id(v): v.numpy() for v in [*self.model.variables, *self.model.balancing.variables]}
 
 
 class Gradients(NamedTuple):
@@ -57,7 +60,7 @@ def check_steps(made, recorded, data, validation=(), tolerance=1e-4, given_state
             learns from small differences of losses is noise.
         options: See `gradients_of`.
     """
-    weights = made.get_weights()
+    at_the_end = {id(v): v.numpy() for v in made.variables}
     parts = mtl.partition(made)
     shared = trained(parts.shared)
     method = fresh(made.balancing, parts.tasks, sum(v.numpy().size for v in shared), made)
@@ -65,7 +68,7 @@ def check_steps(made, recorded, data, validation=(), tolerance=1e-4, given_state
     speeds = {}
     for number, batch in enumerate(data):
         before, after = recorded[number : number + 2]
-        assign(made, before)
+        assign(made.variables, before)
         for variable, copy in copies:
             if copy.trainable:
                 copy.assign(before[id(variable)])
@@ -75,7 +78,7 @@ def check_steps(made, recorded, data, validation=(), tolerance=1e-4, given_state
             learn_from_validation(made, method, batch, validation[number])
         gradients = gradients_of(made, method, batch, **options)
         if method.observes_update and not given_state:
-            assign(made, after)
+            assign(made.trainable_variables, after)
             method.observe(tf.stack(losses_of(made(batch[0], training=True), batch)))
 
         labelled = {task: bool(tf.reduce_any(batch[2][task] > 0)) for task in parts.tasks}
@@ -101,15 +104,15 @@ def check_steps(made, recorded, data, validation=(), tolerance=1e-4, given_state
                 scale = max(np.abs(copy.numpy()).max(), 1e-6)
                 found = after[id(variable)] / scale
                 np.testing.assert_allclose(found, copy.numpy() / scale, atol=tolerance, err_msg=variable.path)
-    made.set_weights(weights)
+    assign(made.variables, at_the_end)
 
 
 def trained(variables):
     return [v for v in variables if v.trainable]
 
 
-def assign(made, values):
-    for v in made.trainable_variables:
+def assign(variables, values):
+    for v in variables:
         v.assign(values[id(v)])
 
 
@@ -137,22 +140,27 @@ def gradients_of(made, method, batch, features=False):
     shared = [v.value for v in trained(parts.shared)]
     own = {task: [v.value for v in trained(parts.own[task])] for task in parts.tasks}
     odd = tf.cast(tf.range(len(batch[0])) % 2, tf.float32)
-    trunk, heads = parts.submodels
+    frontier: list[tf.Tensor] = []
     with tf.GradientTape(persistent=True) as tape:
-        between = tf.nest.flatten(trunk(batch[0], training=True))
-        outputs = heads(between, training=True)
-        losses = losses_of(outputs, batch)
-        halves = [losses_of(outputs, batch, rows) for rows in (1 - odd, odd)]
+        if features:
+            trunk, heads = parts.submodels
+            between = tf.nest.flatten(trunk(batch[0], training=True))
+            frontier = between[: len(parts.frontier)]
+        with tf.GradientTape(persistent=True) as heads_tape:
+            heads_tape.watch(frontier)
+            outputs = heads(between, training=True) if features else made(batch[0], training=True)
+            losses = losses_of(outputs, batch)
+            halves = [losses_of(outputs, batch, rows) for rows in (1 - odd, odd)]
         penalty = tf.add_n([tf.zeros([]), *made.losses])
-    frontier = between[: len(parts.frontier)]
-    balanced = frontier if features else shared
+    balanced, balanced_tape = (frontier, heads_tape) if features else (shared, tape)
 
     def jacobian(values):
         rows = []
         for value in values:
-            dense = tape.gradient(value, balanced, unconnected_gradients="zero")
-            rows.append(tf.concat([tf.reshape(tf.convert_to_tensor(g), [-1]) for g in dense], 0))
-        return tf.cast(tf.stack(rows), tf.float32)
+            dense = balanced_tape.gradient(value, balanced, unconnected_gradients="zero")
+            flat = [tf.reshape(tf.cast(tf.convert_to_tensor(g), tf.float32), [-1]) for g in dense]
+            rows.append(tf.concat([tf.zeros([0]), *flat], 0))
+        return tf.stack(rows)
 
     rows, global_losses = jacobian(losses), tf.stack(losses)
     with tf.GradientTape() as method_tape:
@@ -171,7 +179,7 @@ def gradients_of(made, method, batch, features=False):
         one, other = [jacobian(half) for half in halves] if method.needs_half_batches else [rows] * 2
         weights = method(tf.matmul(one, other, transpose_b=True), losses=global_losses)
         direction = tf.linalg.matvec(rows, weights, transpose_a=True)
-    pieces = tf.split(direction, [int(tf.size(z)) for z in balanced])
+    pieces = tf.split(direction, [int(tf.size(z)) for z in balanced]) if balanced else []
     direction = [tf.cast(tf.reshape(piece, z.shape), z.dtype) for piece, z in zip(pieces, balanced, strict=True)]
     if features:
         direction = tape.gradient(frontier, shared, output_gradients=direction, unconnected_gradients="zero")
