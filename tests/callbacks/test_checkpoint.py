@@ -64,17 +64,19 @@ def test_twenty_kills(undisturbed, tmp_path):
     same(kill_and_finish(20, tmp_path, "1 step", seed=1, most_seconds=600), undisturbed)
 
 
-@pytest.mark.parametrize("moment", ["step 7", "validation"])
-def test_sigterm_saves_and_goes(undisturbed, tmp_path, moment):
-    process = cluster.start(RUN, "one_device", tmp_path / "run", tmp_path / "out", "100 minutes")
-    while (line := process.stdout.readline().strip()) != moment:
-        assert line, process.stderr.read()[-2000:]
-    process.terminate()
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGTERM
-    (step,) = saved_steps(tmp_path / "run")
-    assert 7 <= step <= 9 if moment == "step 7" else step == 20
-    cluster.finish([cluster.start(RUN, "one_device", tmp_path / "run", tmp_path / "out", "100 minutes")])
+def test_sigterm_saves_and_goes(undisturbed, tmp_path):
+    """In the middle of an epoch, and again while the run that continues it validates."""
+    arguments = (RUN, "one_device", tmp_path / "run", tmp_path / "out", "100 minutes")
+    for count, moment, steps in ((1, "step 7", range(7, 10)), (2, "validation", [20])):
+        process = cluster.start(*arguments)
+        wait_for(process, moment)
+        process.terminate()
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGTERM
+        saved = saved_steps(tmp_path / "run")
+        assert len(saved) == count
+        assert saved[-1] in steps
+    cluster.finish([cluster.start(*arguments)])
     same(pickle.loads((tmp_path / "out").read_bytes()), undisturbed)
 
 

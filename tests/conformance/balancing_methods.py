@@ -1,10 +1,15 @@
 """Every balancing method with a small model and ragged data, for the tests of this folder."""
 
+import functools
+
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
+from steps_by_hand import fresh
 
 import tf_mtl as mtl
+from tf_mtl.balancing._wrapper import Wrapper
 
 B = mtl.balancing
 TASKS = ("a", "b", "c")
@@ -36,23 +41,72 @@ BUILT_IN = [
 ]
 
 
+REPRESENTATIVES = (  # the fewest that cover all traits
+    B.Fixed,
+    B.Uncertainty,
+    B.FAMO,
+    B.AutoLambda,
+    B.DWA,
+    B.UPGrad,
+    B.IMTL,
+    B.MoDo,
+    B.GradDrop,
+    B.EMA,
+    B.DBMTL,
+)
+FLAGS = [name for name, default in vars(B.Balancing).items() if isinstance(default, bool)]
+
+
 def make(method):
     return METHODS.get(method, method)()
+
+
+def bound_copy(made, width):
+    """An equal method without a past, ready to be called."""
+    return fresh(made, TASKS, width, an_owner())
+
+
+@functools.cache
+def an_owner():
+    """A model that methods may be bound to."""
+    return model()
+
+
+def traits(method):
+    """What training treats specially in a method: its kind, and its flags and hooks."""
+    made = bound_copy(make(method), 4)
+    is_wrapper = isinstance(made, Wrapper)
+    hooks = {name for name in ("transform", "end_epoch") if getattr(method, name) is not getattr(B.Balancing, name)}
+    found = {made.kind, *(flag for flag in FLAGS if getattr(made, flag)), *(set() if is_wrapper else hooks)}
+    own = {
+        "is_wrapper": is_wrapper,
+        "draws": any(v.name == "seeds" for v in made.variables),
+        f"{made.kind} with trained variables": made.trainable_variables,
+        f"{made.kind} without variables": not made.variables and made.kind == "gramian",
+        "jacobian without state of its width": made.kind == "jacobian" and not made.has_jacobian_state,
+    }
+    return found | {name for name, value in own.items() if value}
+
+
+def representative(methods):
+    """Methods as parameters, of which all but the representatives are for the slow tests."""
+    return [pytest.param(m, marks=[] if m in REPRESENTATIVES else pytest.mark.slow, id=m.__name__) for m in methods]
 
 
 def model(policy="float32"):
     keras.utils.set_random_seed(3)
     x = keras.Input((6,))
-    h = keras.layers.Dense(8, activation="tanh", dtype=policy)(x)
-    h = keras.layers.Dense(4, activation="tanh", dtype=policy)(h)
+    h = keras.layers.Dense(8, activation="tanh", dtype=policy, name="shared_1")(x)
+    h = keras.layers.Dense(4, activation="tanh", dtype=policy, name="shared_2")(h)
     return mtl.MultiTaskModel(x, {task: keras.layers.Dense(1, name=task, dtype=policy)(h) for task in TASKS})
 
 
-def compiled(method, **options):
+def compiled(method, optimizer=None, **options):
     """A compiled model, made under the strategy of the scope."""
     made = model(options.pop("policy", "float32"))
     clipping = {"global_clipnorm": options.pop("clip", None)}
-    made.compile(keras.optimizers.Adam(0.01, **clipping), loss="mse", balancing=make(method), **options)
+    optimizer = optimizer or keras.optimizers.Adam(0.01, **clipping)
+    made.compile(optimizer, loss="mse", balancing=make(method), **options)
     return made
 
 

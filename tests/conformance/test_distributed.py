@@ -21,6 +21,11 @@ CASES = [
     "PCGrad:steps_per_execution=7",
     "RLW",
 ]
+MICRO_BATCHES = {  # each with what must be the same without micro-batches
+    "UPGrad:accumulate=3": "UPGrad",
+    "FAMO:accumulate=2": "FAMO",
+    "SDMGrad:accumulate=4": "SDMGrad",
+}
 ALL = [
     *(method.__name__ for method in BUILT_IN),
     "PCGrad:gradients=features",
@@ -50,7 +55,8 @@ def outcome(folder, strategy, devices, workers, cases):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    return outcome(tmp_path_factory.mktemp("alone"), *ONE, CASES)
+    cases = {*CASES, *MICRO_BATCHES, *MICRO_BATCHES.values()}
+    return outcome(tmp_path_factory.mktemp("alone"), *ONE, sorted(cases))
 
 
 def check(found, expected):
@@ -89,10 +95,7 @@ def test_every_method(where, tmp_path_factory, tmp_path):
     check(outcome(tmp_path, *where, ALL), outcome(tmp_path, *ONE, ALL))
 
 
-@pytest.mark.parametrize(
-    ("case", "plain"),
-    [("UPGrad:accumulate=3", "UPGrad"), ("FAMO:accumulate=2", "FAMO"), ("SDMGrad:accumulate=4", "SDMGrad")],
-)
-def test_micro_batches_equal_the_whole_batch(case, plain, tmp_path):
-    found = outcome(tmp_path, *ONE, [case, plain])
-    check({plain: found[case]}, {plain: found[plain]})
+@pytest.mark.parametrize("case", MICRO_BATCHES)
+def test_micro_batches_equal_the_whole_batch(alone, case):
+    plain = MICRO_BATCHES[case]
+    check({plain: alone[case]}, {plain: alone[plain]})

@@ -61,6 +61,11 @@ CASES = [  # vectors always; the others, of which MTAN needs one, in the slow te
     for kind in ENCODERS
     if trunk is not T.MTAN or kind == "images"
 ]
+REPRESENTATIVES = (T.HardSharing, T.Hierarchical, T.PLE, T.Sluice)  # one alone, with stages, gates, and a penalty
+FEW_CASES = [  # representatives around vectors; all others in the slow tests
+    pytest.param(trunk, kind, marks=[] if trunk in REPRESENTATIVES and kind == "vectors" else pytest.mark.slow)
+    for trunk, kind in (case.values for case in CASES)
+]
 
 
 def trunk_of(trunk, kind, tasks=TASKS):

@@ -63,7 +63,7 @@ def answers(model, change=lambda outputs: outputs, whole=()):
     return {"serving_default": of(model.task_names), **single}
 
 
-def test_a_right_export_passes_and_prints_its_table(exported, capsys):
+def test_a_right_export_passes_and_prints_its_table(exported, capsys, fresh_process):
     model, path = exported
     mtl.export.check(path)
     mtl.export.check(path, model, np.random.default_rng(1).normal(size=(20, 4)))
@@ -107,7 +107,7 @@ def test_weights_stored_twice(exported, copy):
         mtl.export.check(copy)
 
 
-def test_xla_is_refused(exported, copy):
+def test_xla_is_refused(exported, copy, fresh_process):
     compiled = tf.function(lambda x: x * 1, jit_compile=True)
     replaced_by(copy, answers(exported[0], lambda outputs: {k: compiled(v) for k, v in outputs.items()}))
     with pytest.raises(ValueError, match="XLA"):
@@ -122,7 +122,7 @@ def test_a_missing_signature(exported, copy):
         mtl.export.check(copy)
 
 
-def test_a_folder_that_cannot_be_loaded(copy, tmp_path):
+def test_a_folder_that_cannot_be_loaded(copy, tmp_path, fresh_process):
     with pytest.raises(ValueError, match="has no model_card.json"):
         mtl.export.check(tmp_path)
     (copy / "saved_model.pb").write_bytes((copy / "saved_model.pb").read_bytes()[:100])

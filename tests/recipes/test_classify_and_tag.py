@@ -3,6 +3,7 @@
 import json
 import random
 
+import classify_and_tag
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -124,10 +125,9 @@ def test_the_exported_model_finds_entities(joint_only):
     assert printed.split("from a new process:")[1].count("entities_span_texts") == 3
 
 
-def test_a_folder_without_its_parts(run_recipe, sentiment_folder, tmp_path):
+def test_a_folder_without_its_parts(tmp_path, sentiment_folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "train.conll").write_text("a O\n")
-    process = run_recipe(
-        "classify_and_tag", tmp_path, "--entities", tmp_path, "--pos", tmp_path, "--data", sentiment_folder
-    )
-    assert process.returncode
-    assert "must have one file with dev or valid in its name" in process.stderr
+    folders = ["--entities", str(tmp_path), "--pos", str(tmp_path), "--data", str(sentiment_folder)]
+    with pytest.raises(ValueError, match="must have one file with dev or valid in its name"):
+        classify_and_tag.main(folders)

@@ -3,6 +3,7 @@
 import json
 import random
 
+import intent_slots
 import pytest
 import tensorflow as tf
 
@@ -62,7 +63,7 @@ def test_the_exported_model_answers(results):
     assert answer["slots_span_types"].numpy()[0, :2].tolist() == [b"to_city", b"day"]
 
 
-def test_a_folder_without_its_parts(run_recipe, tmp_path):
-    process = run_recipe("intent_slots", tmp_path, "--data", tmp_path)
-    assert process.returncode
-    assert "must have a folder train." in process.stderr
+def test_a_folder_without_its_parts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="must have a folder train."):
+        intent_slots.main(["--data", str(tmp_path)])

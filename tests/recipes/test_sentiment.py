@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import sentiment
 import tensorflow as tf
 
 TASKS = ("domain", "polarity", "intensity", "disagreement")
@@ -68,19 +69,26 @@ def test_the_exported_model_answers(results):
     assert answers.count("intensity_value") == answers.count("domain_label") == 3
 
 
-def test_the_same_seed_gives_the_same_numbers_and_two_devices_are_described(run, tmp_path):
-    """Two runs of one configuration agree to the last digit; another seed gives other numbers."""
-    metrics = []
-    for i, seed in enumerate(("1", "1", "2")):
-        folder = tmp_path / str(i)
-        folder.mkdir()
-        printed, document = run(folder, "--seed", seed, "--virtual-devices", "2", "--batch-size", "32")
-        assert "MirroredStrategy, 2 replicas" in printed
-        metrics.append(document["test"])
-    assert metrics[0] == metrics[1] != metrics[2]
+def test_the_same_seed_gives_the_same_numbers_and_two_devices_are_described(
+    run, sentiment_folder, tmp_path, monkeypatch, capsys
+):
+    """Two runs of one configuration, in two processes, agree to the last digit; another seed gives other numbers."""
+    options = ["--virtual-devices", "2", "--batch-size", "32"]
+    printed, document = run(tmp_path, "--seed", "1", *options)
+    assert "MirroredStrategy, 2 replicas" in printed
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sentiment, "export", lambda *args: None)
+    metrics = {}
+    for seed in ("2", "1"):
+        workdir = str(tmp_path / seed)
+        sentiment.main(["--smoke", "--data", str(sentiment_folder), "--workdir", workdir, "--seed", seed, *options])
+        assert "MirroredStrategy, 2 replicas" in capsys.readouterr().out
+        metrics[seed] = json.loads((tmp_path / seed / "metrics.json").read_text())["test"]
+    assert metrics["1"] == document["test"] != metrics["2"]
 
 
-def test_bad_options(run_recipe, tmp_path):
-    process = run_recipe("sentiment", tmp_path, "--frozen")
-    assert process.returncode == 2
-    assert "--frozen goes with --encoder minilm" in process.stderr
+def test_bad_options(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        sentiment.main(["--frozen"])
+    assert "--frozen goes with --encoder minilm" in capsys.readouterr().err

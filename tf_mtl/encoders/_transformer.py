@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-import keras_hub
 
 from tf_mtl.encoders._staged import StagedEncoder
 from tf_mtl.encoders._tokens import token_ids, token_mask, word_starts
@@ -54,6 +53,8 @@ class TransformerEncoder(StagedEncoder):
         name: str = "transformer_encoder",
         **kwargs: Any,
     ):
+        import keras_hub  # takes a second, which `import tf_mtl` need not
+
         super().__init__(name=name, **kwargs)
         self.config: dict[str, Any] = {
             "vocabulary_size": vocabulary_size,
@@ -97,6 +98,8 @@ class EmbeddingStage(keras.layers.Layer):
     """From token ids [B, S] or a dict with them to `sequence` [B, S, dim] and `mask` [B, S]; the id 0 is padding."""
 
     def __init__(self, vocabulary_size: int, max_length: int, dim: int, dropout: float, **kwargs: Any):
+        import keras_hub
+
         super().__init__(**kwargs)
         self.config = {"vocabulary_size": vocabulary_size, "max_length": max_length, "dim": dim, "dropout": dropout}
         self.embedding = keras_hub.layers.TokenAndPositionEmbedding(
