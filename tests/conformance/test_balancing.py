@@ -17,7 +17,7 @@ import tf_mtl as mtl
 every_method = pytest.mark.parametrize("method", BUILT_IN, ids=lambda method: method.__name__)
 each_kind = pytest.mark.parametrize("method", representative(BUILT_IN))  # all methods in the slow tests
 OF_GRADIENTS = [method for method in BUILT_IN if not issubclass(method, B.Scalarizer)]
-OF_PARAMETERS_ONLY = {B.SDMGrad, B.MoDo, B.MoCo, B.DBMTL, B.ExcessMTL}
+OF_PARAMETERS_ONLY = (B.SDMGrad, B.MoDo, B.MoCo, B.DBMTL, B.ExcessMTL)
 VALIDATION = list(batches(seed=1))
 OF_FEATURES = [method for method in OF_GRADIENTS if method not in OF_PARAMETERS_ONLY]
 
