@@ -2,19 +2,19 @@
 
 import re
 
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
 
-PARTS = {"loss": examples.LOSS, "metrics": {"topic": ["accuracy"], "price": ["mae"]}}
+PARTS = {"loss": small_models.LOSS, "metrics": {"topic": ["accuracy"], "price": ["mae"]}}
 
 
 def compiled(**options):
-    model = examples.model()
+    model = small_models.model()
     model.compile("adam", **{**PARTS, **options})
     return model
 
@@ -70,7 +70,7 @@ def test_options_of_compile(options, words):
 
 
 def test_a_balancing_object_serves_one_set_of_tasks():
-    method = examples.SumOfGradients()
+    method = small_models.SumOfGradients()
     compiled(balancing=method)
     compiled(balancing=method)  # it has no state
     x = keras.Input((3,))
@@ -81,13 +81,13 @@ def test_a_balancing_object_serves_one_set_of_tasks():
 
 
 def test_a_scalar_loss_is_refused():
-    model = compiled(loss={"topic": examples.LOSS["topic"], "price": lambda y, p: tf.reduce_mean(y - p)})
+    model = compiled(loss={"topic": small_models.LOSS["topic"], "price": lambda y, p: tf.reduce_mean(y - p)})
     with raises("`loss['price']`", "one value per row", "scalar"):
-        model.fit(*examples.full_data(), verbose=0)
+        model.fit(*small_models.full_data(), verbose=0)
 
 
 def bad_data():
-    x, y = examples.full_data()
+    x, y = small_models.full_data()
     w = np.ones(len(x), "float32")
     missing = {"topic": y["topic"]}
     yield "misspelt", x, {"topics": y["topic"], "price": y["price"]}, None, ["`y`", "'topics'", "Did you mean 'topic'"]
@@ -168,7 +168,7 @@ def test_data(form, case):
         if form == "arrays":
             model.fit(x, y, sample_weight=weight, verbose=0, shuffle=False)
         elif form == "validation":
-            model.fit(*examples.full_data(), validation_data=(x, y, weight), verbose=0)
+            model.fit(*small_models.full_data(), validation_data=(x, y, weight), verbose=0)
         elif form == "evaluate":
             model.evaluate(x, y, sample_weight=weight, verbose=0)
         elif form == "on_batch":
@@ -178,19 +178,19 @@ def test_data(form, case):
         else:
             data = (x, y) if weight is None else (x, y, weight)
             as_form = {"generator": lambda: iter([data]), "PyDataset": lambda: OneBatch(data)}
-            model.fit(as_form.get(form, lambda: examples.batches(data, size=40))(), verbose=0)
+            model.fit(as_form.get(form, lambda: small_models.batches(data, size=40))(), verbose=0)
     if form != "evaluate":
-        assert examples.largest_difference(before, model.get_weights()) == 0
+        assert small_models.largest_difference(before, model.get_weights()) == 0
 
 
 def test_a_bad_batch_stops_training_before_its_step():
-    x, y = examples.full_data()
+    x, y = small_models.full_data()
     y["topic"][20] = 7
     model = compiled(run_eagerly=True)
     steps = []
     counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
     with raises("`y['topic']`", "Received: [7"):
-        model.fit(examples.batches((x, y)), verbose=0, callbacks=[counter])
+        model.fit(small_models.batches((x, y)), verbose=0, callbacks=[counter])
     assert steps == [0, 1]
 
 
@@ -198,8 +198,8 @@ def test_a_bad_batch_stops_training_before_its_step():
     "make",
     [
         lambda x, y: {"x": x[:0], "y": {task: labels[:0] for task, labels in y.items()}},
-        lambda x, y: {"x": examples.batches((x, y)).take(0)},
-        lambda x, y: {"x": examples.batches((x, y)).filter(lambda *batch: False)},
+        lambda x, y: {"x": small_models.batches((x, y)).take(0)},
+        lambda x, y: {"x": small_models.batches((x, y)).filter(lambda *batch: False)},
     ],
 )
 @pytest.mark.parametrize("call", ["fit", "evaluate"])
@@ -207,11 +207,11 @@ def test_a_bad_batch_stops_training_before_its_step():
 def test_an_empty_data_set(make, call):
     model = compiled()
     with pytest.raises(ValueError, match=r"empty.*(at least one|no batch|array)"):
-        getattr(model, call)(**make(*examples.full_data()), verbose=0)
+        getattr(model, call)(**make(*small_models.full_data()), verbose=0)
 
 
 def test_elements_that_are_not_pairs():
-    x, _ = examples.full_data()
+    x, _ = small_models.full_data()
     with raises("(x, {task: y})", "TensorSpec", error=TypeError):
         compiled().fit(tf.data.Dataset.from_tensor_slices(x).batch(8), verbose=0)
 
@@ -283,17 +283,17 @@ def test_constructors(make, words):
 def test_options_that_keras_cannot_do_under_a_strategy(option, optimizer, others):
     compiled(**others)  # on one device they are fine
     with mtl.distribute.strategy("mirrored").scope():
-        model = examples.model()
+        model = small_models.model()
         if not isinstance(optimizer, str):
             optimizer = type(optimizer).from_config(optimizer.get_config())
         with raises(f"`{option}`", "MirroredStrategy", "2 replicas", "one device"):
-            model.compile(optimizer, loss=examples.LOSS, **others)
+            model.compile(optimizer, loss=small_models.LOSS, **others)
 
 
 def test_gradient_accumulation_is_refused_everywhere():
     """Keras would divide by the micro-batches, not by a task's labels, and lose those of an unlabelled last one."""
     with raises("`gradient_accumulation_steps`", "micro-batches", "compile(accumulate=n)"):
-        examples.model().compile(keras.optimizers.Adam(gradient_accumulation_steps=2), loss=examples.LOSS)
+        small_models.model().compile(keras.optimizers.Adam(gradient_accumulation_steps=2), loss=small_models.LOSS)
 
 
 def test_features_need_layers_of_the_tasks_own():
@@ -303,22 +303,22 @@ def test_features_need_layers_of_the_tasks_own():
     x = keras.Input((4,))
     model = mtl.MultiTaskModel(x, inner(x))
     with raises("gradients='features'", "kernel lies in a nested model", "gradients='parameters'"):
-        model.compile("sgd", loss="mse", balancing=examples.InverseNorm(), gradients="features")
+        model.compile("sgd", loss="mse", balancing=small_models.InverseNorm(), gradients="features")
 
 
 @pytest.mark.parametrize("loss", ["huber", "mape", keras.losses.LogCosh(name="renamed")])
 def test_shapes_are_checked_for_every_loss_of_keras(loss):
-    x, y = examples.full_data()
-    model = compiled(loss={"topic": examples.LOSS["topic"], "price": loss})
+    x, y = small_models.full_data()
+    model = compiled(loss={"topic": small_models.LOSS["topic"], "price": loss})
     with raises("`y['price']`", "2)", "(None, 1)"):
         model.fit(x, {**y, "price": np.ones((40, 2))}, verbose=0)
 
 
 def test_an_optimizer_made_outside_the_strategys_scope():
     with mtl.distribute.strategy("mirrored").scope():
-        model = examples.model()
+        model = small_models.model()
     with raises("`optimizer` was made under _DefaultDistributionStrategy", "MirroredStrategy", "strategy.scope()"):
-        model.compile(keras.optimizers.Adam(), loss=examples.LOSS)
+        model.compile(keras.optimizers.Adam(), loss=small_models.LOSS)
 
 
 def test_virtual_devices_come_first():

@@ -1,9 +1,9 @@
 """What gradient methods receive and what becomes of their answer, against NumPy."""
 
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
@@ -118,7 +118,7 @@ def test_cosines_and_conflict_by_hand():
 def test_scalarizers_learn_their_own_variables():
     """Kendall's objective: ds of sum exp(-s) L + s is 1 - exp(-s) L."""
     model = linear_model()
-    method = examples.LearnedWeights()
+    method = small_models.LearnedWeights()
     model.compile(keras.optimizers.SGD(0.1), loss="mse", balancing=method)
     x = np.ones((4, 3), "float32")
     y = {"a": np.full(4, 3.0), "b": np.full(4, -2.0)}
@@ -130,11 +130,11 @@ def test_scalarizers_learn_their_own_variables():
 
 
 def test_recompiling_forgets_the_former_method():
-    model = examples.model()
-    x, y = examples.full_data()
+    model = small_models.model()
+    x, y = small_models.full_data()
     metrics = {"topic": ["accuracy"], "price": ["mae"]}
-    for method in (examples.LearnedWeights(), examples.InverseNorm(), "equal"):
-        model.compile("adam", loss=examples.LOSS, balancing=method, metrics=metrics)
+    for method in (small_models.LearnedWeights(), small_models.InverseNorm(), "equal"):
+        model.compile("adam", loss=small_models.LOSS, balancing=method, metrics=metrics)
         logs = model.fit(x, y, verbose=0).history
         assert set(logs) == {
             "loss",
@@ -142,7 +142,7 @@ def test_recompiling_forgets_the_former_method():
             "price_loss",
             *(f"{t}_{name}" for t, names in metrics.items() for name in names),
             *(() if method == "equal" else ("weight/topic", "weight/price")),
-            *(("conflict", "cosine/topic/price") if isinstance(method, examples.InverseNorm) else ()),
+            *(("conflict", "cosine/topic/price") if isinstance(method, small_models.InverseNorm) else ()),
         }
         assert len(model.metrics) == (2 if method == "equal" else 3)
         metrics = {"topic": [], "price": []}

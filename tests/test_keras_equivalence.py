@@ -1,14 +1,14 @@
 """A Keras model that only changes its class trains as before."""
 
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 
 import tf_mtl as mtl
 
 COMPILE = {
-    "loss": examples.LOSS,
+    "loss": small_models.LOSS,
     "loss_weights": {"topic": 1.0, "price": 0.3},
     "metrics": {"topic": ["accuracy"], "price": ["mae"]},
 }
@@ -16,8 +16,8 @@ COMPILE = {
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
 def test_equal_balancing_trains_to_the_same_weights_step_by_step(optimizer):
-    x, y = examples.full_data()
-    plain, ours = examples.model(keras.Model), examples.model()
+    x, y = small_models.full_data()
+    plain, ours = small_models.model(keras.Model), small_models.model()
     plain.compile(optimizer, **COMPILE)
     ours.compile(optimizer, balancing="equal", **COMPILE)
     for step in range(5):
@@ -25,12 +25,12 @@ def test_equal_balancing_trains_to_the_same_weights_step_by_step(optimizer):
         part = x[rows], {task: labels[rows] for task, labels in y.items()}
         expected = plain.train_on_batch(*part, return_dict=True)
         logs = ours.train_on_batch(*part, return_dict=True)
-        assert examples.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-6
+        assert small_models.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-6
         assert logs == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
-@pytest.mark.parametrize("method", [examples.SumOfGradients, examples.SumOfRows])
+@pytest.mark.parametrize("method", [small_models.SumOfGradients, small_models.SumOfRows])
 def test_the_sum_of_task_gradients_is_the_gradient_of_the_sum(method, gradients):
     """All ways through the train step, with regularizers and an activity loss, end where plain Keras ends."""
 
@@ -42,20 +42,20 @@ def test_the_sum_of_task_gradients_is_the_gradient_of_the_sum(method, gradients)
         topic = keras.layers.Dense(3, kernel_regularizer="l1", activity_regularizer="l2")(h)
         return model_class(x, {"topic": topic, "price": keras.layers.Dense(1, activity_regularizer="l2")(h)})
 
-    data = examples.batches(examples.full_data())
+    data = small_models.batches(small_models.full_data())
     plain, ours = build(keras.Model), build(mtl.MultiTaskModel)
     plain.compile("adam", **COMPILE)
     ours.compile("adam", balancing=method(), gradients=gradients, **COMPILE)
     expected = plain.fit(data, epochs=3, verbose=0).history
     logs = ours.fit(data, epochs=3, verbose=0).history
-    assert examples.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-5
+    assert small_models.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-5
     assert logs["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
 def test_keras_usage_works_as_before():
-    x, y = examples.full_data()
-    model = examples.model()
-    model.compile("adam", loss=examples.LOSS)
+    x, y = small_models.full_data()
+    model = small_models.model()
+    model.compile("adam", loss=small_models.LOSS)
     history = model.fit(x, y, 8, 2, 0, validation_split=0.25)  # batch size, epochs and verbosity by position
     assert set(history.history) == {f"{v}{k}" for v in ("", "val_") for k in ("loss", "topic_loss", "price_loss")}
     assert model.get_layer("topic").units == 3
@@ -72,11 +72,11 @@ def test_keras_usage_works_as_before():
 def test_outputs_are_float32_under_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = examples.model()
+        model = small_models.model()
     finally:
         keras.config.set_dtype_policy("float32")
-    x, y = examples.full_data()
-    model.compile("adam", loss=examples.LOSS, balancing=examples.InverseNorm(), gradients="features")
+    x, y = small_models.full_data()
+    model.compile("adam", loss=small_models.LOSS, balancing=small_models.InverseNorm(), gradients="features")
     logs = model.fit(x, y, verbose=0).history
     assert {str(o.dtype) for o in model.output.values()} == {"float32"}
     assert model.predict(x, verbose=0)["topic"].dtype == np.float32
@@ -85,28 +85,28 @@ def test_outputs_are_float32_under_mixed_precision():
 
 
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
-@pytest.mark.parametrize("method", ["equal", examples.SumOfGradients, examples.SumOfRows])
+@pytest.mark.parametrize("method", ["equal", small_models.SumOfGradients, small_models.SumOfRows])
 def test_loss_scaling_changes_nothing_but_the_range(method, gradients):
     """A scaled and an unscaled step end at the same weights, whichever way the gradients take."""
     ends = []
     for wrap in (lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer):
-        model = examples.model()
+        model = small_models.model()
         balancing = method if isinstance(method, str) else method()
-        model.compile(wrap(keras.optimizers.SGD(0.1)), loss=examples.LOSS, balancing=balancing, gradients=gradients)
-        model.fit(examples.batches(examples.full_data()), verbose=0)
+        model.compile(wrap(keras.optimizers.SGD(0.1)), loss=small_models.LOSS, balancing=balancing, gradients=gradients)
+        model.fit(small_models.batches(small_models.full_data()), verbose=0)
         ends.append(model.get_weights())
-    assert examples.largest_difference(*ends) < 1e-5
+    assert small_models.largest_difference(*ends) < 1e-5
 
 
 def test_float16_on_one_device():
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = examples.model()
+        model = small_models.model()
     finally:
         keras.config.set_dtype_policy("float32")
     with pytest.raises(ValueError, match="InverseNorm.*keeps state.*float16.*mixed_bfloat16"):
-        model.compile("adam", loss=examples.LOSS, balancing=examples.InverseNorm())
-    model.compile("adam", loss=examples.LOSS, balancing=examples.SumOfGradients())
-    logs = model.fit(examples.batches(examples.full_data()), epochs=5, verbose=0).history
+        model.compile("adam", loss=small_models.LOSS, balancing=small_models.InverseNorm())
+    model.compile("adam", loss=small_models.LOSS, balancing=small_models.SumOfGradients())
+    logs = model.fit(small_models.batches(small_models.full_data()), epochs=5, verbose=0).history
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert logs["loss"][-1] < logs["loss"][0]

@@ -1,10 +1,10 @@
 """What Keras does that the project works around; a failure here means that a workaround can be removed."""
 
 import cluster
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
@@ -19,10 +19,10 @@ def test_a_loss_is_divided_by_all_rows():
 
 def test_logged_task_losses_are_skewed_by_ragged_batches():
     """_engine/task_losses.py"""
-    data = examples.batches(examples.full_data(rows=12))  # 8 + 4 rows
-    plain, ours = examples.model(keras.Model), examples.model()
+    data = small_models.batches(small_models.full_data(rows=12))  # 8 + 4 rows
+    plain, ours = small_models.model(keras.Model), small_models.model()
     for model in (plain, ours):
-        model.compile("sgd", loss=examples.LOSS)
+        model.compile("sgd", loss=small_models.LOSS)
     logs, true = (model.evaluate(data, verbose=0, return_dict=True) for model in (plain, ours))
     assert logs["loss"] == pytest.approx(true["loss"], rel=1e-5)
     assert logs["price_loss"] != pytest.approx(true["price_loss"], rel=1e-3)
@@ -30,9 +30,9 @@ def test_logged_task_losses_are_skewed_by_ragged_batches():
 
 def test_loss_weights_with_wrong_names_are_accepted():
     """_engine/objectives.py"""
-    model = examples.model(keras.Model)
-    model.compile("sgd", loss=examples.LOSS, loss_weights={"topics": 1.0, "price": 2.0})
-    model.fit(*examples.full_data(), verbose=0)
+    model = small_models.model(keras.Model)
+    model.compile("sgd", loss=small_models.LOSS, loss_weights={"topics": 1.0, "price": 2.0})
+    model.fit(*small_models.full_data(), verbose=0)
 
 
 def test_strings_fail_under_a_strategy():
@@ -55,8 +55,8 @@ def test_an_overridden_compile_is_skipped_on_reload(tmp_path):
         def compile(self, *args, **kwargs):
             super().compile(*args, **kwargs)
 
-    model = examples.model(Overriding)
-    model.compile("sgd", loss=examples.LOSS)
+    model = small_models.model(Overriding)
+    model.compile("sgd", loss=small_models.LOSS)
     model.save(tmp_path / "model.keras")
     with pytest.warns(UserWarning, match="`compile\\(\\)` was not called"):
         keras.models.load_model(tmp_path / "model.keras")
@@ -85,9 +85,9 @@ def test_layers_within_a_frozen_layer_thaw_when_loaded():
 def two_replicas(**options):
     """A plain Keras model under two replicas, and data of which the halves differ."""
     with mtl.distribute.strategy("mirrored").scope():
-        model = examples.model(keras.Model)
-        model.compile(options.pop("optimizer", "sgd"), loss=examples.LOSS, **options)
-    return model, examples.batches(examples.full_data(), 20)
+        model = small_models.model(keras.Model)
+        model.compile(options.pop("optimizer", "sgd"), loss=small_models.LOSS, **options)
+    return model, small_models.batches(small_models.full_data(), 20)
 
 
 def test_gradients_are_clipped_on_each_replica():
@@ -95,11 +95,11 @@ def test_gradients_are_clipped_on_each_replica():
     weights = []
     for strategy in (tf.distribute.get_strategy(), mtl.distribute.strategy("mirrored")):
         with strategy.scope():
-            model = examples.model(keras.Model)
-            model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.01), loss=examples.LOSS)
-        model.fit(examples.batches(examples.full_data(), 40), verbose=0)
+            model = small_models.model(keras.Model)
+            model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.01), loss=small_models.LOSS)
+        model.fit(small_models.batches(small_models.full_data(), 40), verbose=0)
         weights.append(model.get_weights())
-    assert examples.largest_difference(*weights) > 1e-3
+    assert small_models.largest_difference(*weights) > 1e-3
 
 
 def test_several_steps_per_execution_fail_with_replicas():
@@ -112,11 +112,11 @@ def test_several_steps_per_execution_fail_with_replicas():
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_the_end_of_data_of_unknown_size_counts_as_an_iteration():
     """_pipeline/step_functions.py"""
-    rows = tf.data.Dataset.from_tensor_slices(examples.full_data(24)).filter(lambda x, y: True).batch(8)
+    rows = tf.data.Dataset.from_tensor_slices(small_models.full_data(24)).filter(lambda x, y: True).batch(8)
     counts = []
     for kind in (keras.Model, mtl.MultiTaskModel):
-        model = examples.model(kind)
-        model.compile("adam", loss=examples.LOSS, jit_compile=False)
+        model = small_models.model(kind)
+        model.compile("adam", loss=small_models.LOSS, jit_compile=False)
         model.fit(rows, epochs=2, verbose=0)
         counts.append(int(model.optimizer.iterations))
     assert counts == [8, 6]
@@ -126,12 +126,12 @@ def test_the_end_of_data_of_unknown_size_counts_as_an_iteration():
 def test_logs_fail_on_several_workers(tmp_path):
     """_pipeline/step_functions.py"""
     script = """
-import keras, examples, tensorflow as tf, tf_mtl as mtl
+import keras, small_models, tensorflow as tf, tf_mtl as mtl
 with mtl.distribute.strategy("multi_worker").scope():
-    model = examples.model(keras.Model)
-    model.compile("sgd", loss=examples.LOSS)
+    model = small_models.model(keras.Model)
+    model.compile("sgd", loss=small_models.LOSS)
 model._maybe_symbolic_build = lambda *args, **kwargs: None
-model.fit(examples.batches(examples.full_data()), verbose=0)
+model.fit(small_models.batches(small_models.full_data()), verbose=0)
 """
     (tmp_path / "script.py").write_text(script)
     workers = cluster.start_workers(2, tmp_path / "script.py")

@@ -1,9 +1,9 @@
 """Learning rates of layers: against NumPy, against separate optimizers, and what has factor 0."""
 
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
@@ -15,27 +15,27 @@ FACTORS = {"encoder": 0.1, "price": 5.0, "topic": 1.0}
 
 def fitted(optimizer_of, epochs=2, **options):
     """A model trained by what a function of the model gives."""
-    model = examples.model()
+    model = small_models.model()
     with model.distribute_strategy.scope():
-        model.compile(optimizer_of(model), loss=examples.LOSS, jit_compile=False, **options)
-    x, y, weight = examples.ragged_data(rows=24)
+        model.compile(optimizer_of(model), loss=small_models.LOSS, jit_compile=False, **options)
+    x, y, weight = small_models.ragged_data(rows=24)
     model.fit(x, y, 8, epochs=epochs, shuffle=False, sample_weight=weight, verbose=0)
     return model
 
 
 def full(optimizer_of, epochs=2, **options):
-    model = examples.model()
+    model = small_models.model()
     with model.distribute_strategy.scope():
-        model.compile(optimizer_of(model), loss=examples.LOSS, jit_compile=False, **options)
-    x, y = examples.full_data(rows=24)
+        model.compile(optimizer_of(model), loss=small_models.LOSS, jit_compile=False, **options)
+    x, y = small_models.full_data(rows=24)
     model.fit(x, y, 8, epochs=epochs, shuffle=False, verbose=0)
     return model
 
 
 def by_hand(optimizer_of, epochs=2):
     """One optimizer for each layer, with its own learning rate; the losses written down again."""
-    model = examples.model()
-    x, y = examples.full_data(rows=24)
+    model = small_models.model()
+    x, y = small_models.full_data(rows=24)
     optimizers = {name: optimizer_of(factor) for name, factor in FACTORS.items()}
     for _ in range(epochs):
         for start in range(0, 24, 8):
@@ -74,9 +74,9 @@ def test_equals_one_optimizer_for_each_layer(kind):
     make = OPTIMIZERS[kind]
     trained = full(lambda model: layerwise(make(0.02), model, FACTORS))
     expected = by_hand(lambda factor: make(0.02 * factor))
-    assert examples.largest_difference(expected.get_weights(), trained.get_weights()) < 1e-4
+    assert small_models.largest_difference(expected.get_weights(), trained.get_weights()) < 1e-4
     alike = full(lambda model: make(0.02))
-    assert examples.largest_difference(alike.get_weights(), trained.get_weights()) > 1e-3
+    assert small_models.largest_difference(alike.get_weights(), trained.get_weights()) > 1e-3
 
 
 def test_decoupled_decay_in_numpy():
@@ -111,7 +111,9 @@ def test_factor_0_moves_nothing(kind):
     trained = fitted(frozen, epochs=1)
     for value, v in zip(before, trained.get_layer("encoder").weights, strict=True):
         np.testing.assert_array_equal(value, v.numpy())
-    assert not np.array_equal(trained.get_layer("price").get_weights()[0], examples.model().get_layer("price").kernel)
+    assert not np.array_equal(
+        trained.get_layer("price").get_weights()[0], small_models.model().get_layer("price").kernel
+    )
     assert len(with_slots(trained.optimizer, trained.get_layer("encoder").weights)) == 2
 
 
@@ -120,7 +122,7 @@ def test_slots_are_found_and_unlabelled_tasks_stand_still():
     price = model.get_layer("price").weights
     assert len(with_slots(model.optimizer, price)) == 6
     kept = [v.numpy() for v in with_slots(model.optimizer, price)]
-    x, y = examples.full_data(rows=8)
+    x, y = small_models.full_data(rows=8)
     model.fit(x, y, 8, sample_weight={"price": np.zeros(8), "topic": np.ones(8)}, verbose=0)
     for value, v in zip(kept, with_slots(model.optimizer, price), strict=True):
         np.testing.assert_array_equal(value, v.numpy())
@@ -136,7 +138,7 @@ def test_two_replicas_equal_one():
     with mtl.distribute.strategy("mirrored").scope():
         two = fitted(optimizer_of, balancing="upgrad")
     assert two.distribute_strategy.num_replicas_in_sync == 2
-    assert examples.largest_difference(one.get_weights(), two.get_weights()) < 1e-4
+    assert small_models.largest_difference(one.get_weights(), two.get_weights()) < 1e-4
 
 
 def test_saved_and_loaded_goes_on_as_before(tmp_path):
@@ -144,7 +146,7 @@ def test_saved_and_loaded_goes_on_as_before(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.optimizer.factors == model.optimizer.factors
-    x, y = examples.full_data(rows=24)
+    x, y = small_models.full_data(rows=24)
     for one in (model, again):
         one.fit(x, y, 8, shuffle=False, verbose=0)
     for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
@@ -154,9 +156,9 @@ def test_saved_and_loaded_goes_on_as_before(tmp_path):
 
 def test_goes_on_from_a_checkpoint(tmp_path):
     def run(epochs, folder):
-        model = examples.model()
-        model.compile(layerwise("adamw", model, FACTORS), loss=examples.LOSS, jit_compile=False)
-        x, y = examples.full_data(rows=24)
+        model = small_models.model()
+        model.compile(layerwise("adamw", model, FACTORS), loss=small_models.LOSS, jit_compile=False)
+        x, y = small_models.full_data(rows=24)
         model.fit(
             x, y, 8, epochs=epochs, shuffle=False, verbose=0, callbacks=[mtl.callbacks.Checkpoint(tmp_path / folder)]
         )
@@ -178,15 +180,15 @@ def test_loss_scaling_outside_and_inside(outside):
 
     trained = full(scaled)
     plain = full(lambda model: layerwise(keras.optimizers.Adam(0.02), model, FACTORS))
-    assert examples.largest_difference(plain.get_weights(), trained.get_weights()) < 1e-4
+    assert small_models.largest_difference(plain.get_weights(), trained.get_weights()) < 1e-4
 
 
 def test_callbacks_set_the_learning_rate():
-    model = examples.model()
-    model.compile(layerwise(keras.optimizers.SGD(0.1), model, FACTORS), loss=examples.LOSS, jit_compile=False)
+    model = small_models.model()
+    model.compile(layerwise(keras.optimizers.SGD(0.1), model, FACTORS), loss=small_models.LOSS, jit_compile=False)
     rate = keras.callbacks.LearningRateScheduler(lambda epoch: 0.0)
     before = model.get_weights()
-    history = model.fit(*examples.full_data(), verbose=0, callbacks=[rate])
+    history = model.fit(*small_models.full_data(), verbose=0, callbacks=[rate])
     assert history.history["learning_rate"] == [0.0]
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -241,7 +243,7 @@ def test_errors():
 
 
 def test_taken_again_an_optimizer_has_the_new_factors_only():
-    model, sgd = examples.model(), keras.optimizers.SGD(1.0)
+    model, sgd = small_models.model(), keras.optimizers.SGD(1.0)
     layerwise(sgd, model, {"encoder": 0.5})
     again = layerwise(sgd, model, {"encoder": 0.1})
     before = model.get_layer("price").get_weights()[1], model.get_layer("encoder").get_weights()[1]

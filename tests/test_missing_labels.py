@@ -1,7 +1,7 @@
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
@@ -15,9 +15,9 @@ def softmax(z):
 
 def test_losses_metrics_and_gradients_are_those_of_the_labelled_rows_alone():
     """One SGD step, against the loss, the metric and the gradient worked out in NumPy on the labelled rows."""
-    x, y, weight = examples.ragged_data()
-    model = examples.model()
-    model.compile(keras.optimizers.SGD(0.1), loss=examples.LOSS, metrics={"topic": ["accuracy"], "price": ["mae"]})
+    x, y, weight = small_models.ragged_data()
+    model = small_models.model()
+    model.compile(keras.optimizers.SGD(0.1), loss=small_models.LOSS, metrics={"topic": ["accuracy"], "price": ["mae"]})
     paths = [f"{layer}/{name}" for layer in ("encoder", "topic", "price") for name in ("kernel", "bias")]
     values = {v.path: v for v in model.variables}
     (w0, b0, wt, bt, wp, bp) = before = [values[path].numpy().astype("float64") for path in paths]
@@ -47,27 +47,27 @@ def test_losses_metrics_and_gradients_are_those_of_the_labelled_rows_alone():
         np.testing.assert_allclose(after, value - 0.1 * gradient, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
-@pytest.mark.parametrize("method", ["equal", examples.InverseNorm, examples.Normalised])
+@pytest.mark.parametrize("method", ["equal", small_models.InverseNorm, small_models.Normalised])
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
 def test_missing_labels_leave_everything_finite(method, gradients):
-    model = examples.model()
+    model = small_models.model()
     method = method if isinstance(method, str) else method()
-    model.compile("adam", loss=examples.LOSS, balancing=method, gradients=gradients)
-    logs = model.fit(examples.batches(examples.ragged_data()), epochs=3, verbose=0).history
+    model.compile("adam", loss=small_models.LOSS, balancing=method, gradients=gradients)
+    logs = model.fit(small_models.batches(small_models.ragged_data()), epochs=3, verbose=0).history
     assert all(np.isfinite(values).all() for values in logs.values())
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
 def test_an_epoch_of_ragged_batches_counts_every_label_once():
     """The mean over batches of batch means would be another number; test both."""
-    x, y, weight = examples.ragged_data(rows=37)
-    model = examples.model()
-    model.compile("sgd", loss=examples.LOSS)
+    x, y, weight = small_models.ragged_data(rows=37)
+    model = small_models.model()
+    model.compile("sgd", loss=small_models.LOSS)
     whole = model.evaluate(x, y, sample_weight=weight, batch_size=37, verbose=0, return_dict=True)
     parts = model.evaluate(x, y, sample_weight=weight, batch_size=8, verbose=0, return_dict=True)
     one_by_one = [
         model.evaluate(*batch[:2], sample_weight=batch[2], verbose=0, return_dict=True)["price_loss"]
-        for batch in examples.batches((x, y, weight))
+        for batch in small_models.batches((x, y, weight))
     ]
     assert parts == pytest.approx(whole, rel=1e-5)
     assert np.mean(one_by_one) != pytest.approx(whole["price_loss"], rel=1e-3)
@@ -87,12 +87,12 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("method", ["equal", examples.SumOfGradients])
+@pytest.mark.parametrize("method", ["equal", small_models.SumOfGradients])
 def test_a_batch_without_labels_leaves_the_tasks_own_variables_and_slots(optimizer, method):
-    x, y, weight = examples.ragged_data()
-    model = examples.model()
+    x, y, weight = small_models.ragged_data()
+    model = small_models.model()
     optimizer = OPTIMIZERS[optimizer]()
-    model.compile(optimizer, loss=examples.LOSS, balancing=method if isinstance(method, str) else method())
+    model.compile(optimizer, loss=small_models.LOSS, balancing=method if isinstance(method, str) else method())
     model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)  # so that the slots hold something
 
     def own():
@@ -136,12 +136,12 @@ def test_a_head_with_batch_normalization_and_dropout_stays_as_it_was():
 
 
 def test_weighted_metrics_count_by_weight_and_metrics_once():
-    x, y = examples.full_data(rows=4)
+    x, y = small_models.full_data(rows=4)
     weight = np.array([2.0, 1.0, 0.0, 0.5], "float32")
-    model = examples.model()
+    model = small_models.model()
     model.compile(
         "sgd",
-        loss=examples.LOSS,
+        loss=small_models.LOSS,
         metrics={"topic": [], "price": ["mae"]},
         weighted_metrics={"price": [keras.metrics.MeanAbsoluteError(name="mae")]},
     )
@@ -187,9 +187,9 @@ def test_cells_of_a_row_may_be_missing():
 @pytest.mark.parametrize("optimizer", [keras.optimizers.AdamW, keras.optimizers.Adafactor])
 def test_learned_weights_of_tasks_without_labels_stay(method, optimizer):
     """Momentum and weight decay do not move them either."""
-    model = examples.model()
-    model.compile(optimizer(0.1), loss=examples.LOSS, balancing=method)
-    x, y, weight = examples.ragged_data()
+    model = small_models.model()
+    model.compile(optimizer(0.1), loss=small_models.LOSS, balancing=method)
+    x, y, weight = small_models.ragged_data()
     model.fit(
         x[16:24], {t: v[16:24] for t, v in y.items()}, sample_weight={t: w[16:24] for t, w in weight.items()}, verbose=0
     )

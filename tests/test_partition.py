@@ -1,7 +1,7 @@
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
@@ -17,7 +17,7 @@ def dense(name, units=3):
 
 
 def test_hard_sharing():
-    parts = partition(examples.model())
+    parts = partition(small_models.model())
     assert parts.tasks == ("topic", "price")
     assert paths(parts.shared) == ["encoder/bias", "encoder/kernel"]
     assert paths(parts.own["topic"]) == ["topic/bias", "topic/kernel"]
@@ -135,7 +135,7 @@ def test_heads_in_a_nested_model_are_their_tasks_own():
     assert {task: paths(own) for task, own in parts.own.items()} == {"a": ["a/kernel"], "b": ["b/kernel"]}
     assert len(parts.nested) == 2
     x, y = np.ones((4, 4), "float32"), {"a": np.full((4, 3), np.nan), "b": np.ones((4, 3))}
-    model.compile("adam", loss="mse", balancing=examples.SumOfGradients())
+    model.compile("adam", loss="mse", balancing=small_models.SumOfGradients())
     before = {v.path: v.numpy() for v in model.variables}
     model.fit(x, y, sample_weight={"a": np.zeros(4), "b": np.ones(4)}, verbose=0)
     changed = {v.path for v in model.variables if (v.numpy() != before[v.path]).any()}
@@ -147,7 +147,7 @@ def test_a_nested_model_trains_like_keras():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(8, 4)), {task: rng.normal(size=(8, 3)) for task in "ab"}
     ends = []
-    for model_class, options in ((keras.Model, {}), (mtl.MultiTaskModel, {"balancing": examples.SumOfGradients()})):
+    for model_class, options in ((keras.Model, {}), (mtl.MultiTaskModel, {"balancing": small_models.SumOfGradients()})):
         model = nested_model(model_class)
         model.compile(keras.optimizers.SGD(0.1), loss={"a": "mse", "b": "mse"}, **options)
         model.fit(x, y, shuffle=False, verbose=0, epochs=2)
@@ -165,7 +165,7 @@ def test_gradient_methods_refuse_a_graph_where_nothing_trainable_is_shared(share
     model = mtl.MultiTaskModel(x, {"a": dense("a")(h), "b": dense("b")(h)})
     model.compile("sgd", loss="mse")
     with pytest.raises(ValueError, match=r"balancing='InverseNorm'.*nothing trainable is shared.*balancing='equal'"):
-        model.compile("sgd", loss="mse", balancing=examples.InverseNorm())
+        model.compile("sgd", loss="mse", balancing=small_models.InverseNorm())
 
 
 def graph_models():
@@ -199,13 +199,13 @@ def test_training_by_features_sums_to_the_whole_gradient(case):
     model = mtl.MultiTaskModel(x, outputs)
     start = model.get_weights()
     ends = []
-    for method, gradients in (("equal", "parameters"), (examples.SumOfGradients(), "features")):
+    for method, gradients in (("equal", "parameters"), (small_models.SumOfGradients(), "features")):
         model.set_weights(start)
         model.compile(keras.optimizers.SGD(0.1), loss="mse", balancing=method, gradients=gradients)
         model.fit(data, y, shuffle=False, verbose=0, epochs=2)
         ends.append(model.get_weights())
-    assert examples.largest_difference(*ends) < 1e-5
-    assert examples.largest_difference(start, ends[0]) > 1e-3
+    assert small_models.largest_difference(*ends) < 1e-5
+    assert small_models.largest_difference(start, ends[0]) > 1e-3
 
 
 def test_training_by_features_with_a_tied_embedding():
@@ -218,6 +218,8 @@ def test_training_by_features_with_a_tied_embedding():
     plain.fit(x, y, shuffle=False, verbose=0, epochs=2)
     for gradients in ("parameters", "features"):
         model = tied_model()
-        model.compile(keras.optimizers.SGD(0.1), loss=loss, balancing=examples.SumOfGradients(), gradients=gradients)
+        model.compile(
+            keras.optimizers.SGD(0.1), loss=loss, balancing=small_models.SumOfGradients(), gradients=gradients
+        )
         model.fit(x, y, shuffle=False, verbose=0, epochs=2)
-        assert examples.largest_difference(plain.get_weights(), model.get_weights()) < 1e-5
+        assert small_models.largest_difference(plain.get_weights(), model.get_weights()) < 1e-5

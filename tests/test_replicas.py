@@ -2,10 +2,10 @@
 
 import functools
 
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
@@ -13,11 +13,11 @@ import tf_mtl as mtl
 WORDS = ["red", "blue", "green", "one", "two", "three"]
 WAYS = [
     ("equal", "parameters"),
-    (examples.LearnedWeights, "parameters"),
-    (examples.InverseNorm, "parameters"),
-    (examples.InverseNorm, "features"),
-    (examples.Normalised, "parameters"),
-    (examples.Normalised, "features"),
+    (small_models.LearnedWeights, "parameters"),
+    (small_models.InverseNorm, "parameters"),
+    (small_models.InverseNorm, "features"),
+    (small_models.Normalised, "parameters"),
+    (small_models.Normalised, "features"),
 ]
 
 
@@ -25,7 +25,7 @@ WAYS = [
 def train(name, method, gradients):
     """Train on sentences, as strings, with uneven missing labels and a smaller last batch."""
     strategy = mtl.distribute.strategy(name)
-    _, y, weight = examples.ragged_data(rows=39)
+    _, y, weight = small_models.ragged_data(rows=39)
     text = np.array([" ".join(np.random.default_rng(i).choice(WORDS, 4)) for i in range(39)])
     keras.utils.set_random_seed(3)
     with strategy.scope():
@@ -38,7 +38,7 @@ def train(name, method, gradients):
         )
         model.compile(
             keras.optimizers.AdamW(0.01),
-            loss=examples.LOSS,
+            loss=small_models.LOSS,
             metrics={
                 "topic": ["accuracy", mtl.metrics.MacroF1(3)],
                 "price": ["mae", mtl.metrics.Pearson(), mtl.metrics.Spearman(-3, 3)],
@@ -46,7 +46,7 @@ def train(name, method, gradients):
             balancing=method if isinstance(method, str) else method(),
             gradients=gradients,
         )
-    data = examples.batches((text, y, weight))
+    data = small_models.batches((text, y, weight))
     logs = model.fit(data, epochs=3, verbose=0, validation_data=data).history
     return model, logs
 
@@ -56,7 +56,7 @@ def test_two_replicas_equal_one(method, gradients):
     one, one_logs = train("one_device", method, gradients)
     two, two_logs = train("mirrored", method, gradients)
     assert two.distribute_strategy.num_replicas_in_sync == 2
-    assert examples.largest_difference(one.get_weights(), two.get_weights()) < 1e-5
+    assert small_models.largest_difference(one.get_weights(), two.get_weights()) < 1e-5
     assert one_logs.keys() == two_logs.keys()
     for name, values in one_logs.items():
         np.testing.assert_allclose(two_logs[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
@@ -75,11 +75,11 @@ def test_predictions_of_two_replicas_come_in_order():
 
 def test_a_batch_without_labels_leaves_own_variables_on_every_replica():
     strategy = mtl.distribute.strategy("mirrored")
-    x, y, weight = examples.ragged_data()
+    x, y, weight = small_models.ragged_data()
     with strategy.scope():
-        model = examples.model()
+        model = small_models.model()
         optimizer = keras.optimizers.AdamW()
-        model.compile(optimizer, loss=examples.LOSS)
+        model.compile(optimizer, loss=small_models.LOSS)
     model.fit(x, y, sample_weight=weight, verbose=0)
 
     def own():
@@ -87,7 +87,7 @@ def test_a_batch_without_labels_leaves_own_variables_on_every_replica():
         return [strategy.experimental_local_results(v.value)[i].numpy() for v in variables for i in (0, 1)]
 
     before = own()
-    data = examples.batches((x, y, weight)).skip(1).take(1)
+    data = small_models.batches((x, y, weight)).skip(1).take(1)
     model.fit(data, verbose=0)
     assert len(before) == 12
     for value, expected in zip(own(), before, strict=True):
@@ -96,35 +96,35 @@ def test_a_batch_without_labels_leaves_own_variables_on_every_replica():
 
 def test_infinite_gradients_on_the_second_replica_skip_the_step_of_float16():
     strategy = mtl.distribute.strategy("mirrored")
-    x, y = examples.full_data()
+    x, y = small_models.full_data()
     x[-1] = 6e4  # in the second replica's rows
     keras.config.set_dtype_policy("mixed_float16")
     try:
         with strategy.scope():
-            model = examples.model()
-            model.compile(keras.optimizers.SGD(0.1), loss=examples.LOSS)
+            model = small_models.model()
+            model.compile(keras.optimizers.SGD(0.1), loss=small_models.LOSS)
     finally:
         keras.config.set_dtype_policy("float32")
     before = model.get_weights()
     y["price"][-1] = 6e4
-    model.fit(examples.batches((x, y), 40), verbose=0)
+    model.fit(small_models.batches((x, y), 40), verbose=0)
     for value, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, expected)
-    x, y = examples.full_data()
-    logs = model.fit(examples.batches((x, y), 40).repeat(8), verbose=0).history
+    x, y = small_models.full_data()
+    logs = model.fit(small_models.batches((x, y), 40).repeat(8), verbose=0).history
     assert np.isfinite(logs["loss"]).all()
-    assert examples.largest_difference(model.get_weights(), before) > 1e-3
+    assert small_models.largest_difference(model.get_weights(), before) > 1e-3
 
 
 def test_evaluation_counts_each_row_once_where_replicas_have_none():
-    x, y = examples.full_data(rows=9)
-    one = examples.model()
-    one.compile("sgd", loss=examples.LOSS, metrics={"topic": [Count()], "price": []})
+    x, y = small_models.full_data(rows=9)
+    one = small_models.model()
+    one.compile("sgd", loss=small_models.LOSS, metrics={"topic": [Count()], "price": []})
     with mtl.distribute.strategy("mirrored").scope():
-        two = examples.model()
-        two.compile("sgd", loss=examples.LOSS, metrics={"topic": [Count()], "price": []})
+        two = small_models.model()
+        two.compile("sgd", loss=small_models.LOSS, metrics={"topic": [Count()], "price": []})
     for size in (1, 4, 9):  # one row for two replicas; three batches, of which the last has one row; uneven halves
-        data = examples.batches((x, y), size)
+        data = small_models.batches((x, y), size)
         expected, logs = (model.evaluate(data, verbose=0, return_dict=True) for model in (one, two))
         assert logs["topic_count"] == expected["topic_count"] == 9
         for name, value in expected.items():
@@ -159,9 +159,9 @@ def test_a_step_sums_few_large_tensors_over_the_replicas(monkeypatch, balancing,
 
     monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", counted)
     with mtl.distribute.strategy("mirrored").scope():
-        model = examples.model()
-        model.compile("sgd", loss=examples.LOSS, balancing=balancing, gradients=gradients)
+        model = small_models.model()
+        model.compile("sgd", loss=small_models.LOSS, balancing=balancing, gradients=gradients)
     assert sum(v.numpy().size for v in mtl.partition(model).shared) == 56
-    model.train_on_batch(*examples.full_data(8))
+    model.train_on_batch(*small_models.full_data(8))
     metrics = sum(v.numpy().size for metric in model.metrics for v in metric.variables)
     assert sorted(sizes) == sorted(2 * [2, 2, *large, metrics])  # each of two replicas calls once

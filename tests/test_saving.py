@@ -1,7 +1,7 @@
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 
 import tf_mtl as mtl
 
@@ -22,16 +22,16 @@ def built():
     [
         "equal",
         mtl.balancing.Fixed({"topic": 1.0, "price": 0.5}),
-        examples.LearnedWeights,
-        examples.InverseNorm,
-        examples.Normalised,
+        small_models.LearnedWeights,
+        small_models.InverseNorm,
+        small_models.Normalised,
     ],
 )
-@pytest.mark.parametrize("make", [built, examples.model])
+@pytest.mark.parametrize("make", [built, small_models.model])
 def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(tmp_path, method, make):
-    x, y, weight = examples.ragged_data()
+    x, y, weight = small_models.ragged_data()
     model = make()
-    loss = None if make is built else examples.LOSS
+    loss = None if make is built else small_models.LOSS
     model.compile(
         keras.optimizers.AdamW(0.01),
         loss=loss,

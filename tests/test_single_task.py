@@ -1,9 +1,9 @@
 """A model of one task, taken out of a joint model."""
 
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 from trunk_examples import TRUNKS, T, data, model, vectors
 
@@ -70,8 +70,8 @@ def test_layers_are_shared_by_default():
 
 def test_trains_as_the_same_graph_built_by_hand():
     """By plain Keras, on the rows that are labelled."""
-    joint = examples.model()
-    x, y, weight = examples.ragged_data(rows=16)
+    joint = small_models.model()
+    x, y, weight = small_models.ragged_data(rows=16)
     rows = weight["price"] > 0
     inputs = keras.Input((6,))
     plain = keras.Model(inputs, joint.get_layer("price")(joint.get_layer("encoder")(inputs)))
@@ -84,7 +84,7 @@ def test_trains_as_the_same_graph_built_by_hand():
     single.fit(
         x, {"price": y["price"]}, 16, epochs=5, shuffle=False, sample_weight={"price": weight["price"]}, verbose=0
     )
-    assert examples.largest_difference(plain.get_weights(), single.get_weights()) < 1e-5
+    assert small_models.largest_difference(plain.get_weights(), single.get_weights()) < 1e-5
 
 
 def nested():
@@ -146,7 +146,7 @@ def test_two_replicas_equal_one():
     with two.distribute_strategy.scope():
         two.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     two.fit(of_task("a"), epochs=2, verbose=0)
-    assert examples.largest_difference(one.get_weights(), two.get_weights()) < 1e-4
+    assert small_models.largest_difference(one.get_weights(), two.get_weights()) < 1e-4
 
 
 def test_errors():

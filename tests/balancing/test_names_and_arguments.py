@@ -1,7 +1,7 @@
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 
 import tf_mtl as mtl
 
@@ -105,27 +105,27 @@ def test_lists_and_integers_are_accepted():
 
 def test_preference_by_name_defaults_to_1_and_unknown_tasks_raise():
     method = B.UPGrad(preference={"topic": 2.0})
-    method.bind(("price", "topic"), (2, 2), examples.model())
+    method.bind(("price", "topic"), (2, 2), small_models.model())
     np.testing.assert_allclose(method.importance, [1 / 3, 2 / 3])
     method = B.UPGrad(preference={"topik": 2.0})
     with pytest.raises(ValueError, match="`preference` .*unknown key 'topik'.*Did you mean 'topic'"):
-        method.bind(("price", "topic"), (2, 2), examples.model())
+        method.bind(("price", "topic"), (2, 2), small_models.model())
 
 
 def test_a_method_belongs_to_one_model():
-    one, other = examples.model(), examples.model()
+    one, other = small_models.model(), small_models.model()
     method = B.GradNorm()
     for _ in range(2):
-        one.compile("sgd", loss=examples.LOSS, balancing=method)
+        one.compile("sgd", loss=small_models.LOSS, balancing=method)
     with pytest.raises(
         ValueError, match="This GradNorm object already balances the tasks .*Create a new object for each model"
     ):
-        other.compile("sgd", loss=examples.LOSS, balancing=method)
+        other.compile("sgd", loss=small_models.LOSS, balancing=method)
     method(np.eye(2), losses=np.ones(2))  # a method of a model can still be called
     used_outside = B.MGDA()
     used_outside(np.eye(2))
     with pytest.raises(ValueError, match="was already called outside a model"):
-        one.compile("sgd", loss=examples.LOSS, balancing=used_outside)
+        one.compile("sgd", loss=small_models.LOSS, balancing=used_outside)
 
 
 def test_jacobian_state_does_not_fit_other_shared_variables():
@@ -141,22 +141,22 @@ def test_jacobian_state_does_not_fit_other_shared_variables():
 
 def test_fixed_takes_weights_by_name_in_any_order():
     method = mtl.balancing.Fixed({"b": 3.0, "a": 2.0})
-    method.bind(("a", "b"), (2,), examples.model())
+    method.bind(("a", "b"), (2,), small_models.model())
     assert float(method(np.array([10.0, 100.0]))) == 320.0
     copy = mtl.balancing.Fixed.from_config(method.get_config())
-    copy.bind(("a", "b"), (2,), examples.model())
+    copy.bind(("a", "b"), (2,), small_models.model())
     assert float(copy(np.array([10.0, 100.0]))) == 320.0
 
 
 def test_fixed_trains_like_loss_weights():
-    x, y = examples.full_data()
+    x, y = small_models.full_data()
     weights = []
     for options in (
         {"loss_weights": {"topic": 0.2, "price": 3.0}},
         {"balancing": mtl.balancing.Fixed({"topic": 0.2, "price": 3.0})},
     ):
-        model = examples.model()
-        model.compile("sgd", loss=examples.LOSS, **options)
+        model = small_models.model()
+        model.compile("sgd", loss=small_models.LOSS, **options)
         model.fit(x, y, epochs=2, shuffle=False, verbose=0)
         weights.append(model.get_weights())
-    assert examples.largest_difference(*weights) < 1e-6
+    assert small_models.largest_difference(*weights) < 1e-6

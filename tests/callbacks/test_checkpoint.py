@@ -6,10 +6,10 @@ import signal
 import time
 
 import cluster
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
@@ -117,12 +117,12 @@ def test_a_worker_is_preempted_and_both_save(tmp_path):
 
 def train(directory, epochs, every="5 steps", data=None, model=None, **options):
     """Train on arrays, in a new order in each epoch: 12 steps an epoch."""
-    model = model or examples.model()
+    model = model or small_models.model()
     with model.distribute_strategy.scope():
         optimizer = keras.optimizers.AdamW(0.01)
-    model.compile(optimizer, loss=examples.LOSS, jit_compile=False, **options)
+    model.compile(optimizer, loss=small_models.LOSS, jit_compile=False, **options)
     callbacks = [mtl.callbacks.Checkpoint(directory, every=every)]
-    x, y, weight = examples.ragged_data(rows=45)
+    x, y, weight = small_models.ragged_data(rows=45)
     data = {"x": x, "y": y, "sample_weight": weight} if data is None else {"x": data}
     return model, model.fit(**data, epochs=epochs, batch_size=4, verbose=0, callbacks=callbacks).history
 
@@ -154,15 +154,15 @@ def test_resumes_mid_epoch_with_shuffled_arrays(tmp_path):
 
 def test_resumes_within_an_endless_mixture(tmp_path):
     def mixture():
-        x, y, weight = examples.ragged_data(rows=45)
+        x, y, weight = small_models.ragged_data(rows=45)
         rows = [(x[i::2], {t: v[i::2] for t, v in y.items()}, {t: v[i::2] for t, v in weight.items()}) for i in (0, 1)]
         sources = {str(i): tf.data.Dataset.from_tensor_slices(part).shuffle(9, seed=i) for i, part in enumerate(rows)}
         return mtl.data.mix(sources, rates="uniform", seed=3).batch(4)
 
     def run(directory, epochs, steps=7):
         keras.utils.set_random_seed(5)
-        model = examples.model()
-        model.compile("adam", loss=examples.LOSS, jit_compile=False)
+        model = small_models.model()
+        model.compile("adam", loss=small_models.LOSS, jit_compile=False)
         callbacks = [mtl.callbacks.Checkpoint(directory, every="4 steps")]
         history = model.fit(mixture(), epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
         return model, history.history
@@ -181,11 +181,11 @@ def test_a_run_that_has_ended_trains_no_more(tmp_path):
 
 def test_a_run_that_early_stopping_has_ended_trains_no_more(tmp_path):
     def run():
-        model = examples.model()
-        model.compile(keras.optimizers.SGD(0.0), loss=examples.LOSS, jit_compile=False)
+        model = small_models.model()
+        model.compile(keras.optimizers.SGD(0.0), loss=small_models.LOSS, jit_compile=False)
         stop = keras.callbacks.EarlyStopping("loss", patience=1)
         callbacks = [stop, mtl.callbacks.Checkpoint(tmp_path)]
-        return len(model.fit(*examples.full_data(), epochs=9, verbose=0, callbacks=callbacks).epoch)
+        return len(model.fit(*small_models.full_data(), epochs=9, verbose=0, callbacks=callbacks).epoch)
 
     assert run() == run() < 9
 
@@ -229,11 +229,11 @@ def test_one_device_resumes_a_run_of_two(tmp_path):
     """Weights agree up to rounding, and the replicas' sums of metrics are added."""
     whole = train(tmp_path / "a", 3)
     with mtl.distribute.strategy("mirrored").scope():
-        two = examples.model()
+        two = small_models.model()
     train(tmp_path / "b", 2, model=two)
     cut(tmp_path / "b", 20)
     model, history = train(tmp_path / "b", 3)
-    assert examples.largest_difference(whole[0].get_weights(), model.get_weights()) < 1e-5
+    assert small_models.largest_difference(whole[0].get_weights(), model.get_weights()) < 1e-5
     for name, values in whole[1].items():
         np.testing.assert_allclose(history[name], values, rtol=1e-5)
 
@@ -245,19 +245,19 @@ def test_another_model_is_refused(tmp_path):
 
 
 def test_a_generator_is_refused():
-    model = examples.model()
-    model.compile("adam", loss=examples.LOSS)
+    model = small_models.model()
+    model.compile("adam", loss=small_models.LOSS)
     with pytest.raises(ValueError, match="`Checkpoint` needs `x` to be arrays"):
-        model.fit(iter([examples.full_data()]), callbacks=[mtl.callbacks.Checkpoint("nowhere")], verbose=0)
+        model.fit(iter([small_models.full_data()]), callbacks=[mtl.callbacks.Checkpoint("nowhere")], verbose=0)
 
 
 def test_a_shuffle_without_a_seed_warns(tmp_path):
     script = """
-import keras, numpy as np, tensorflow as tf, examples, tf_mtl as mtl
+import keras, numpy as np, tensorflow as tf, small_models, tf_mtl as mtl
 keras.utils.set_random_seed = lambda seed: None
-model = examples.model()
-model.compile("adam", loss=examples.LOSS, run_eagerly=True)
-data = tf.data.Dataset.from_tensor_slices(examples.full_data(8))
+model = small_models.model()
+model.compile("adam", loss=small_models.LOSS, run_eagerly=True)
+data = tf.data.Dataset.from_tensor_slices(small_models.full_data(8))
 import sys, warnings
 for seed in (None, 1):
     with warnings.catch_warnings(record=True) as told:

@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import steps_by_hand as by_hand
 from balancing_methods import BUILT_IN, REPRESENTATIVES, TASKS, B, batches, compiled, fit, representative, traits
 
@@ -55,7 +55,7 @@ def on_one_device(method):
 
 
 def same(one, other, tolerance=1e-4):
-    assert examples.largest_difference(one.get_weights(), other.get_weights()) < tolerance
+    assert small_models.largest_difference(one.get_weights(), other.get_weights()) < tolerance
     for a, b in zip(one.balancing.variables, other.balancing.variables, strict=True):
         scale = max(np.abs(a.numpy()).max(), 1e-6)
         np.testing.assert_allclose(b.numpy() / scale, a.numpy() / scale, atol=tolerance, err_msg=a.path)

@@ -6,9 +6,9 @@ Rows are divided unevenly, and one replica gets none in the last batch.
 import pickle
 
 import cluster
-import examples
 import numpy as np
 import pytest
+import small_models
 from balancing_methods import BUILT_IN
 
 SCRIPT = "conformance/train_methods.py"
@@ -63,7 +63,7 @@ def check(found, expected):
     differences = {}
     for case, other in found.items():
         one = expected[case]
-        differences[case] = examples.largest_difference(one["weights"], other["weights"])
+        differences[case] = small_models.largest_difference(one["weights"], other["weights"])
         for name, values in one["history"].items():
             np.testing.assert_allclose(other["history"][name], values, rtol=1e-4, atol=1e-5, err_msg=f"{case} {name}")
         for name, value in one["evaluation"].items():

@@ -4,10 +4,10 @@ import functools
 import re
 from typing import NamedTuple
 
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 import steps_by_hand as by_hand
 import tensorflow as tf
 from trunk_examples import CASES, ENCODERS, FEW_CASES, REPRESENTATIVES, TASKS, TRUNKS, T, data, model, trunk_of
@@ -170,7 +170,7 @@ def test_two_replicas_equal_one(trunk, kind):
     with mtl.distribute.strategy("mirrored").scope():
         two = train(model(trunk, kind), kind, balancing=default_balancing(trunk))
     assert two.model.distribute_strategy.num_replicas_in_sync == 2
-    assert examples.largest_difference(one.model.get_weights(), two.model.get_weights()) < 1e-4
+    assert small_models.largest_difference(one.model.get_weights(), two.model.get_weights()) < 1e-4
     for name in ("loss", *(f"{task}_loss" for task in TASKS)):
         np.testing.assert_allclose(two.logs[name], one.logs[name], rtol=1e-4, atol=1e-5)
 

@@ -1,9 +1,9 @@
 """Logs of the balancing."""
 
-import examples
 import keras
 import numpy as np
 import pytest
+import small_models
 
 import tf_mtl as mtl
 from tf_mtl._engine.balancing_log import BalancingLog
@@ -23,14 +23,14 @@ class Counting(mtl.balancing.Weighting):
 
 def test_weights_are_epoch_means_and_only_in_training_logs(tmp_path):
     seen, batches = [], []
-    model = examples.model()
-    model.compile("sgd", loss=examples.LOSS, balancing=Counting())
+    model = small_models.model()
+    model.compile("sgd", loss=small_models.LOSS, balancing=Counting())
     collect = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: seen.append(dict(logs)),
         on_train_batch_end=lambda batch, logs: batches.append(float(logs["weight/topic"])),
     )
     board = keras.callbacks.TensorBoard(tmp_path)
-    data = examples.batches(examples.full_data())  # five steps
+    data = small_models.batches(small_models.full_data())  # five steps
     history = model.fit(data, epochs=2, verbose=0, validation_data=data, callbacks=[collect, board]).history
     assert history["weight/topic"] == pytest.approx([3.0, 8.0])
     assert history["weight/price"] == pytest.approx([0.5, 0.5])
@@ -45,10 +45,10 @@ def test_weights_are_epoch_means_and_only_in_training_logs(tmp_path):
 
 def test_what_each_kind_logs():
     logged = {}
-    for method in ("equal", examples.LearnedWeights(), examples.InverseNorm(), examples.Normalised()):
-        model = examples.model()
-        model.compile("sgd", loss=examples.LOSS, balancing=method)
-        history = model.fit(*examples.full_data(), verbose=0).history
+    for method in ("equal", small_models.LearnedWeights(), small_models.InverseNorm(), small_models.Normalised()):
+        model = small_models.model()
+        model.compile("sgd", loss=small_models.LOSS, balancing=method)
+        history = model.fit(*small_models.full_data(), verbose=0).history
         logged[getattr(method, "name", method)] = {name for name in history if "loss" not in name}
     weights, cosines = {"weight/topic", "weight/price"}, {"cosine/topic/price", "conflict"}
     assert logged == {
