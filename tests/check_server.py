@@ -1,6 +1,6 @@
-"""One process for the export checks of a test run: it imports TensorFlow once and forks for each check.
+"""One process for all export checks of a test run: it imports TensorFlow once and forks for each check.
 
-Run as a script it reads one line of JSON per check, the arguments of `subprocess.run`, and writes what became of it.
+Run as a script it reads one line of JSON per check, the arguments of `subprocess.run`, and writes its return code and errors.
 """
 
 import json
@@ -13,7 +13,7 @@ import traceback
 
 
 class CheckServer:
-    """Takes the place of the module `subprocess` in `tf_mtl.export`: the same scripts, but TensorFlow is there."""
+    """Replaces the module `subprocess` in `tf_mtl.export`: runs the same scripts, with TensorFlow already imported."""
 
     def __init__(self):
         self._process = None
@@ -25,13 +25,13 @@ class CheckServer:
         arguments = [str(part) for part in command[command.index("-P") + 1 :]]
         self._process.stdin.write(json.dumps({"arguments": arguments, "cwd": str(cwd)}) + "\n")
         self._process.stdin.flush()
-        done = json.loads(self._process.stdout.readline())
-        return subprocess.CompletedProcess(command, done["returncode"], stderr=done["stderr"])
+        result = json.loads(self._process.stdout.readline())
+        return subprocess.CompletedProcess(command, result["returncode"], stderr=result["stderr"])
 
     def close(self):
         if self._process is not None:
             self._process.stdin.close()
-            self._process.kill()  # which waits for nothing that TensorFlow would tidy
+            self._process.kill()  # does not wait for TensorFlow's clean-up
             self._process.wait()
             self._process.stdout.close()
 
@@ -51,7 +51,7 @@ def run_script(arguments, cwd, errors):
 
 
 def serve():
-    """Answer until the input ends."""
+    """Run the requested scripts until the input ends."""
     import tensorflow  # noqa: F401
 
     for line in sys.stdin:

@@ -21,22 +21,22 @@ def start(script, *arguments, **environment):
 
 def start_workers(count, script, *arguments):
     """Start a script as each worker of a cluster."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for free in sockets:
-            free.bind(("localhost", 0))
-        hosts = [f"localhost:{free.getsockname()[1]}" for free in sockets]
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for unbound in sockets:
+            unbound.bind(("localhost", 0))
+        hosts = [f"localhost:{bound.getsockname()[1]}" for bound in sockets]
     configs = [{"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}} for i in range(count)]
     return [start(script, *arguments, TF_CONFIG=json.dumps(config)) for config in configs]
 
 
 def finish(processes, seconds=600):
-    """Wait for processes that must end well."""
+    """Wait for processes, which must succeed, and return their outputs."""
     try:
-        ends = [process.communicate(timeout=seconds) for process in processes]
+        outputs_and_errors = [process.communicate(timeout=seconds) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    for process, (_, errors) in zip(processes, ends, strict=True):
+    for process, (_, errors) in zip(processes, outputs_and_errors, strict=True):
         assert process.returncode == 0, errors[-3000:]
-    return [output for output, _ in ends]
+    return [output for output, _ in outputs_and_errors]

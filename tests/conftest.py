@@ -20,7 +20,7 @@ tf.config.set_logical_device_configuration(
 
 @pytest.fixture(autouse=True, scope="module")
 def _clear():
-    keras.utils.clear_session()  # collects garbage, which takes a second once there is much
+    keras.utils.clear_session()  # collects garbage, which takes up to a second
 
 
 @pytest.fixture(autouse=True)
@@ -40,5 +40,5 @@ def _export_checks():
 
 @pytest.fixture
 def fresh_process(monkeypatch):
-    """Checks of exports start a process each, as outside the tests."""
+    """Checks of exports start a new process each, as outside the tests."""
     monkeypatch.setattr(_check, "subprocess", subprocess)

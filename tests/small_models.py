@@ -29,7 +29,7 @@ def full_data(rows=40, inputs=6, seed=0):
 
 
 def ragged_data(rows=40, inputs=6, seed=0):
-    """Labels of which some are missing: -1 or NaN, with weight 0; row 8-15 have no topic at all."""
+    """Data with missing labels: -1 or NaN, with weight 0; rows 8 to 15 have no topic at all."""
     x, y = full_data(rows, inputs, seed)
     rng = np.random.default_rng(seed + 1)
     weight = {"topic": (rng.random(rows) < 0.5), "price": (rng.random(rows) < 0.7)}
@@ -81,7 +81,7 @@ class LearnedWeights(mtl.balancing.Scalarizer):
 
 @keras.saving.register_keras_serializable("tests")
 class SumOfGradients(mtl.balancing.Weighting):
-    """Weight 1 for every task, by way of the Gramian."""
+    """Weight 1 for every task, computed from the Gramian."""
 
     def call(self, gramian, losses=None):
         return tf.ones(tf.shape(gramian)[0])
@@ -96,8 +96,8 @@ class SumOfRows(mtl.balancing.Aggregator):
 
 
 def largest_difference(one, other):
-    """Largest difference of two lists of arrays, relative to the first's largest entry.
+    """The largest difference between two lists of arrays, relative to the largest entry of each first array.
 
-    Arrays below 1e-3 are compared with that: an attention's key bias, which changes nothing, keeps but rounding.
+    The scale is at least 1e-3: the key bias of an attention layer, which has no effect, contains only rounding errors.
     """
     return max(np.max(np.abs(a - b)) / max(np.max(np.abs(a)), 1e-3) for a, b in zip(one, other, strict=True))

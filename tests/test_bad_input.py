@@ -10,26 +10,26 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 
-PARTS = {"loss": small_models.LOSS, "metrics": {"topic": ["accuracy"], "price": ["mae"]}}
+COMPILE_OPTIONS = {"loss": small_models.LOSS, "metrics": {"topic": ["accuracy"], "price": ["mae"]}}
 
 
 def compiled(**options):
     model = small_models.model()
-    model.compile("adam", **{**PARTS, **options})
+    model.compile("adam", **{**COMPILE_OPTIONS, **options})
     return model
 
 
 def raises(*words, error=ValueError):
-    """Match an error that has all the words, in this order."""
+    """Match an error that contains all the words, in this order."""
     return pytest.raises(error, match="(?s)" + ".*".join(re.escape(word) for word in words))
 
 
 @pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights", "weighted_metrics"])
 def test_unknown_task_names_in_compile(argument):
-    given = {"topic": 1.0, "price": 1.0} if argument == "loss_weights" else dict(PARTS["metrics"])
-    given["pirce"] = given.pop("price")
+    by_task = {"topic": 1.0, "price": 1.0} if argument == "loss_weights" else dict(COMPILE_OPTIONS["metrics"])
+    by_task["pirce"] = by_task.pop("price")
     with raises(f"`{argument}`", "unknown key 'pirce'", "['topic', 'price']", "Did you mean 'price'?"):
-        compiled(**{argument: given})
+        compiled(**{argument: by_task})
 
 
 @pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights"])
@@ -80,7 +80,7 @@ def test_a_balancing_object_serves_one_set_of_tasks():
         other.compile("sgd", loss="mse", balancing=method)
 
 
-def test_a_scalar_loss_is_refused():
+def test_scalar_losses_are_not_supported():
     model = compiled(loss={"topic": small_models.LOSS["topic"], "price": lambda y, p: tf.reduce_mean(y - p)})
     with raises("`loss['price']`", "one value per row", "scalar"):
         model.fit(*small_models.full_data(), verbose=0)
@@ -177,8 +177,8 @@ def test_data(form, case):
             model.test_on_batch(x, y, sample_weight=weight)
         else:
             data = (x, y) if weight is None else (x, y, weight)
-            as_form = {"generator": lambda: iter([data]), "PyDataset": lambda: OneBatch(data)}
-            model.fit(as_form.get(form, lambda: small_models.batches(data, size=40))(), verbose=0)
+            data_of_form = {"generator": lambda: iter([data]), "PyDataset": lambda: OneBatch(data)}
+            model.fit(data_of_form.get(form, lambda: small_models.batches(data, size=40))(), verbose=0)
     if form != "evaluate":
         assert small_models.largest_difference(before, model.get_weights()) == 0
 
@@ -280,8 +280,8 @@ def test_constructors(make, words):
         ("jit_compile", "adam", {"jit_compile": True}),
     ],
 )
-def test_options_that_keras_cannot_do_under_a_strategy(option, optimizer, others):
-    compiled(**others)  # on one device they are fine
+def test_options_that_keras_does_not_support_under_a_strategy(option, optimizer, others):
+    compiled(**others)  # works on one device
     with mtl.distribute.strategy("mirrored").scope():
         model = small_models.model()
         if not isinstance(optimizer, str):
@@ -290,13 +290,13 @@ def test_options_that_keras_cannot_do_under_a_strategy(option, optimizer, others
             model.compile(optimizer, loss=small_models.LOSS, **others)
 
 
-def test_gradient_accumulation_is_refused_everywhere():
-    """Keras would divide by the micro-batches, not by a task's labels, and lose those of an unlabelled last one."""
+def test_gradient_accumulation_of_keras_is_not_supported():
+    """Keras divides by the number of micro-batches, not of labels, and loses gradients if the last has no labels."""
     with raises("`gradient_accumulation_steps`", "micro-batches", "compile(accumulate=n)"):
         small_models.model().compile(keras.optimizers.Adam(gradient_accumulation_steps=2), loss=small_models.LOSS)
 
 
-def test_features_need_layers_of_the_tasks_own():
+def test_features_need_own_layers_outside_nested_models():
     inner_x = keras.Input((4,))
     h = keras.layers.Dense(3)(inner_x)
     inner = keras.Model(inner_x, {t: keras.layers.Dense(1)(h) for t in "ab"})
@@ -314,13 +314,13 @@ def test_shapes_are_checked_for_every_loss_of_keras(loss):
         model.fit(x, {**y, "price": np.ones((40, 2))}, verbose=0)
 
 
-def test_an_optimizer_made_outside_the_strategys_scope():
+def test_an_optimizer_created_outside_the_scope_of_the_strategy():
     with mtl.distribute.strategy("mirrored").scope():
         model = small_models.model()
     with raises("`optimizer` was made under _DefaultDistributionStrategy", "MirroredStrategy", "strategy.scope()"):
         model.compile(keras.optimizers.Adam(), loss=small_models.LOSS)
 
 
-def test_virtual_devices_come_first():
+def test_virtual_devices_after_tensorflow_has_started():
     with raises("`virtual_devices=3`", "before TensorFlow", "started with 2", error=RuntimeError):
         mtl.distribute.strategy("mirrored", virtual_devices=3)

@@ -1,4 +1,4 @@
-"""Distillation against its formula, computed by hand."""
+"""Distillation, compared with its formula in NumPy."""
 
 import keras
 import numpy as np
@@ -29,8 +29,8 @@ def data(rows=8):
         "price": rng.normal(size=rows).astype("float32"),
     }
     weight = {name: np.ones(rows, "float32") for name in y}
-    for place, name in enumerate(y):
-        weight[name][place : place + 2] = 0
+    for index, name in enumerate(y):
+        weight[name][index : index + 2] = 0
     return rng.normal(size=(rows, 5)).astype("float32"), y, weight
 
 
@@ -60,8 +60,8 @@ SOFT = {
 }
 
 
-def expected(name, share, y, teacher, student, weight):
-    values = share * HARD[name](y, student) + (1 - share) * SOFT[name](teacher, student)
+def expected_loss(name, label_weight, y, teacher, student, weight):
+    values = label_weight * HARD[name](y, student) + (1 - label_weight) * SOFT[name](teacher, student)
     weight = weight.reshape(-1, *[1] * (values.ndim - 1)) * np.ones_like(values)
     return (weight * values).sum() / weight.sum()
 
@@ -74,23 +74,23 @@ def test_losses_follow_the_formula_and_end_on_the_labels():
     x, y, weight = data()
     for step in range(6):
         outputs = {name: output.numpy() for name, output in student(x).items()}
-        taught = {name: teacher(x)[name].numpy() for name, teacher in teachers.items()}
+        targets = {name: teacher(x)[name].numpy() for name, teacher in teachers.items()}
         logs = trainer.train_on_batch(x, y, sample_weight=weight, return_dict=True)
         for name in TASKS:
-            loss = expected(name, min(1, step / 4), y[name], taught[name], outputs[name], weight[name])
+            loss = expected_loss(name, min(1, step / 4), y[name], targets[name], outputs[name], weight[name])
             np.testing.assert_allclose(logs[f"{name}_loss"], loss, rtol=1e-4, err_msg=f"{name} {step}")
     for name, teacher in teachers.items():
-        np.testing.assert_array_equal(teacher(x)[name], taught[name])
+        np.testing.assert_array_equal(teacher(x)[name], targets[name])
 
 
 def test_labels_of_weight_0_may_be_anything():
     x, y, weight = data()
-    spoilt = {name: np.where(weight[name].reshape(-1, *[1] * (v.ndim - 1)) > 0, v, -7) for name, v in y.items()}
+    changed_labels = {name: np.where(weight[name].reshape(-1, *[1] * (v.ndim - 1)) > 0, v, -7) for name, v in y.items()}
     weights = []
-    for labels in (y, spoilt):
+    for labels in (y, changed_labels):
         keras.utils.set_random_seed(1)
         student, teacher = build(*TASKS), build("price")
-        trainer = mtl.distill(student, {"price": lambda_model(teacher)}, annealing_steps=3)
+        trainer = mtl.distill(student, {"price": single_output(teacher)}, annealing_steps=3)
         trainer.compile("adam", balancing="upgrad")
         trainer.fit(x, labels, sample_weight=weight, epochs=4, verbose=0)
         weights.append(student.get_weights())
@@ -98,12 +98,12 @@ def test_labels_of_weight_0_may_be_anything():
         np.testing.assert_array_equal(one, other)
 
 
-def lambda_model(model):
+def single_output(model):
     """The same model with a single output instead of a dict."""
     return keras.Model(model.input, model.output["price"])
 
 
-def test_evaluation_is_by_labels_alone():
+def test_evaluation_uses_labels_only():
     student = build("price", "sold")
     trainer = mtl.distill(student, {"price": build("price")}, annealing_steps=100)
     for model in (trainer, student):
@@ -114,7 +114,7 @@ def test_evaluation_is_by_labels_alone():
     assert results[0] == pytest.approx(results[1])
 
 
-def test_a_teacher_that_knows_more_helps_while_labels_are_noise():
+def test_a_good_teacher_helps_when_labels_are_noisy():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(512, 5)).astype("float32")
     truth = x[:, 0] - 2 * x[:, 1]
@@ -138,43 +138,43 @@ def test_a_teacher_that_knows_more_helps_while_labels_are_noise():
     [{"accumulate": 4}, {"steps_per_execution": 2}, {"balancing": "upgrad", "gradients": "features"}],
     ids=lambda options: next(iter(options)),
 )
-def test_with_other_ways_of_stepping(options):
+def test_other_training_options(options):
     x, y, weight = data()
     weights = []
-    for given in (options, {k: v for k, v in options.items() if k == "balancing"}):
+    for compile_options in (options, {k: v for k, v in options.items() if k == "balancing"}):
         keras.utils.set_random_seed(1)
         student, teachers = build(*TASKS), {"kind": build("kind"), "tags": build("tags")}
         trainer = mtl.distill(student, teachers, annealing_steps=5)
-        trainer.compile(keras.optimizers.SGD(0.01), **given)
+        trainer.compile(keras.optimizers.SGD(0.01), **compile_options)
         trainer.fit(x, y, 4, epochs=3, shuffle=False, sample_weight=weight, verbose=0)
         weights.append(student.get_weights())
-    tolerance = 2e-2 if "gradients" in options else 1e-5  # of features: another direction
+    tolerance = 2e-2 if "gradients" in options else 1e-5  # balancing features gives another direction
     for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, atol=tolerance)
 
 
-def test_another_loss_with_one_value_per_row():
-    x, y, _ = data(2)  # as many rows as labels, which would hide a wrong broadcast
+def test_a_loss_with_one_value_per_row():
+    x, y, _ = data(2)  # as many rows as labels: a wrong broadcast raises no error
     student, teacher = build("tags"), build("tags")
     trainer = mtl.distill(student, {"tags": teacher}, annealing_steps=2)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     trainer.compile(keras.optimizers.SGD(0.0), loss={"tags": loss})
     s, t = student(x)["tags"].numpy(), teacher(x)["tags"].numpy()
-    for share in (0, 0.5, 1):
+    for label_weight in (0, 0.5, 1):
         logs = trainer.train_on_batch(x, {"tags": y["tags"]}, return_dict=True)
-        right = (share * binary(y["tags"], s) + (1 - share) * binary(sigmoid(t), s)).mean()
-        assert logs["tags_loss"] == pytest.approx(right, rel=1e-4)
+        expected = (label_weight * binary(y["tags"], s) + (1 - label_weight) * binary(sigmoid(t), s)).mean()
+        assert logs["tags_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_two_replicas_equal_one():
     x, y, weight = data()
     weights = []
-    for place in (strategy("one_device"), strategy("mirrored")):
+    for distribution in (strategy("one_device"), strategy("mirrored")):
         keras.utils.set_random_seed(1)
-        with place.scope():
+        with distribution.scope():
             student, teacher = build(*TASKS), build("kind")
         trainer = mtl.distill(student, {"kind": teacher}, annealing_steps=4)
-        with place.scope():
+        with distribution.scope():
             trainer.compile(keras.optimizers.SGD(0.05))
         trainer.fit(x, y, 4, epochs=3, shuffle=False, sample_weight=weight, verbose=0)
         weights.append(student.get_weights())
@@ -182,7 +182,7 @@ def test_two_replicas_equal_one():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_refused(tmp_path):
+def test_errors(tmp_path):
     student = build("price", "sold")
     with pytest.raises(ValueError, match="unknown key 'prices'"):
         mtl.distill(student, {"prices": build("price")}, 10)

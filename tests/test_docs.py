@@ -1,4 +1,4 @@
-"""The pages under docs/ say what the code does."""
+"""The pages under docs/ agree with the code."""
 
 import inspect
 import re
@@ -50,7 +50,7 @@ def test_every_public_name_is_on_a_page_of_the_api_reference():
 
 
 def run(page, **names):
-    """Return the names that the page's examples define, run one after the other with the given ones."""
+    """Run the page's examples one after the other, with these names; return the names that exist at the end."""
     for code in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
         exec(compile(code, page, "exec"), names)
     return names

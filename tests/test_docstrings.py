@@ -1,4 +1,4 @@
-"""The examples in docstrings run and print what they say; every public class and function has one."""
+"""Examples in docstrings run and print what they show; every public class and function has a docstring."""
 
 import doctest
 import importlib
@@ -27,7 +27,7 @@ def test_examples(name):
 
 
 def public():
-    spaces = [
+    namespaces = [
         mtl,
         mtl.balancing,
         mtl.callbacks,
@@ -42,11 +42,11 @@ def public():
         mtl.text,
         mtl.trunks,
     ]
-    for space in spaces:
-        for name, thing in vars(space).items():
-            ours = getattr(thing, "__module__", "").startswith("tf_mtl")
-            if not name.startswith("_") and ours and (inspect.isclass(thing) or inspect.isfunction(thing)):
-                yield f"{space.__name__}.{name}", thing
+    for namespace in namespaces:
+        for name, value in vars(namespace).items():
+            ours = getattr(value, "__module__", "").startswith("tf_mtl")
+            if not name.startswith("_") and ours and (inspect.isclass(value) or inspect.isfunction(value)):
+                yield f"{namespace.__name__}.{name}", value
 
 
 PUBLIC = dict(public())
@@ -54,9 +54,9 @@ PUBLIC = dict(public())
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_have_a_docstring_and_type_hints(name):
-    thing = PUBLIC[name]
-    assert inspect.getdoc(thing), name
-    if inspect.isfunction(thing):
-        signature = inspect.signature(thing)
+    value = PUBLIC[name]
+    assert inspect.getdoc(value), name
+    if inspect.isfunction(value):
+        signature = inspect.signature(value)
         assert signature.return_annotation is not signature.empty
         assert all(p.annotation is not p.empty for p in signature.parameters.values())

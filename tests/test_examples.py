@@ -1,4 +1,4 @@
-"""The scripts under examples/ run, print what they say they print, and find what they claim to find."""
+"""The scripts under examples/ run, print what they show, and give the results that they claim."""
 
 import re
 import runpy
@@ -21,20 +21,20 @@ def run(tmp_path, monkeypatch, capsys):
     def run_script(name):
         path = EXAMPLES / f"{name}.py"
         variables = runpy.run_path(str(path), run_name="__main__")
-        assert_alike(capsys.readouterr().out, promised(path.read_text()))
+        assert_similar(capsys.readouterr().out, shown_output(path.read_text()))
         return variables
 
     return run_script
 
 
-def promised(script):
-    """The output that a script's last comment shows."""
+def shown_output(script):
+    """The output shown in a script's last comment."""
     shown = script.rpartition("# It prints:\n#\n")[2]
     return "\n".join(line.removeprefix("#").removeprefix(" ") for line in shown.splitlines())
 
 
-def assert_alike(printed, expected):
-    """The words are the same, and the numbers nearly: trained models differ a little between machines."""
+def assert_similar(printed, expected):
+    """Check that words agree exactly and numbers roughly, as trained models differ slightly between machines."""
     words = [" ".join(NUMBER.sub("#", re.sub("-{2,}:?", "--", text)).split()) for text in (printed, expected)]
     assert words[0] == words[1]
     numbers = [[float(number) for number in NUMBER.findall(text)] for text in (printed, expected)]
@@ -47,20 +47,20 @@ def test_every_example_has_a_test():
 
 
 def test_your_own_model(run):
-    seen = run("your_own_model")
-    for name, value in seen["ours"].items():
-        np.testing.assert_allclose(value, seen["theirs"][name], rtol=1e-5)
-    assert seen["ours"]["district_accuracy"] > 0.9
-    assert seen["ours"]["price_mae"] < 0.3
+    variables = run("your_own_model")
+    for name, value in variables["ours"].items():
+        np.testing.assert_allclose(value, variables["theirs"][name], rtol=1e-5)
+    assert variables["ours"]["district_accuracy"] > 0.9
+    assert variables["ours"]["price_mae"] < 0.3
 
 
 def test_missing_labels(run):
-    seen = run("missing_labels")
-    losses, results = seen["losses"], seen["results"]
+    variables = run("missing_labels")
+    losses, results = variables["losses"], variables["results"]
     np.testing.assert_allclose(losses["MultiTaskModel"], losses["mean over labelled rows"], rtol=1e-5)
     np.testing.assert_allclose(losses["keras.Model"], losses["sum divided by all rows"], rtol=1e-5)
     assert results["MultiTaskModel"]["blood_mae"] < 0.95 * results["keras.Model"]["blood_mae"]
-    assert seen["changed"] == {"MultiTaskModel": False, "keras.Model": True}
+    assert variables["changed"] == {"MultiTaskModel": False, "keras.Model": True}
 
 
 def test_balancing_compared(run):
@@ -71,21 +71,23 @@ def test_balancing_compared(run):
 
 
 def test_experts(run):
-    seen = run("experts")
-    assert all(seen["results"][f"{task}_auc"] > 0.9 for task in ("click", "buy", "returned"))
-    own = {task: weight for task, _, weight, _ in seen["rows"]}
+    variables = run("experts")
+    assert all(variables["results"][f"{task}_auc"] > 0.9 for task in ("click", "buy", "returned"))
+    own = {task: weight for task, _, weight, _ in variables["rows"]}
     assert max(own["click"], own["buy"]) < 0.5 < own["returned"]
 
 
 def test_tags_and_classes(run):
-    seen = run("tags_and_classes")
-    assert seen["results"]["frame_accuracy"] > 0.95
-    new = {word for row in seen["testing"] for word in row["words"].numpy().tolist()}
-    assert len(new - {word.encode() for word in seen["words"].vocabulary}) > 50  # names that it cannot know
+    variables = run("tags_and_classes")
+    assert variables["results"]["frame_accuracy"] > 0.95
+    tested_words = {word for row in variables["testing"] for word in row["words"].numpy().tolist()}
+    assert (
+        len(tested_words - {word.encode() for word in variables["words"].vocabulary}) > 50
+    )  # names outside the vocabulary
 
 
 def test_export_and_ask(run):
-    seen = run("export_and_ask")
-    assert seen["results"]["returned_auc"] > 0.85
-    assert seen["results"]["days_pearson"] > 0.9
-    assert {path.name for path in seen["path"].iterdir()} >= {"README.md", "model_card.json", "saved_model.pb"}
+    variables = run("export_and_ask")
+    assert variables["results"]["returned_auc"] > 0.85
+    assert variables["results"]["days_pearson"] > 0.9
+    assert {path.name for path in variables["path"].iterdir()} >= {"README.md", "model_card.json", "saved_model.pb"}

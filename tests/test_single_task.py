@@ -1,16 +1,16 @@
-"""A model of one task, taken out of a joint model."""
+"""A model of one task, extracted from a joint model."""
 
 import keras
 import numpy as np
 import pytest
 import small_models
 import tensorflow as tf
-from trunk_examples import TRUNKS, T, data, model, vectors
+from trunk_examples import TRUNKS, T, build_example, data, vectors
 
 import tf_mtl as mtl
 
 
-def of_task(task, kind="vectors"):
+def data_of_task(task, kind="vectors"):
     return data(kind).map(lambda x, y, w: (x, {task: y[task]}, {task: w[task]}))
 
 
@@ -24,8 +24,8 @@ def unchanged(before, model):
 
 @pytest.mark.parametrize("trunk", [t for t in TRUNKS if t is not T.MTAN], ids=lambda x: x.__name__)
 def test_every_trunk(trunk, tmp_path):
-    """The same outputs, penalties that do not fail, training that leaves the joint model alone, a file."""
-    joint, x = model(trunk, "vectors"), vectors(4)
+    """The copy gives the same outputs, trains with its penalties, does not change the joint model, and can be saved."""
+    joint, x = build_example(trunk, "vectors"), vectors(4)
     expected = joint(x)["b"].numpy()
     single = joint.single_task("b", copy=True)
     np.testing.assert_array_equal(single(x)["b"], expected)
@@ -33,43 +33,42 @@ def test_every_trunk(trunk, tmp_path):
     assert type(single.trunk) is trunk
     single.compile("adam", run_eagerly=True)
     first = weights(single)
-    assert np.isfinite(single.fit(of_task("b"), verbose=0).history["loss"]).all()
+    assert np.isfinite(single.fit(data_of_task("b"), verbose=0).history["loss"]).all()
     assert not unchanged(first, single)
     assert unchanged(before, joint)
     assert not {id(v) for v in joint.variables} & {id(v) for v in single.variables}
 
     single.save(tmp_path / "single.keras")
-    again = keras.models.load_model(tmp_path / "single.keras")
-    np.testing.assert_array_equal(again(x)["b"], single(x)["b"])
-    assert (again.task_names, [task.name for task in again.tasks]) == (("b",), ["b"])
+    loaded = keras.models.load_model(tmp_path / "single.keras")
+    np.testing.assert_array_equal(loaded(x)["b"], single(x)["b"])
+    assert (loaded.task_names, [task.name for task in loaded.tasks]) == (("b",), ["b"])
 
 
 def test_images(tmp_path):
-    joint = model(T.MTAN, "images")
+    joint = build_example(T.MTAN, "images")
     single = joint.single_task("a", copy=True)
     single.compile("adam", run_eagerly=True)
     before = weights(joint)
-    single.fit(of_task("a", "images"), verbose=0)
+    single.fit(data_of_task("a", "images"), verbose=0)
     assert unchanged(before, joint)
 
 
 def test_layers_are_shared_by_default():
-    joint = model(T.HardSharing, "vectors")
+    joint = build_example(T.HardSharing, "vectors")
     single = joint.single_task("a")
     assert single.tasks == joint.tasks[:1]
     assert {id(v) for v in single.weights} == {id(v) for v in joint.weights if not v.path.startswith("b_")}
-    of_b = [v.numpy() for v in joint.weights if v.path.startswith("b_")]
+    values_of_b = [v.numpy() for v in joint.weights if v.path.startswith("b_")]
     single.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     before = weights(joint)
-    single.fit(of_task("a"), verbose=0)
+    single.fit(data_of_task("a"), verbose=0)
     assert not unchanged(before, joint)
     np.testing.assert_array_equal(single(vectors(4))["a"], joint(vectors(4))["a"])
-    for value, v in zip(of_b, [v for v in joint.weights if v.path.startswith("b_")], strict=True):
+    for value, v in zip(values_of_b, [v for v in joint.weights if v.path.startswith("b_")], strict=True):
         np.testing.assert_array_equal(value, v.numpy())
 
 
-def test_trains_as_the_same_graph_built_by_hand():
-    """By plain Keras, on the rows that are labelled."""
+def test_trains_like_plain_keras_on_the_labelled_rows():
     joint = small_models.model()
     x, y, weight = small_models.ragged_data(rows=16)
     rows = weight["price"] > 0
@@ -88,10 +87,10 @@ def test_trains_as_the_same_graph_built_by_hand():
 
 
 def nested():
-    """Two inputs, of which each task reads one, and a nested model."""
+    """A model with two inputs, one for each task, and a nested model."""
     x, z = keras.Input((3,), name="x"), keras.Input((2,), name="z")
-    inside = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dropout(0.1)], name="in")
-    h = inside(x)
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "tanh"), keras.layers.Dropout(0.1)], name="in")
+    h = inner(x)
     outputs = {"a": keras.layers.Dense(1, name="a")(h), "b": keras.layers.Dense(1, name="b")(z)}
     return mtl.MultiTaskModel({"x": x, "z": z}, outputs)
 
@@ -107,13 +106,13 @@ def test_models_without_task_objects_and_all_inputs(copy, tmp_path):
         single.compile("adam", loss={task: "mse"}, jit_compile=False)
         single.fit(x, {task: np.zeros(8)}, verbose=0)
         single.save(tmp_path / "single.keras")
-        again = keras.models.load_model(tmp_path / "single.keras")
-        np.testing.assert_array_equal(again(x)[task], single(x)[task])
-        assert again.evaluate(x, {task: np.zeros(8)}, verbose=0) == single.evaluate(x, {task: np.zeros(8)}, verbose=0)
+        loaded = keras.models.load_model(tmp_path / "single.keras")
+        np.testing.assert_array_equal(loaded(x)[task], single(x)[task])
+        assert loaded.evaluate(x, {task: np.zeros(8)}, verbose=0) == single.evaluate(x, {task: np.zeros(8)}, verbose=0)
 
 
 def test_frozen_layers_stay_frozen():
-    joint = model(T.HardSharing, "vectors")
+    joint = build_example(T.HardSharing, "vectors")
     joint.get_layer("mlp_encoder").trainable = False
     single = joint.single_task("a", copy=True)
     assert {v.path.split("/")[0] for v in single.trainable_variables} == {"a_standardised"}
@@ -133,24 +132,24 @@ def test_exports(tmp_path):
 
 def test_two_replicas_equal_one():
     def trained():
-        single = model(T.CrossStitch, "vectors").single_task("a", copy=True)
+        single = build_example(T.CrossStitch, "vectors").single_task("a", copy=True)
         single.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-        single.fit(of_task("a"), epochs=2, verbose=0)
+        single.fit(data_of_task("a"), epochs=2, verbose=0)
         return single
 
     one = trained()
     with mtl.distribute.strategy("mirrored").scope():
-        joint = model(T.CrossStitch, "vectors")
+        joint = build_example(T.CrossStitch, "vectors")
     two = joint.single_task("a", copy=True)
     assert two.distribute_strategy.num_replicas_in_sync == 2
     with two.distribute_strategy.scope():
         two.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-    two.fit(of_task("a"), epochs=2, verbose=0)
+    two.fit(data_of_task("a"), epochs=2, verbose=0)
     assert small_models.largest_difference(one.get_weights(), two.get_weights()) < 1e-4
 
 
 def test_errors():
-    joint = model(T.HardSharing, "vectors")
+    joint = build_example(T.HardSharing, "vectors")
     with pytest.raises(ValueError, match=r"unknown key 'aa'.*'a'"):
         joint.single_task("aa")
     single = joint.single_task("a")

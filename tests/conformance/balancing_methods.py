@@ -1,4 +1,4 @@
-"""Every balancing method with a small model and ragged data, for the tests of this folder."""
+"""All balancing methods, a small model, and data with missing labels, for the tests in this folder."""
 
 import functools
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from steps_by_hand import fresh
+from reference_steps import fresh_copy
 
 import tf_mtl as mtl
 from tf_mtl.balancing._wrapper import Wrapper
@@ -16,7 +16,7 @@ TASKS = ("a", "b", "c")
 
 
 def batches(seed=0, rows=20, size=8):
-    """Rows of which many lack labels, NaN there: the second batch has none for `a`, the last is smaller."""
+    """Batches with many missing labels (NaN): the second batch has none for `a`, and the last batch is smaller."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, 6)).astype("float32")
     weight = {task: (rng.random(rows) < 0.6).astype("float32") for task in TASKS}
@@ -26,22 +26,22 @@ def batches(seed=0, rows=20, size=8):
     return tf.data.Dataset.from_tensor_slices((x, y, weight)).batch(size)
 
 
-METHODS = {  # those that need arguments, or other tasks than three, as here; all others are made without any
+METHODS = {  # methods that need arguments; all others are created without any
     B.Fixed: lambda: B.Fixed({"a": 1.0, "b": 2.0, "c": 0.5}),
     B.EMA: lambda: B.EMA(B.UPGrad(preference={"a": 2.0})),
     B.Every: lambda: B.Every(B.UPGrad(), 2),
     B.AutoLambda: lambda: B.AutoLambda(batches(seed=1), learning_rate=0.01),
 }
 BUILT_IN = [
-    found
-    for found in vars(B).values()
-    if isinstance(found, type)
-    and issubclass(found, B.Balancing)
-    and found not in (B.Balancing, B.Scalarizer, B.Weighting, B.Aggregator)
+    value
+    for value in vars(B).values()
+    if isinstance(value, type)
+    and issubclass(value, B.Balancing)
+    and value not in (B.Balancing, B.Scalarizer, B.Weighting, B.Aggregator)
 ]
 
 
-REPRESENTATIVES = (  # the fewest that cover all traits
+REPRESENTATIVES = (  # together they have all traits, and none is superfluous
     B.Fixed,
     B.Uncertainty,
     B.FAMO,
@@ -61,39 +61,39 @@ def make(method):
     return METHODS.get(method, method)()
 
 
-def bound_copy(made, width):
-    """An equal method without a past, ready to be called."""
-    return fresh(made, TASKS, width, an_owner())
+def bound_copy(method, width):
+    """A copy of a method in its initial state, bound to three tasks."""
+    return fresh_copy(method, TASKS, width, owner_model())
 
 
 @functools.cache
-def an_owner():
-    """A model that methods may be bound to."""
-    return model()
+def owner_model():
+    """A model that methods can be bound to."""
+    return small_model()
 
 
 def traits(method):
-    """What training treats specially in a method: its kind, and its flags and hooks."""
-    made = bound_copy(make(method), 4)
-    is_wrapper = isinstance(made, Wrapper)
+    """The properties of a method that training depends on: its kind, flags and hooks."""
+    instance = bound_copy(make(method), 4)
+    is_wrapper = isinstance(instance, Wrapper)
     hooks = {name for name in ("transform", "end_epoch") if getattr(method, name) is not getattr(B.Balancing, name)}
-    found = {made.kind, *(flag for flag in FLAGS if getattr(made, flag)), *(set() if is_wrapper else hooks)}
-    own = {
+    names = {instance.kind, *(flag for flag in FLAGS if getattr(instance, flag)), *(set() if is_wrapper else hooks)}
+    combinations = {
         "is_wrapper": is_wrapper,
-        "draws": any(v.name == "seeds" for v in made.variables),
-        f"{made.kind} with trained variables": made.trainable_variables,
-        f"{made.kind} without variables": not made.variables and made.kind == "gramian",
-        "jacobian without state of its width": made.kind == "jacobian" and not made.has_jacobian_state,
+        "draws": any(v.name == "seeds" for v in instance.variables),
+        f"{instance.kind} with trained variables": instance.trainable_variables,
+        f"{instance.kind} without variables": not instance.variables and instance.kind == "gramian",
+        "jacobian without state of its width": instance.kind == "jacobian" and not instance.has_jacobian_state,
     }
-    return found | {name for name, value in own.items() if value}
+    return names | {name for name, value in combinations.items() if value}
 
 
-def representative(methods):
-    """Methods as parameters, of which all but the representatives are for the slow tests."""
+def with_slow_marks(methods):
+    """Methods as parameters of tests; all but the representatives are marked slow."""
     return [pytest.param(m, marks=[] if m in REPRESENTATIVES else pytest.mark.slow, id=m.__name__) for m in methods]
 
 
-def model(policy="float32"):
+def small_model(policy="float32"):
     keras.utils.set_random_seed(3)
     x = keras.Input((6,))
     h = keras.layers.Dense(8, activation="tanh", dtype=policy, name="shared_1")(x)
@@ -102,13 +102,13 @@ def model(policy="float32"):
 
 
 def compiled(method, optimizer=None, **options):
-    """A compiled model, made under the strategy of the scope."""
-    made = model(options.pop("policy", "float32"))
+    """A compiled model, created under the current strategy."""
+    model = small_model(options.pop("policy", "float32"))
     clipping = {"global_clipnorm": options.pop("clip", None)}
     optimizer = optimizer or keras.optimizers.Adam(0.01, **clipping)
-    made.compile(optimizer, loss="mse", balancing=make(method), **options)
-    return made
+    model.compile(optimizer, loss="mse", balancing=make(method), **options)
+    return model
 
 
-def fit(made, epochs=3):
-    return made.fit(batches(), epochs=epochs, verbose=0).history
+def fit(model, epochs=3):
+    return model.fit(batches(), epochs=epochs, verbose=0).history

@@ -1,4 +1,4 @@
-"""Every balancing method in `fit`: with missing labels, saved and continued, on two replicas, by features."""
+"""Every balancing method in `fit`: missing labels, saving and resuming, two replicas, `gradients="features"`."""
 
 import functools
 import tempfile
@@ -8,22 +8,22 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import pytest
+import reference_steps
 import small_models
-import steps_by_hand as by_hand
-from balancing_methods import BUILT_IN, REPRESENTATIVES, TASKS, B, batches, compiled, fit, representative, traits
+from balancing_methods import BUILT_IN, REPRESENTATIVES, TASKS, B, batches, compiled, fit, traits, with_slow_marks
 
 import tf_mtl as mtl
 
 every_method = pytest.mark.parametrize("method", BUILT_IN, ids=lambda method: method.__name__)
-each_kind = pytest.mark.parametrize("method", representative(BUILT_IN))  # all methods in the slow tests
-OF_GRADIENTS = [method for method in BUILT_IN if not issubclass(method, B.Scalarizer)]
-OF_PARAMETERS_ONLY = (B.SDMGrad, B.MoDo, B.MoCo, B.DBMTL, B.ExcessMTL)
+representative_methods = pytest.mark.parametrize("method", with_slow_marks(BUILT_IN))  # the slow tests take all methods
+GRADIENT_METHODS = [method for method in BUILT_IN if not issubclass(method, B.Scalarizer)]
+PARAMETERS_ONLY = (B.SDMGrad, B.MoDo, B.MoCo, B.DBMTL, B.ExcessMTL)
 VALIDATION = list(batches(seed=1))
-OF_FEATURES = [method for method in OF_GRADIENTS if method not in OF_PARAMETERS_ONLY]
+FEATURE_METHODS = [method for method in GRADIENT_METHODS if method not in PARAMETERS_ONLY]
 
 
 class SaveAfterTwoEpochs(keras.callbacks.Callback):
-    """Keeps the file that the model is saved to after two epochs, and the method's state by then."""
+    """Saves the model after two epochs; keeps the content of the file and the method's state."""
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch == 1:
@@ -34,54 +34,54 @@ class SaveAfterTwoEpochs(keras.callbacks.Callback):
 
 
 class Run(NamedTuple):
-    """A trained model, its logs, its variables before and after each step; file and state after two epochs."""
+    """A trained model, its logs and snapshots of its steps; its file and its method's state after two epochs."""
 
     model: keras.Model
     logs: dict
-    steps: list
+    snapshots: list
     file: bytes
     state: list
 
 
-def train(made):
-    recorder, saver = by_hand.Recorder(), SaveAfterTwoEpochs()
-    logs = made.fit(batches(), epochs=3, verbose=0, callbacks=[recorder, saver]).history
-    return Run(made, logs, recorder.values, saver.file, saver.state)
+def train(model):
+    recorder, saver = reference_steps.Recorder(), SaveAfterTwoEpochs()
+    logs = model.fit(batches(), epochs=3, verbose=0, callbacks=[recorder, saver]).history
+    return Run(model, logs, recorder.snapshots, saver.file, saver.state)
 
 
 @functools.cache
 def on_one_device(method):
-    return train(compiled(method, by_hand.sgd(), jit_compile=False))
+    return train(compiled(method, reference_steps.sgd(), jit_compile=False))
 
 
-def same(one, other, tolerance=1e-4):
+def assert_same_training(one, other, tolerance=1e-4):
     assert small_models.largest_difference(one.get_weights(), other.get_weights()) < tolerance
     for a, b in zip(one.balancing.variables, other.balancing.variables, strict=True):
         scale = max(np.abs(a.numpy()).max(), 1e-6)
         np.testing.assert_allclose(b.numpy() / scale, a.numpy() / scale, atol=tolerance, err_msg=a.path)
 
 
-def test_the_methods_are_found():
+def test_all_methods_are_tested():
     assert len(BUILT_IN) == 35
     assert {method.__name__.lower() for method in BUILT_IN} >= {"equal", "autolambda", "every", "excessmtl"}
 
 
 def test_representatives_have_all_traits_and_none_is_superfluous():
     by_method = {method: traits(method) for method in BUILT_IN}
-    every = set.union(*by_method.values())
-    assert set.union(*(by_method[method] for method in REPRESENTATIVES)) == every
+    all_traits = set.union(*by_method.values())
+    assert set.union(*(by_method[method] for method in REPRESENTATIVES)) == all_traits
     for method in REPRESENTATIVES:
         others = set.union(*(by_method[other] for other in REPRESENTATIVES if other is not method))
-        assert others != every, method
+        assert others != all_traits, method
 
 
 @every_method
-def test_each_step_is_as_by_hand(method):
-    """With missing labels: the second batch has none for `a`."""
-    made, logs, steps, *_ = on_one_device(method)
-    by_hand.check_steps(made, steps, batches(), VALIDATION)
+def test_each_step_equals_the_reference(method):
+    """Labels are missing: the second batch has none for `a`."""
+    model, logs, snapshots, *_ = on_one_device(method)
+    reference_steps.check_steps(model, snapshots, batches(), VALIDATION)
     assert all(np.isfinite(values).all() for values in logs.values())
-    assert made.balancing.tasks == TASKS
+    assert model.balancing.tasks == TASKS
     expected = {"loss", *(f"{task}_loss" for task in TASKS)}
     if not issubclass(method, B.Aggregator) and not method.weights_are_constant:
         expected |= {f"weight/{task}" for task in TASKS}
@@ -90,76 +90,78 @@ def test_each_step_is_as_by_hand(method):
     assert set(logs) == expected
 
 
-@each_kind
+@representative_methods
 def test_two_replicas_equal_one(method):
-    """The engine's property: a method is called with global values only."""
+    """Methods see only values of the global batch."""
     one = on_one_device(method)
     with mtl.distribute.strategy("mirrored").scope():
-        two = compiled(method, by_hand.sgd())
+        two = compiled(method, reference_steps.sgd())
     assert two.distribute_strategy.num_replicas_in_sync == 2
     logs = fit(two)
-    same(one.model, two)
+    assert_same_training(one.model, two)
     for name, values in one.logs.items():
         np.testing.assert_allclose(logs[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-@each_kind
+@representative_methods
 def test_an_interrupted_run_ends_with_the_same_weights(method, tmp_path):
-    """With the same seed: two epochs, saved, loaded, and one more, beside three in one go; bit for bit."""
+    """Two epochs, saving, loading and a third epoch give bit for bit what three epochs in one run give."""
     run = on_one_device(method)
     (tmp_path / "model.keras").write_bytes(run.file)
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert type(again.balancing) is method
-    assert again.balancing.get_config() == run.model.balancing.get_config()
-    for value, variable in zip(run.state, again.balancing.variables, strict=True):
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded.balancing) is method
+    assert loaded.balancing.get_config() == run.model.balancing.get_config()
+    for value, variable in zip(run.state, loaded.balancing.variables, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
     if method.needs_validation:
         with pytest.raises(ValueError, match=r"set model\.balancing\.validation"):
-            fit(again, epochs=1)
-        again.balancing.validation = batches(seed=1)
-    fit(again, epochs=1)
-    same(run.model, again, tolerance=1e-7)
+            fit(loaded, epochs=1)
+        loaded.balancing.validation = batches(seed=1)
+    fit(loaded, epochs=1)
+    assert_same_training(run.model, loaded, tolerance=1e-7)
 
 
-@pytest.mark.parametrize("method", OF_PARAMETERS_ONLY, ids=lambda method: method.__name__)
-def test_features_are_refused(method):
+@pytest.mark.parametrize("method", PARAMETERS_ONLY, ids=lambda method: method.__name__)
+def test_methods_that_do_not_support_features(method):
     with pytest.raises(ValueError, match=rf"'features' is not supported with {method.__name__}"):
         compiled(method, gradients="features")
 
 
 @functools.cache
-def by_features(method):
-    return train(compiled(method, by_hand.sgd(), gradients="features", jit_compile=False))
+def trained_by_features(method):
+    return train(compiled(method, reference_steps.sgd(), gradients="features", jit_compile=False))
 
 
-@pytest.mark.parametrize("method", representative(OF_FEATURES))
-def test_each_step_by_features_is_as_by_hand(method):
-    made, logs, steps, *_ = by_features(method)
-    by_hand.check_steps(made, steps, batches(), features=True)
+@pytest.mark.parametrize("method", with_slow_marks(FEATURE_METHODS))
+def test_each_step_by_features_equals_the_reference(method):
+    model, logs, snapshots, *_ = trained_by_features(method)
+    reference_steps.check_steps(model, snapshots, batches(), features=True)
     assert all(np.isfinite(values).all() for values in logs.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", OF_FEATURES, ids=lambda method: method.__name__)
+@pytest.mark.parametrize("method", FEATURE_METHODS, ids=lambda method: method.__name__)
 def test_features_on_two_replicas(method):
     with mtl.distribute.strategy("mirrored").scope():
-        two = compiled(method, by_hand.sgd(), gradients="features")
+        two = compiled(method, reference_steps.sgd(), gradients="features")
     fit(two)
-    same(by_features(method).model, two)
+    assert_same_training(trained_by_features(method).model, two)
 
 
-@each_kind
+@representative_methods
 def test_mixed_precision(method):
-    made, logs, steps, *_ = train(compiled(method, by_hand.sgd(), policy="mixed_bfloat16", jit_compile=False))
-    by_hand.check_steps(made, steps, batches(), tolerance=0.02, given_state=True)
+    model, logs, snapshots, *_ = train(
+        compiled(method, reference_steps.sgd(), policy="mixed_bfloat16", jit_compile=False)
+    )
+    reference_steps.check_steps(model, snapshots, batches(), tolerance=0.02, given_state=True)
     assert all(np.isfinite(values).all() for values in logs.values())
-    assert {v.dtype for v in made.balancing.variables} <= {"float32", "int64"}
+    assert {v.dtype for v in model.balancing.variables} <= {"float32", "int64"}
 
 
 @pytest.mark.slow
 @every_method
 def test_under_xla(method):
-    """What is compiled with XLA does the same; the random ones draw the same numbers."""
-    made = compiled(method, by_hand.sgd(), jit_compile=True)
-    fit(made)
-    same(on_one_device(method).model, made, tolerance=1e-3)
+    """A step compiled with XLA gives the same weights, and random methods draw the same numbers."""
+    model = compiled(method, reference_steps.sgd(), jit_compile=True)
+    fit(model)
+    assert_same_training(on_one_device(method).model, model, tolerance=1e-3)

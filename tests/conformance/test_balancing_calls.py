@@ -18,24 +18,24 @@ def bound(method):
     return methods.bound_copy(methods.make(method), WIDTH)
 
 
-def step(made, number):
-    """What a training step calls, and the answers: an objective with its derivatives, weights, or a direction."""
+def call_step(method, number):
+    """Call a method as a training step does; return its results: objective and derivatives, weights, or direction."""
     losses, jacobian = tf.constant(LOSSES[number]), tf.constant(JACOBIANS[number])
-    if made.kind == "losses":
+    if method.kind == "losses":
         with tf.GradientTape() as tape:
             tape.watch(losses)
-            objective = made(losses)
-        answers = [objective, *tape.gradient(objective, [losses, *(v.value for v in made.trainable_variables)])]
+            objective = method(losses)
+        results = [objective, *tape.gradient(objective, [losses, *(v.value for v in method.trainable_variables)])]
     else:
-        values = jacobian if made.kind == "jacobian" else tf.matmul(jacobian, jacobian, transpose_b=True)
-        answers = [made.transform(losses), made(values, losses=losses)]
-    if made.observes_update:
-        made.observe(0.9 * losses)
-    if made.needs_validation:
-        made.learn(losses - 1)
+        values = jacobian if method.kind == "jacobian" else tf.matmul(jacobian, jacobian, transpose_b=True)
+        results = [method.transform(losses), method(values, losses=losses)]
+    if method.observes_update:
+        method.observe(0.9 * losses)
+    if method.needs_validation:
+        method.learn(losses - 1)
     if number % 2:
-        made.end_epoch()
-    return [np.array(answer) for answer in answers]
+        method.end_epoch()
+    return [np.array(result) for result in results]
 
 
 def equal(one, other):
@@ -43,54 +43,54 @@ def equal(one, other):
 
 
 @every_method
-def test_state_is_made_by_add_state(method):
-    """So that all replicas hold the same, and nothing is summed over them; calls make no further variable."""
-    made = bound(method)
-    variables = [v.path for v in made.variables]
+def test_state_is_created_by_add_state(method):
+    """All replicas hold the same values, which are not summed, and calls create no further variables."""
+    bound_method = bound(method)
+    variables = [v.path for v in bound_method.variables]
     assert len(set(variables)) == len(variables)
     for number in range(2):
-        step(made, number)
-    assert [v.path for v in made.variables] == variables
-    assert {v.aggregation for v in made.non_trainable_variables} <= {"only_first_replica"}
-    assert {v.dtype for v in made.variables} <= {"float32", "int64"}
-    assert {v.dtype for v in made.trainable_variables} <= {"float32"}
+        call_step(bound_method, number)
+    assert [v.path for v in bound_method.variables] == variables
+    assert {v.aggregation for v in bound_method.non_trainable_variables} <= {"only_first_replica"}
+    assert {v.dtype for v in bound_method.variables} <= {"float32", "int64"}
+    assert {v.dtype for v in bound_method.trainable_variables} <= {"float32"}
 
 
 @every_method
-def test_draws_follow_the_seed(method):
-    """The same calls of equal methods have the same answers, whatever TensorFlow's seed; draws differ between calls."""
+def test_draws_depend_only_on_the_seed(method):
+    """Equal methods give equal results, whatever TensorFlow's seed is; draws differ from call to call."""
     one = bound(method)
     other = methods.bound_copy(one, WIDTH)
     tf.random.set_seed(1)
-    answers = [step(one, number) for number in range(6)]
+    results = [call_step(one, number) for number in range(6)]
     tf.random.set_seed(2)
-    assert all(equal(answer, step(other, number)) for number, answer in enumerate(answers))
+    assert all(equal(result, call_step(other, number)) for number, result in enumerate(results))
     if "draws" not in methods.traits(method):
         return
-    repeated = [step(one, 0) for _ in range(8)]
-    assert not all(equal(answer, repeated[0]) for answer in repeated)
+    repeated = [call_step(one, 0) for _ in range(8)]
+    assert not all(equal(result, repeated[0]) for result in repeated)
     reseeded = methods.bound_copy(type(one).from_config({**one.get_config(), "seed": one.seed + 1}), WIDTH)
-    assert not all(equal(answer, step(reseeded, number)) for number, answer in enumerate(answers))
+    assert not all(equal(result, call_step(reseeded, number)) for number, result in enumerate(results))
 
 
 @every_method
-def test_state_is_all_that_a_method_remembers(method):
-    """After some calls, a fresh method with the same variables has the same answers."""
+def test_variables_hold_the_whole_state(method):
+    """After some calls, a fresh method with the same variables gives the same results."""
     one = bound(method)
     for number in range(3):
-        step(one, number)
+        call_step(one, number)
     other = methods.bound_copy(one, WIDTH)
     for variable, value in zip(other.variables, one.variables, strict=True):
         variable.assign(value)
     for number in range(3, 6):
-        assert equal(step(one, number), step(other, number))
+        assert equal(call_step(one, number), call_step(other, number))
     for variable, value in zip(other.variables, one.variables, strict=True):
         np.testing.assert_array_equal(variable, value, err_msg=value.path)
 
 
 @every_method
 def test_config(method):
-    made = methods.make(method)
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
-    assert type(again) is method
-    assert again.get_config() == made.get_config()
+    instance = methods.make(method)
+    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(instance))
+    assert type(restored) is method
+    assert restored.get_config() == instance.get_config()

@@ -1,6 +1,6 @@
-"""Training, evaluation and prediction with two and four devices, and with two and three workers, as on one device.
+"""Four devices, two workers and three workers train, evaluate and predict as one device does.
 
-Rows are divided unevenly, and one replica gets none in the last batch.
+Replicas get different numbers of rows, and one replica gets no row of the last batch.
 """
 
 import pickle
@@ -21,12 +21,12 @@ CASES = [
     "PCGrad:steps_per_execution=7",
     "RLW",
 ]
-MICRO_BATCHES = {  # each with what must be the same without micro-batches
+MICRO_BATCHES = {  # each with the case without micro-batches that it must equal
     "UPGrad:accumulate=3": "UPGrad",
     "FAMO:accumulate=2": "FAMO",
     "SDMGrad:accumulate=4": "SDMGrad",
 }
-ALL = [
+ALL_CASES = [
     *(method.__name__ for method in BUILT_IN),
     "PCGrad:gradients=features",
     "Equal:clip=0.1",
@@ -44,24 +44,24 @@ ONE, FOUR, TWO_WORKERS, THREE_WORKERS = (
 )
 
 
-def outcome(folder, strategy, devices, workers, cases):
+def run_cases(folder, strategy, devices, workers, cases):
     out = folder / f"{strategy}{devices}{workers}"
     arguments = (SCRIPT, strategy, devices, out, *cases)
     cluster.finish(cluster.start_workers(workers, *arguments) if workers else [cluster.start(*arguments)], 1800)
-    found = pickle.loads(out.read_bytes())
-    assert found.pop("replicas") == (workers or devices or 1)
-    return found
+    results = pickle.loads(out.read_bytes())
+    assert results.pop("replicas") == (workers or devices or 1)
+    return results
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def one_device(tmp_path_factory):
     cases = {*CASES, *MICRO_BATCHES, *MICRO_BATCHES.values()}
-    return outcome(tmp_path_factory.mktemp("alone"), *ONE, sorted(cases))
+    return run_cases(tmp_path_factory.mktemp("one_device"), *ONE, sorted(cases))
 
 
-def check(found, expected):
+def check(results, expected):
     differences = {}
-    for case, other in found.items():
+    for case, other in results.items():
         one = expected[case]
         differences[case] = small_models.largest_difference(one["weights"], other["weights"])
         for name, values in one["history"].items():
@@ -73,29 +73,29 @@ def check(found, expected):
     assert max(differences.values()) < 1e-4, differences
 
 
-def test_four_devices(alone, tmp_path):
+def test_four_devices(one_device, tmp_path):
     cases = CASES[:3]
-    check(outcome(tmp_path, *FOUR, cases), {case: alone[case] for case in cases})
+    check(run_cases(tmp_path, *FOUR, cases), {case: one_device[case] for case in cases})
 
 
-def test_two_workers(alone, tmp_path):
-    check(outcome(tmp_path, *TWO_WORKERS, CASES), alone)
+def test_two_workers(one_device, tmp_path):
+    check(run_cases(tmp_path, *TWO_WORKERS, CASES), one_device)
 
 
-def test_three_workers(alone, tmp_path):
+def test_three_workers(one_device, tmp_path):
     cases = CASES[2:4]
-    check(outcome(tmp_path, *THREE_WORKERS, cases), {case: alone[case] for case in cases})
+    check(run_cases(tmp_path, *THREE_WORKERS, cases), {case: one_device[case] for case in cases})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "where", [FOUR, TWO_WORKERS, THREE_WORKERS], ids=["four devices", "two workers", "three workers"]
+    "setup", [FOUR, TWO_WORKERS, THREE_WORKERS], ids=["four devices", "two workers", "three workers"]
 )
-def test_every_method(where, tmp_path_factory, tmp_path):
-    check(outcome(tmp_path, *where, ALL), outcome(tmp_path, *ONE, ALL))
+def test_every_method(setup, tmp_path_factory, tmp_path):
+    check(run_cases(tmp_path, *setup, ALL_CASES), run_cases(tmp_path, *ONE, ALL_CASES))
 
 
 @pytest.mark.parametrize("case", MICRO_BATCHES)
-def test_micro_batches_equal_the_whole_batch(alone, case):
+def test_micro_batches_equal_the_whole_batch(one_device, case):
     plain = MICRO_BATCHES[case]
-    check({plain: alone[case]}, {plain: alone[plain]})
+    check({plain: one_device[case]}, {plain: one_device[plain]})

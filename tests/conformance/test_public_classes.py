@@ -1,4 +1,4 @@
-"""Every public task and encoder keeps the contracts; one without an example here, or a trunk without one, fails."""
+"""Contracts of every public task and encoder; a public task, encoder or trunk without an example fails."""
 
 import inspect
 
@@ -95,28 +95,28 @@ def model_of(task=None, encoder=None):
     return model, data(4), y
 
 
-EVERY = [{"task": c} for c in TASKS] + [{"encoder": c} for c in ENCODERS]
+ALL_CASES = [{"task": c} for c in TASKS] + [{"encoder": c} for c in ENCODERS]
 
 
-def names(case):
+def case_id(case):
     return str(next(iter(case.values())))
 
 
-@pytest.mark.parametrize("case", EVERY, ids=names)
+@pytest.mark.parametrize("case", ALL_CASES, ids=case_id)
 def test_trains_saves_and_exports(case, tmp_path):
     model, x, y = model_of(**case)
     weight = {"t": np.array([1, 0, 1, 1], "float32"), "other": np.ones(4, "float32")}
     logs = model.fit(x, y, sample_weight=weight, epochs=10, verbose=0).history
     assert all(np.isfinite(values).all() for values in logs.values())
-    assert np.mean(logs["loss"][5:]) < np.mean(logs["loss"][:5])  # means, for dropout
+    assert np.mean(logs["loss"][5:]) < np.mean(logs["loss"][:5])  # means, because of dropout
     assert set(logs) > {"loss", "t_loss", "other_loss"}
 
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
     predictions = model.predict(x, verbose=0)
-    for task, expected in again.predict(x, verbose=0).items():
+    for task, expected in loaded.predict(x, verbose=0).items():
         np.testing.assert_array_equal(expected, predictions[task])
-    assert again.decode(predictions).keys() == {"t", "other"}
+    assert loaded.decode(predictions).keys() == {"t", "other"}
 
     path = mtl.export.saved_model(model, tmp_path / "export", check=False)
     signature = tf.saved_model.load(str(path)).signatures["t"]
@@ -131,7 +131,7 @@ def test_trains_saves_and_exports(case, tmp_path):
     assert len(answers) >= 2  # with one output alone, TF Serving's REST interface drops its name
 
 
-@pytest.mark.parametrize("case", EVERY, ids=names)
+@pytest.mark.parametrize("case", ALL_CASES, ids=case_id)
 def test_mixed_precision_gives_float32_outputs(case):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -146,10 +146,10 @@ def test_mixed_precision_gives_float32_outputs(case):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_config_of_tasks(task):
-    made = TASKS[task][0]()
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
-    assert type(again) is task
-    assert again.get_config() == made.get_config()
+    instance = TASKS[task][0]()
+    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(instance))
+    assert type(restored) is task
+    assert restored.get_config() == instance.get_config()
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -166,7 +166,7 @@ def test_features_of_encoders(encoder):
 
 @pytest.mark.parametrize("encoder", [mtl.encoders.TransformerEncoder, mtl.encoders.BackboneEncoder])
 def test_padding_and_empty_texts(encoder):
-    """What stands behind the padding does not matter, and a text without any token has finite features."""
+    """Ids of padding do not matter, and a text without any token has finite features."""
     make, _, _ = ENCODERS[encoder]
     layer, texts = make(), ids(2)
     texts[1] = 0
@@ -181,17 +181,17 @@ def test_padding_and_empty_texts(encoder):
         np.testing.assert_allclose(layer(other)["pooled"][0], pooled[0], rtol=1e-4, atol=1e-5)
 
 
-def test_other_encoders_and_backbones():
+def test_keras_models_as_encoders_and_pooling():
     image = keras.Sequential([keras.layers.Conv2D(4, 3)])
     features = mtl.trunks.HardSharing(image)(keras.Input((8, 8, 3)), ["a"])["a"]
     assert (features["map"].shape, features["pooled"].shape) == ((None, 6, 6, 4), (None, 4))
     tokens = keras.layers.Embedding(9, 4, mask_zero=True)
     features = mtl.trunks.HardSharing(tokens)(keras.Input((5,)), ["a"])["a"]
     assert (features["sequence"].shape, features["pooled"].shape) == ((None, 5, 4), (None, 4))
-    backbone_of_images = mtl.encoders.BackboneEncoder(image, trainable=False)
-    features = backbone_of_images(np.ones((2, 8, 8, 3)))
+    image_backbone = mtl.encoders.BackboneEncoder(image, trainable=False)
+    features = image_backbone(np.ones((2, 8, 8, 3)))
     assert (features["map"].shape, features["pooled"].shape) == ((2, 6, 6, 4), (2, 4))
-    assert backbone_of_images.trainable_variables == []
+    assert image_backbone.trainable_variables == []
     first = mtl.encoders.BackboneEncoder(backbone(), pooling="first")(bert_data(2))
     np.testing.assert_array_equal(first["pooled"], first["sequence"][:, 0])
     with pytest.raises(ValueError, match="`pooling`.*'max'"):

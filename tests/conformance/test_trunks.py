@@ -1,4 +1,4 @@
-"""Every trunk around every kind of encoder: partition, training with every kind of balancing, saving, replicas."""
+"""Every trunk with every kind of encoder: partition, training with every kind of balancing, saving, replicas."""
 
 import functools
 import re
@@ -7,10 +7,10 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import pytest
+import reference_steps
 import small_models
-import steps_by_hand as by_hand
 import tensorflow as tf
-from trunk_examples import CASES, ENCODERS, FEW_CASES, REPRESENTATIVES, TASKS, TRUNKS, T, data, model, trunk_of
+from trunk_examples import CASES, ENCODERS, FEW_CASES, REPRESENTATIVES, TASKS, TRUNKS, T, build_example, data, trunk_of
 
 import tf_mtl as mtl
 
@@ -22,11 +22,11 @@ KINDS = {  # balancing and gradients
     "aggregator": ("config", "parameters"),
     "features": ("upgrad", "features"),
 }
-NO_FRONTIER = {T.LoRA}  # its one encoder is called once per task, with weights of the task's own
+NO_FRONTIER = {T.LoRA}  # its encoder is called once per task, with the task's own weights
 
 
 def shared_layers(trunk, kind):
-    """Patterns of the names of layers that reach several tasks; all others must be one task's own."""
+    """Patterns for the names of layers that several tasks use; every other layer must belong to one task."""
     encoder = {"vectors": "mlp_encoder", "tokens": "transformer_encoder", "images": "conv_encoder"}[kind]
     return {
         T.SoftSharing: (),
@@ -49,14 +49,14 @@ class Run(NamedTuple):
 
     model: keras.Model
     logs: dict
-    steps: list
+    snapshots: list
 
 
-def train(made, kind, **options):
-    made.compile(by_hand.sgd(), jit_compile=False, **options)
-    recorder = by_hand.Recorder()
-    logs = made.fit(data(kind), epochs=3, verbose=0, callbacks=[recorder]).history
-    return Run(made, logs, recorder.values)
+def train(model, kind, **options):
+    model.compile(reference_steps.sgd(), jit_compile=False, **options)
+    recorder = reference_steps.Recorder()
+    logs = model.fit(data(kind), epochs=3, verbose=0, callbacks=[recorder]).history
+    return Run(model, logs, recorder.snapshots)
 
 
 def default_balancing(trunk):
@@ -65,51 +65,51 @@ def default_balancing(trunk):
 
 @functools.cache
 def trained(trunk, kind):
-    return train(model(trunk, kind), kind, balancing=default_balancing(trunk))
+    return train(build_example(trunk, kind), kind, balancing=default_balancing(trunk))
 
 
 @every_case
 def test_partition(trunk, kind):
-    """By names, and by what has a gradient from which task's output."""
-    made = trained(trunk, kind).model
+    """Checked by names of layers, and by which task's output has a gradient for which variable."""
+    model = trained(trunk, kind).model
     expected = shared_layers(trunk, kind)
-    found = made.describe_sharing(print_fn=None)
-    for layer, tasks, _ in found.layers:
+    sharing = model.describe_sharing(print_fn=None)
+    for layer, tasks, _ in sharing.layers:
         assert (len(tasks) > 1) == any(re.search(part, layer) for part in expected), (layer, tasks)
-    parts = mtl.partition(made)
-    variables = made.trainable_variables
+    parts = mtl.partition(model)
+    variables = model.trainable_variables
     with tf.GradientTape(persistent=True) as tape:
-        outputs = made(ENCODERS[kind][2](4), training=True)
+        outputs = model(ENCODERS[kind][2](4), training=True)
     for task in TASKS:
         gradients = tape.gradient(outputs[task], [v.value for v in variables])
-        reached = {v.path for v, g in zip(variables, gradients, strict=True) if g is not None}
+        with_gradient = {v.path for v, g in zip(variables, gradients, strict=True) if g is not None}
         of_task = [v for v, users in zip(parts.shared, parts.sharers, strict=True) if task in users]
-        assert reached == {v.path for v in [*of_task, *parts.own[task]] if v.trainable}
+        assert with_gradient == {v.path for v in [*of_task, *parts.own[task]] if v.trainable}
 
 
 @every_case
 def test_describes_sharing(trunk, kind, capsys):
-    made = trained(trunk, kind).model
-    found = made.describe_sharing()
+    model = trained(trunk, kind).model
+    sharing = model.describe_sharing()
     printed = capsys.readouterr().out
-    assert all(layer in printed for layer, _, _ in found.layers)
-    assert found.parameters == sum(size for _, _, size in found.layers) == made.count_params()
+    assert all(layer in printed for layer, _, _ in sharing.layers)
+    assert sharing.parameters == sum(size for _, _, size in sharing.layers) == model.count_params()
     for task in TASKS:
-        alone = mtl.build_model(
+        single = mtl.build_model(
             ENCODERS[kind][1](), trunk_of(trunk, kind).single_task(task), [mtl.tasks.Regression(task)]
         )
-        assert found.single_task[task] == alone.count_params()
-    assert found.saved == pytest.approx(1 - found.parameters / sum(found.single_task.values()))
+        assert sharing.single_task[task] == single.count_params()
+    assert sharing.saved == pytest.approx(1 - sharing.parameters / sum(sharing.single_task.values()))
     if trunk is T.HardSharing:
-        assert 1 / 3 < found.saved < 1 / 2
+        assert 1 / 3 < sharing.saved < 1 / 2
 
 
 def check_first_steps(run, kind, features=False, tolerance=1e-4):
-    """Check two steps, the first without a label for `b`: as by hand, with what `b` owns unchanged."""
-    by_hand.check_steps(run.model, run.steps, data(kind), features=features, tolerance=tolerance)
+    """Check two steps; the first has no label for `b` and leaves the variables of `b` unchanged."""
+    reference_steps.check_steps(run.model, run.snapshots, data(kind), features=features, tolerance=tolerance)
     assert all(np.isfinite(values).all() for values in run.logs.values())
     parts = mtl.partition(run.model)
-    before, after = run.steps[:2]
+    before, after = run.snapshots[:2]
     changed = {key for key, value in after.items() if not np.array_equal(before[key], value)}
     assert not changed & {id(v) for v in parts.own["b"]}
     assert changed & {id(v) for v in parts.own["a"]}
@@ -117,7 +117,7 @@ def check_first_steps(run, kind, features=False, tolerance=1e-4):
 
 
 @every_case
-def test_each_step_is_as_by_hand(trunk, kind):
+def test_each_step_equals_the_reference(trunk, kind):
     run = trained(trunk, kind)
     assert bool(mtl.partition(run.model).shared) == (trunk is not T.SoftSharing)
     check_first_steps(run, kind)
@@ -128,100 +128,100 @@ def test_each_step_is_as_by_hand(trunk, kind):
 def test_trains_with_every_kind_of_balancing(trunk, kind, balanced):
     balancing, gradients = KINDS[balanced]
     check_first_steps(
-        train(model(trunk, kind), kind, balancing=balancing, gradients=gradients), kind, gradients == "features"
+        train(build_example(trunk, kind), kind, balancing=balancing, gradients=gradients), kind, gradients == "features"
     )
 
 
 @pytest.mark.parametrize("balanced", [kind for kind in KINDS if kind != "scalarizer"])
-def test_nothing_shared(balanced):
+def test_gradient_balancing_needs_a_shared_variable(balanced):
     balancing, gradients = KINDS[balanced]
     with pytest.raises(ValueError, match="nothing trainable is shared"):
-        model(T.SoftSharing, "vectors").compile("adam", balancing=balancing, gradients=gradients)
+        build_example(T.SoftSharing, "vectors").compile("adam", balancing=balancing, gradients=gradients)
 
 
 @pytest.mark.parametrize("trunk", NO_FRONTIER, ids=lambda x: x.__name__)
-def test_no_frontier(trunk):
+def test_features_need_a_frontier(trunk):
     with pytest.raises(ValueError, match="gradients='parameters'"):
-        model(trunk, "vectors").compile("adam", balancing="upgrad", gradients="features")
+        build_example(trunk, "vectors").compile("adam", balancing="upgrad", gradients="features")
 
 
 @every_case
 def test_saves_loads_and_exports(trunk, kind, tmp_path):
-    made = trained(trunk, kind).model
-    made.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert type(again.trunk) is trunk
+    model = trained(trunk, kind).model
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded.trunk) is trunk
     x = ENCODERS[kind][2](4)
-    outputs = made.predict(x, verbose=0)
-    for one, other in zip(outputs.values(), again.predict(x, verbose=0).values(), strict=True):
+    outputs = model.predict(x, verbose=0)
+    for one, other in zip(outputs.values(), loaded.predict(x, verbose=0).values(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert again.evaluate(data(kind), verbose=0) == made.evaluate(data(kind), verbose=0)
-    assert again.describe_sharing(print_fn=None) == made.describe_sharing(print_fn=None)
+    assert loaded.evaluate(data(kind), verbose=0) == model.evaluate(data(kind), verbose=0)
+    assert loaded.describe_sharing(print_fn=None) == model.describe_sharing(print_fn=None)
 
-    path = mtl.export.saved_model(again, tmp_path / "export", check=kind == "tokens")  # slow, as those tests are
-    found = tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.cast(x, made.input.dtype))
-    for task, expected in made.decode(outputs).items():
-        np.testing.assert_allclose(found[f"{task}_value"], expected["value"], rtol=1e-5, atol=1e-6)
+    path = mtl.export.saved_model(loaded, tmp_path / "export", check=kind == "tokens")  # the tests of tokens are slow
+    served = tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.cast(x, model.input.dtype))
+    for task, expected in model.decode(outputs).items():
+        np.testing.assert_allclose(served[f"{task}_value"], expected["value"], rtol=1e-5, atol=1e-6)
 
 
 @few_cases
 def test_two_replicas_equal_one(trunk, kind):
     one = trained(trunk, kind)
     with mtl.distribute.strategy("mirrored").scope():
-        two = train(model(trunk, kind), kind, balancing=default_balancing(trunk))
+        two = train(build_example(trunk, kind), kind, balancing=default_balancing(trunk))
     assert two.model.distribute_strategy.num_replicas_in_sync == 2
     assert small_models.largest_difference(one.model.get_weights(), two.model.get_weights()) < 1e-4
     for name in ("loss", *(f"{task}_loss" for task in TASKS)):
         np.testing.assert_allclose(two.logs[name], one.logs[name], rtol=1e-4, atol=1e-5)
 
 
-OF_TOKENS = [trunk for trunk in TRUNKS if trunk is not T.MTAN]
+TOKEN_TRUNKS = [trunk for trunk in TRUNKS if trunk is not T.MTAN]
 
 
-@pytest.mark.parametrize("trunk", OF_TOKENS, ids=lambda x: x.__name__)
+@pytest.mark.parametrize("trunk", TOKEN_TRUNKS, ids=lambda x: x.__name__)
 def test_tokens_and_pooled_features(trunk):
-    """One task reads every token, one the text; what comes after the last word changes nothing."""
-    made = model(trunk, "tokens", features="sequence")
-    assert made.output["a"].shape == (None, None, 1)
+    """One task reads every token, the other the pooled features; padding changes neither."""
+    model = build_example(trunk, "tokens", features="sequence")
+    assert model.output["a"].shape == (None, None, 1)
     x = ENCODERS["tokens"][2](4)
-    padded = made(x)
-    for task, expected in made(x[:, :6]).items():
-        found = padded[task][:, :6] if task == "a" else padded[task]
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    padded = model(x)
+    for task, expected in model(x[:, :6]).items():
+        outputs = padded[task][:, :6] if task == "a" else padded[task]
+        np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "trunk",
-    [pytest.param(t, marks=[] if t in REPRESENTATIVES else pytest.mark.slow) for t in OF_TOKENS],
+    [pytest.param(t, marks=[] if t in REPRESENTATIVES else pytest.mark.slow) for t in TOKEN_TRUNKS],
     ids=lambda x: x.__name__,
 )
 def test_trains_on_tokens_and_pooled_features(trunk):
-    made = model(trunk, "tokens", features="sequence")
+    model = build_example(trunk, "tokens", features="sequence")
     x = ENCODERS["tokens"][2](4)
-    made.compile(keras.optimizers.Adam(0.01), jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.01), jit_compile=False)
     y = {"a": np.ones((4, 8, 1), "float32"), "b": np.zeros(4, "float32")}
-    logs = made.fit(x, y, epochs=12, verbose=0).history["loss"]
+    logs = model.fit(x, y, epochs=12, verbose=0).history["loss"]
     assert logs[-1] < logs[0]
-    padded = made.predict(x, verbose=0)
-    for task, expected in made.predict(x[:, :6], verbose=0).items():
-        found = padded[task][:, :6] if task == "a" else padded[task]
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    padded = model.predict(x, verbose=0)
+    for task, expected in model.predict(x[:, :6], verbose=0).items():
+        outputs = padded[task][:, :6] if task == "a" else padded[task]
+        np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
 def in_mixed_precision(trunk, kind):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        return model(trunk, kind)
+        return build_example(trunk, kind)
     finally:
         keras.config.set_dtype_policy("float32")
 
 
 @every_case
 def test_mixed_precision_keeps_outputs_and_variables_in_float32(trunk, kind):
-    made = in_mixed_precision(trunk, kind)
-    assert {output.dtype for output in made.output.values()} == {"float32"}
-    assert {v.dtype for v in made.trainable_variables} == {"float32"}
-    outputs = made(ENCODERS[kind][2](4), training=True)
+    model = in_mixed_precision(trunk, kind)
+    assert {output.dtype for output in model.output.values()} == {"float32"}
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+    outputs = model(ENCODERS[kind][2](4), training=True)
     assert {output.dtype for output in outputs.values()} == {tf.float32}
     assert all(np.isfinite(output).all() for output in outputs.values())
 

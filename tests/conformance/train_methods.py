@@ -1,4 +1,4 @@
-"""Train with balancing methods under a strategy, and write what came of each to OUT.
+"""Train with balancing methods under a strategy, and write the results to OUT.
 
 Usage: train_methods.py STRATEGY DEVICES OUT METHOD[:OPTION=VALUE,...] ...
 """
@@ -11,8 +11,11 @@ import keras
 import tf_mtl as mtl
 
 
-def result(case):
-    """Weights, history, evaluation and predictions after 21 steps; the last batch of three leaves a replica empty."""
+def train_case(case):
+    """Return weights, history, evaluation and predictions after 21 steps.
+
+    The last of the three batches leaves one replica without rows.
+    """
     import balancing_methods as methods
 
     name, _, options = case.partition(":")
@@ -24,22 +27,22 @@ def result(case):
     model = methods.compiled(getattr(methods.B, name), **options)
     data = methods.batches(rows=21)
     history = model.fit(data, epochs=7, verbose=0).history
-    found = {"history": history, "evaluation": model.evaluate(data, verbose=0, return_dict=True)}
+    results = {"history": history, "evaluation": model.evaluate(data, verbose=0, return_dict=True)}
     weights = [*model.get_weights(), *(v.numpy() for v in model.balancing.variables)]
-    return {**found, "weights": weights, "predictions": model.predict(data, verbose=0)}
+    return {**results, "weights": weights, "predictions": model.predict(data, verbose=0)}
 
 
 def main(name, devices, out, *cases):
-    """Train each case, and let the chief write."""
+    """Train each case; the chief writes the results."""
     strategy = mtl.distribute.strategy(name, int(devices) or None)
-    found = {"replicas": strategy.num_replicas_in_sync}
+    results = {"replicas": strategy.num_replicas_in_sync}
     for case in cases:
         with strategy.scope():
-            found[case] = result(case)
+            results[case] = train_case(case)
         keras.utils.clear_session()
     if mtl.distribute.is_chief(strategy):
         with open(out, "wb") as file:
-            pickle.dump(found, file)
+            pickle.dump(results, file)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An example of every trunk around encoders of vectors, tokens and images, for the tests of this folder."""
+"""An example of every trunk with encoders of vectors, tokens and images, for the tests in this folder."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ def expert():
     return keras.layers.Dense(4, "tanh")
 
 
-TRUNKS = {  # from an encoder with two stages, and tasks
+TRUNKS = {  # functions of an encoder with two stages, and of the tasks
     T.HardSharing: lambda encoder, tasks: T.HardSharing(encoder),
     T.SoftSharing: lambda encoder, tasks: T.SoftSharing(encoder, strength=0.1),
     T.Hierarchical: lambda encoder, tasks: T.Hierarchical(encoder, {task: int(task != tasks[0]) for task in tasks}),
@@ -38,7 +38,7 @@ def vectors(rows):
 
 
 def ids(rows):
-    """Token ids, of which the last two are padding."""
+    """Token ids; the last two of each row are padding."""
     return np.random.default_rng(0).integers(1, 20, (rows, 8)) * (np.arange(8) < 6)
 
 
@@ -55,14 +55,14 @@ ENCODERS = {  # an encoder with two stages, its symbolic inputs, and inputs for 
     ),
     "images": (lambda: mtl.encoders.ConvEncoder([4, 6]), lambda: keras.Input((8, 8, 3), name="x"), images),
 }
-CASES = [  # vectors always; the others, of which MTAN needs one, in the slow tests
+CASES = [  # encoders other than those of vectors are for the slow tests, except with MTAN, which needs maps
     pytest.param(trunk, kind, marks=[] if kind == "vectors" or trunk is T.MTAN else pytest.mark.slow)
     for trunk in TRUNKS
     for kind in ENCODERS
     if trunk is not T.MTAN or kind == "images"
 ]
-REPRESENTATIVES = (T.HardSharing, T.Hierarchical, T.PLE, T.Sluice)  # one alone, with stages, gates, and a penalty
-FEW_CASES = [  # representatives around vectors; all others in the slow tests
+REPRESENTATIVES = (T.HardSharing, T.Hierarchical, T.PLE, T.Sluice)  # a single encoder, stages, gates, and a penalty
+FEW_CASES = [  # representatives with vectors; all others are for the slow tests
     pytest.param(trunk, kind, marks=[] if trunk in REPRESENTATIVES and kind == "vectors" else pytest.mark.slow)
     for trunk, kind in (case.values for case in CASES)
 ]
@@ -72,8 +72,8 @@ def trunk_of(trunk, kind, tasks=TASKS):
     return TRUNKS[trunk](ENCODERS[kind][0](), tasks)
 
 
-def model(trunk, kind, features="pooled", seed=0):
-    """Two regressions: `a` reads `features`, `b` reads `pooled`."""
+def build_example(trunk, kind, features="pooled", seed=0):
+    """A model of two regressions: `a` reads `features`, `b` reads `pooled`."""
     keras.utils.set_random_seed(seed)
     tasks = [mtl.tasks.Regression(task) for task in TASKS]
     tasks[0].features = features
@@ -81,7 +81,7 @@ def model(trunk, kind, features="pooled", seed=0):
 
 
 def data(kind, rows=16):
-    """Batches of 8 inputs, labels and weights: none for `b` in the first, nor in the last rows."""
+    """Batches of 8 inputs, labels and weights; `b` has no labels in the first batch and in the last three rows."""
     rng = np.random.default_rng(1)
     y = {task: rng.normal(size=rows).astype("float32") for task in TASKS}
     weight = {task: np.ones(rows, "float32") for task in TASKS}
