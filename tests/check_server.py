@@ -1,6 +1,6 @@
 """One process for all export checks of a test run: it imports TensorFlow once and forks for each check.
 
-Run as a script it reads one line of JSON per check, the arguments of `subprocess.run`, and writes its return code and errors.
+As a script it reads one line of JSON per check, the arguments of `subprocess.run`, and writes a line with the results.
 """
 
 import json

@@ -20,7 +20,7 @@ tf.config.set_logical_device_configuration(
 
 @pytest.fixture(autouse=True, scope="module")
 def _clear():
-    keras.utils.clear_session()  # collects garbage, which takes up to a second
+    keras.utils.clear_session()  # collects garbage, which takes about a second when many objects exist
 
 
 @pytest.fixture(autouse=True)

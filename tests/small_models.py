@@ -96,7 +96,7 @@ class SumOfRows(mtl.balancing.Aggregator):
 
 
 def largest_difference(one, other):
-    """The largest difference between two lists of arrays, relative to the largest entry of each first array.
+    """The largest difference between arrays of two lists, relative to the largest entry of the first list's array.
 
     The scale is at least 1e-3: the key bias of an attention layer, which has no effect, contains only rounding errors.
     """

@@ -60,8 +60,8 @@ SOFT = {
 }
 
 
-def expected_loss(name, label_weight, y, teacher, student, weight):
-    values = label_weight * HARD[name](y, student) + (1 - label_weight) * SOFT[name](teacher, student)
+def expected_loss(name, hard_weight, y, teacher, student, weight):
+    values = hard_weight * HARD[name](y, student) + (1 - hard_weight) * SOFT[name](teacher, student)
     weight = weight.reshape(-1, *[1] * (values.ndim - 1)) * np.ones_like(values)
     return (weight * values).sum() / weight.sum()
 
@@ -74,13 +74,13 @@ def test_losses_follow_the_formula_and_end_on_the_labels():
     x, y, weight = data()
     for step in range(6):
         outputs = {name: output.numpy() for name, output in student(x).items()}
-        targets = {name: teacher(x)[name].numpy() for name, teacher in teachers.items()}
+        teacher_outputs = {name: teacher(x)[name].numpy() for name, teacher in teachers.items()}
         logs = trainer.train_on_batch(x, y, sample_weight=weight, return_dict=True)
         for name in TASKS:
-            loss = expected_loss(name, min(1, step / 4), y[name], targets[name], outputs[name], weight[name])
+            loss = expected_loss(name, min(1, step / 4), y[name], teacher_outputs[name], outputs[name], weight[name])
             np.testing.assert_allclose(logs[f"{name}_loss"], loss, rtol=1e-4, err_msg=f"{name} {step}")
     for name, teacher in teachers.items():
-        np.testing.assert_array_equal(teacher(x)[name], targets[name])
+        np.testing.assert_array_equal(teacher(x)[name], teacher_outputs[name])
 
 
 def test_labels_of_weight_0_may_be_anything():
@@ -160,9 +160,9 @@ def test_a_loss_with_one_value_per_row():
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     trainer.compile(keras.optimizers.SGD(0.0), loss={"tags": loss})
     s, t = student(x)["tags"].numpy(), teacher(x)["tags"].numpy()
-    for label_weight in (0, 0.5, 1):
+    for hard_weight in (0, 0.5, 1):
         logs = trainer.train_on_batch(x, {"tags": y["tags"]}, return_dict=True)
-        expected = (label_weight * binary(y["tags"], s) + (1 - label_weight) * binary(sigmoid(t), s)).mean()
+        expected = (hard_weight * binary(y["tags"], s) + (1 - hard_weight) * binary(sigmoid(t), s)).mean()
         assert logs["tags_loss"] == pytest.approx(expected, rel=1e-4)
 
 

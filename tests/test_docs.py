@@ -56,7 +56,7 @@ def run(page, **names):
     return names
 
 
-def test_the_examples_of_text_run(tmp_path, monkeypatch):
+def test_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run("text.md")
     assert names["answer"]["words"].tolist()[0][:5] == ["Ada", "lives", "in", "Paris", "."]
@@ -64,7 +64,7 @@ def test_the_examples_of_text_run(tmp_path, monkeypatch):
     assert {path.name for path in names["folder"].iterdir()} >= {"served", "model.keras", "words.json"}
 
 
-def test_the_examples_of_serving_run(tmp_path, monkeypatch):
+def test_serving(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("serving.md")
     assert sorted(path.name for path in (tmp_path / "saved_models").iterdir()) == [
@@ -72,7 +72,7 @@ def test_the_examples_of_serving_run(tmp_path, monkeypatch):
     ]
 
 
-def test_the_examples_of_balancing():
+def test_balancing():
     trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4]))
     tasks = [mtl.tasks.Classification("topic", labels=2), mtl.tasks.Regression("price")]
     model = mtl.build_model(keras.Input((4,)), trunk, tasks)
@@ -80,7 +80,7 @@ def test_the_examples_of_balancing():
     assert isinstance(model.balancing, mtl.balancing.UPGrad)
 
 
-def test_the_example_of_trunks():
+def test_trunks():
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16, max_sequence_length=8
     )
@@ -90,7 +90,7 @@ def test_the_example_of_trunks():
     assert names["model"].task_names == ("topic", "price")
 
 
-def test_the_example_of_distribution(tmp_path, monkeypatch):
+def test_distribution(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("distribution.md")
     assert list((tmp_path / "runs" / "checkpoints").iterdir())
@@ -142,7 +142,7 @@ def test_mixtures():
     assert {"topic_accuracy", "price_mae"} <= names["results"].keys()
 
 
-def test_an_own_task(in_tmp_path):
+def test_custom_task(in_tmp_path):
     names = run("guides/own_task.md")
     x = names["x"]
     assert names["history"]["visits_loss"][1] < names["history"]["visits_loss"][0]
@@ -152,7 +152,7 @@ def test_an_own_task(in_tmp_path):
     assert capped.decode(np.array([[1.2], [7.0]]))["rounded"].numpy().tolist() == [1, 2]
 
 
-def test_an_own_trunk(in_tmp_path):
+def test_custom_trunk(in_tmp_path):
     names = run("guides/own_trunk.md")
     assert names["sharing"].single_task.keys() == {"a", "b"}
     np.testing.assert_array_equal(names["again"](names["x"])["a"], names["model"](names["x"])["a"])
@@ -162,7 +162,7 @@ def test_an_own_trunk(in_tmp_path):
     assert float(small.losses[0]) > 0
 
 
-def test_an_own_balancing_method():
+def test_custom_balancing_method():
     names = run("guides/own_balancing.md")
     jacobian = np.array([[1.0, 1.0], [2.0, -1.0]])
     assert names["Unanimous"]()(jacobian).numpy().tolist() == [3.0, 0.0]

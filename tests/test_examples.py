@@ -81,9 +81,8 @@ def test_tags_and_classes(run):
     variables = run("tags_and_classes")
     assert variables["results"]["frame_accuracy"] > 0.95
     tested_words = {word for row in variables["testing"] for word in row["words"].numpy().tolist()}
-    assert (
-        len(tested_words - {word.encode() for word in variables["words"].vocabulary}) > 50
-    )  # names outside the vocabulary
+    vocabulary = {word.encode() for word in variables["words"].vocabulary}
+    assert len(tested_words - vocabulary) > 50  # names outside the vocabulary
 
 
 def test_export_and_ask(run):

@@ -1,4 +1,4 @@
-"""What gradient methods receive and what becomes of their answer, against NumPy."""
+"""The inputs of gradient methods and the effect of their results, compared with NumPy."""
 
 import keras
 import numpy as np
@@ -10,20 +10,20 @@ import tf_mtl as mtl
 
 
 class Recorder(mtl.balancing.Weighting):
-    """Keeps the Gramian and the losses it was given; answers fixed weights."""
+    """Records the Gramian and the losses; returns fixed weights."""
 
     def build(self, input_shape):
         self.gramian = self.add_state("gramian", (2, 2))
-        self.losses_seen = self.add_state("losses_seen", (2,))
+        self.recorded_losses = self.add_state("recorded_losses", (2,))
 
     def call(self, gramian, losses=None):
         self.gramian.assign(gramian)
-        self.losses_seen.assign(losses)
+        self.recorded_losses.assign(losses)
         return tf.constant([0.25, 3.0])
 
 
 class JacobianRecorder(mtl.balancing.Aggregator):
-    """Keeps the Jacobian it was given; answers a fixed combination of its rows."""
+    """Records the Jacobian; returns a fixed combination of its rows."""
 
     def build(self, input_shape):
         self.jacobian = self.add_state("jacobian", input_shape)
@@ -34,7 +34,7 @@ class JacobianRecorder(mtl.balancing.Aggregator):
 
 
 def linear_model():
-    """h = x U, a = h v, b = h w, with one number as output each."""
+    """h = x U, a = h v, b = h w, with one output for each task."""
     keras.utils.set_random_seed(5)
     x = keras.Input((3,))
     h = keras.layers.Dense(4, use_bias=False, name="encoder")(x)
@@ -42,23 +42,23 @@ def linear_model():
     return mtl.MultiTaskModel(x, heads)
 
 
-def by_hand(x, y, u, heads):
-    """Losses, gradients of the features and of the parameters of mean squared errors."""
+def losses_and_gradients(x, y, u, heads):
+    """Mean squared errors, with their gradients of the features, of U and of the heads."""
     h = x @ u
-    losses, of_features, of_u, of_heads = [], [], [], []
+    losses, feature_gradients, u_gradients, head_gradients = [], [], [], []
     for task, v in heads.items():
         error = h @ v - y[task][:, None]
         losses.append((error**2).mean())
-        of_features.append(2 * error / len(x) @ v.T)
-        of_u.append(x.T @ of_features[-1])
-        of_heads.append(h.T @ (2 * error / len(x)))
-    return losses, of_features, of_u, of_heads
+        feature_gradients.append(2 * error / len(x) @ v.T)
+        u_gradients.append(x.T @ feature_gradients[-1])
+        head_gradients.append(h.T @ (2 * error / len(x)))
+    return losses, feature_gradients, u_gradients, head_gradients
 
 
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
 @pytest.mark.parametrize("loss_weights", [None, {"a": 2.0, "b": 0.5}])
 @pytest.mark.parametrize("method", [Recorder, JacobianRecorder])
-def test_known_gramian_jacobian_and_update(method, gradients, loss_weights):
+def test_gramian_jacobian_and_update(method, gradients, loss_weights):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(8, 3))
     y = {task: rng.normal(size=8) for task in ("a", "b")}
@@ -78,34 +78,34 @@ def test_known_gramian_jacobian_and_update(method, gradients, loss_weights):
     model.fit(x, y, shuffle=False, verbose=0)
 
     heads = {task: before[f"{task}/kernel"] for task in ("a", "b")}
-    losses, of_features, of_u, of_heads = by_hand(x, y, before["encoder/kernel"], heads)
+    losses, feature_gradients, u_gradients, head_gradients = losses_and_gradients(x, y, before["encoder/kernel"], heads)
     factors = [1.0, 1.0] if loss_weights is None else [2.0, 0.5]
-    rows = of_u if gradients == "parameters" else of_features
+    rows = u_gradients if gradients == "parameters" else feature_gradients
     jacobian = np.stack([f * row.ravel() for f, row in zip(factors, rows, strict=True)])
-    seen = model.balancing
-    if isinstance(seen, Recorder):
-        np.testing.assert_allclose(seen.gramian.numpy(), jacobian @ jacobian.T, rtol=1e-5)
-        np.testing.assert_allclose(seen.losses_seen.numpy(), np.multiply(factors, losses), rtol=1e-5)
+    recorder = model.balancing
+    if isinstance(recorder, Recorder):
+        np.testing.assert_allclose(recorder.gramian.numpy(), jacobian @ jacobian.T, rtol=1e-5)
+        np.testing.assert_allclose(recorder.recorded_losses.numpy(), np.multiply(factors, losses), rtol=1e-5)
     else:
-        np.testing.assert_allclose(seen.jacobian.numpy(), jacobian, rtol=1e-4, atol=1e-6)
-    direction = 0.25 * factors[0] * of_u[0] + 3.0 * factors[1] * of_u[1]
+        np.testing.assert_allclose(recorder.jacobian.numpy(), jacobian, rtol=1e-4, atol=1e-6)
+    direction = 0.25 * factors[0] * u_gradients[0] + 3.0 * factors[1] * u_gradients[1]
     after = {v.path: v.numpy() for v in model.variables}
     np.testing.assert_allclose(
         after["encoder/kernel"], before["encoder/kernel"] - 0.1 * direction, rtol=1e-4, atol=1e-6
     )
-    for task, factor, gradient in zip(("a", "b"), factors, of_heads, strict=True):
-        path = f"{task}/kernel"  # own variables get their own loss' gradient, whatever the weights
+    for task, factor, gradient in zip(("a", "b"), factors, head_gradients, strict=True):
+        path = f"{task}/kernel"  # a task's own variables get the gradient of its loss, whatever the weights
         np.testing.assert_allclose(after[path], before[path] - 0.1 * factor * gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_cosines_and_conflict_by_hand():
+def test_gradient_cosines():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(8, 3)).astype("float32")
     y = {task: rng.normal(size=8).astype("float32") for task in ("a", "b")}
     model = linear_model()
     model.compile("sgd", loss="mse")
     heads = {task: model.get_layer(task).get_weights()[0] for task in ("a", "b")}
-    _, _, (a, b), _ = by_hand(x, y, model.get_layer("encoder").get_weights()[0], heads)
+    _, _, (a, b), _ = losses_and_gradients(x, y, model.get_layer("encoder").get_weights()[0], heads)
     expected = (a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b)
     cosines = model.gradient_cosines((x, y))
     assert cosines[0, 1] == pytest.approx(expected, rel=1e-4)
@@ -116,7 +116,7 @@ def test_cosines_and_conflict_by_hand():
 
 
 def test_scalarizers_learn_their_own_variables():
-    """Kendall's objective: ds of sum exp(-s) L + s is 1 - exp(-s) L."""
+    """Kendall's objective: the derivative of sum exp(-s) L + s by s is 1 - exp(-s) L."""
     model = linear_model()
     method = small_models.LearnedWeights()
     model.compile(keras.optimizers.SGD(0.1), loss="mse", balancing=method)
@@ -129,7 +129,7 @@ def test_scalarizers_learn_their_own_variables():
     assert all(v is not method.s for v in model.trainable_variables)
 
 
-def test_recompiling_forgets_the_former_method():
+def test_compile_replaces_the_previous_method():
     model = small_models.model()
     x, y = small_models.full_data()
     metrics = {"topic": ["accuracy"], "price": ["mae"]}

@@ -1,4 +1,4 @@
-"""Embedding tables in the Jacobian: the rows of the batch only, with the same numbers as dense ones."""
+"""Embedding tables in the Jacobian: only the batch's rows, with the same results as dense gradients."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ B = mtl.balancing
 
 
 def two_lookups(table, kernel, ids, heads):
-    """One loss per head; the last reads the table at other places, too."""
+    """Gradients of one loss per head; the last loss also reads other rows of the table."""
     with tf.GradientTape(persistent=True) as tape:
         h = tf.reduce_mean(tf.gather(table, ids), 1) @ kernel
         losses = [tf.reduce_sum(tf.tanh(h @ head)) for head in heads]
@@ -27,34 +27,34 @@ def test_compact_equals_dense(jit):
     heads = tf.constant(rng.normal(size=(3, 3, 2)), tf.float32)
     ids = tf.constant(rng.integers(0, 9, (6, 5)))
     weights = tf.constant([0.5, -1.0, 2.0])
-    sizes = []
+    is_sparse = []
 
     @tf.function(jit_compile=jit)
     def both(ids):
         gradients = two_lookups(table, kernel, ids, tf.unstack(heads))
         results = []
         for compact in (True, False):
-            whole = jacobian(gradients, [table, kernel], compact=compact)
-            of_table, of_kernel = whole.weighted(weights)
-            sizes.append(isinstance(of_table, tf.IndexedSlices))
-            width = tf.shape(whole.matrix())[1]
-            results.append((whole.gramian(), tf.convert_to_tensor(of_table), of_kernel, width))
+            jacobian_rows = jacobian(gradients, [table, kernel], compact=compact)
+            table_gradient, kernel_gradient = jacobian_rows.weighted(weights)
+            is_sparse.append(isinstance(table_gradient, tf.IndexedSlices))
+            width = tf.shape(jacobian_rows.matrix())[1]
+            results.append((jacobian_rows.gramian(), tf.convert_to_tensor(table_gradient), kernel_gradient, width))
         return results
 
     compact, dense = both(ids)
     for a, b in zip(compact[:3], dense[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    assert sizes == [True, False]
-    touched = len(np.unique(np.concatenate([ids.numpy().ravel(), ids.numpy()[:, 0] + 1])))
-    assert compact[3] == touched * 4 + 12
+    assert is_sparse == [True, False]
+    read_rows = len(np.unique(np.concatenate([ids.numpy().ravel(), ids.numpy()[:, 0] + 1])))
+    assert compact[3] == read_rows * 4 + 12
     assert dense[3] == 50 * 4 + 12
-    by_hand = np.stack(
+    expected = np.stack(
         [
             np.concatenate([tf.reshape(tf.convert_to_tensor(g), [-1]) for g in row])
             for row in two_lookups(table, kernel, ids, tf.unstack(heads))
         ]
     )
-    np.testing.assert_allclose(dense[0], by_hand @ by_hand.T, rtol=1e-4)
+    np.testing.assert_allclose(dense[0], expected @ expected.T, rtol=1e-4)
 
 
 def text_model(method, jit_compile=False, optimizer=None, regularizer=None):
@@ -75,30 +75,30 @@ def text_data():
     ).batch(8)
 
 
-def shapes_in(function):
-    """The static sizes of all tensors of a graph, those of its branches and loops included."""
+def sizes_in(function):
+    """The static sizes of all tensors of a graph, including those of its branches and loops."""
     graphs = [function.graph, *(f.graph for f in function.graph._functions.values() if hasattr(f, "graph"))]
     return [t.shape.num_elements() for g in graphs for op in g.get_operations() for t in op.outputs if t.shape.rank]
 
 
 @pytest.mark.parametrize("method", [B.UPGrad, lambda: B.GradDrop(seed=1)])
-def test_no_table_is_made_dense_per_task(method):
+def test_no_dense_table_per_task(method):
     model = text_model(method())
     batch = next(iter(text_data()))
     model._build_optimizer()
     traced = tf.function(model.train_step, autograph=False).get_concrete_function(batch)
-    dense = [size for size in shapes_in(traced) if size is not None and size >= 4000]
-    assert all(size == 4000 for size in dense)  # the table itself, and the optimizer's one update of it; no stack of T
-    model = text_model(B.ExcessMTL())  # which keeps a number for each parameter and task
+    dense = [size for size in sizes_in(traced) if size is not None and size >= 4000]
+    assert all(size == 4000 for size in dense)  # the table and the optimizer's update of it; no stack of T
+    model = text_model(B.ExcessMTL())  # keeps a number for each parameter and task
     model._build_optimizer()
     traced = tf.function(model.train_step, autograph=False).get_concrete_function(batch)
-    assert max(size or 0 for size in shapes_in(traced)) >= 12000
+    assert max(size or 0 for size in sizes_in(traced)) >= 12000
 
 
 @pytest.mark.parametrize("regularizer", [None, "l2"])
 @pytest.mark.parametrize("method", [lambda: B.UPGrad(), lambda: B.GradDrop(seed=1), lambda: B.ConFIG()])
 def test_replicas_agree_on_the_rows(method, regularizer):
-    """With an optimizer that squares gradients, for which a row must come once."""
+    """The optimizer squares gradients, so that each row must occur once."""
     one = text_model(method(), optimizer=keras.optimizers.Adam(0.01), regularizer=regularizer)
     one.fit(text_data(), epochs=2, verbose=0)
     with mtl.distribute.strategy("mirrored").scope():
@@ -108,7 +108,7 @@ def test_replicas_agree_on_the_rows(method, regularizer):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
 
 
-def test_a_sparse_update_is_the_dense_one():
+def test_sparse_and_dense_updates_are_equal():
     """Adam squares the sum of a row's gradients, not each of them."""
     sparse, dense = (
         text_model(method, optimizer=keras.optimizers.Adam(0.01)) for method in (B.UPGrad(), DenseUPGrad())

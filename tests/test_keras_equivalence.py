@@ -1,4 +1,4 @@
-"""A Keras model that only changes its class trains as before."""
+"""A Keras model whose class is changed to `MultiTaskModel` trains as before."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import small_models
 
 import tf_mtl as mtl
 
-COMPILE = {
+COMPILE_OPTIONS = {
     "loss": small_models.LOSS,
     "loss_weights": {"topic": 1.0, "price": 0.3},
     "metrics": {"topic": ["accuracy"], "price": ["mae"]},
@@ -18,13 +18,13 @@ COMPILE = {
 def test_equal_balancing_trains_to_the_same_weights_step_by_step(optimizer):
     x, y = small_models.full_data()
     plain, ours = small_models.model(keras.Model), small_models.model()
-    plain.compile(optimizer, **COMPILE)
-    ours.compile(optimizer, balancing="equal", **COMPILE)
+    plain.compile(optimizer, **COMPILE_OPTIONS)
+    ours.compile(optimizer, balancing="equal", **COMPILE_OPTIONS)
     for step in range(5):
         rows = slice(8 * step, 8 * step + 8)
-        part = x[rows], {task: labels[rows] for task, labels in y.items()}
-        expected = plain.train_on_batch(*part, return_dict=True)
-        logs = ours.train_on_batch(*part, return_dict=True)
+        batch = x[rows], {task: labels[rows] for task, labels in y.items()}
+        expected = plain.train_on_batch(*batch, return_dict=True)
+        logs = ours.train_on_batch(*batch, return_dict=True)
         assert small_models.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-6
         assert logs == pytest.approx(expected, rel=1e-5)
 
@@ -32,7 +32,7 @@ def test_equal_balancing_trains_to_the_same_weights_step_by_step(optimizer):
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
 @pytest.mark.parametrize("method", [small_models.SumOfGradients, small_models.SumOfRows])
 def test_the_sum_of_task_gradients_is_the_gradient_of_the_sum(method, gradients):
-    """All ways through the train step, with regularizers and an activity loss, end where plain Keras ends."""
+    """Every kind of gradients gives the weights of plain Keras, also with regularizers and activity losses."""
 
     def build(model_class):
         keras.utils.set_random_seed(3)
@@ -44,8 +44,8 @@ def test_the_sum_of_task_gradients_is_the_gradient_of_the_sum(method, gradients)
 
     data = small_models.batches(small_models.full_data())
     plain, ours = build(keras.Model), build(mtl.MultiTaskModel)
-    plain.compile("adam", **COMPILE)
-    ours.compile("adam", balancing=method(), gradients=gradients, **COMPILE)
+    plain.compile("adam", **COMPILE_OPTIONS)
+    ours.compile("adam", balancing=method(), gradients=gradients, **COMPILE_OPTIONS)
     expected = plain.fit(data, epochs=3, verbose=0).history
     logs = ours.fit(data, epochs=3, verbose=0).history
     assert small_models.largest_difference(plain.get_weights(), ours.get_weights()) < 1e-5
@@ -86,16 +86,16 @@ def test_outputs_are_float32_under_mixed_precision():
 
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
 @pytest.mark.parametrize("method", ["equal", small_models.SumOfGradients, small_models.SumOfRows])
-def test_loss_scaling_changes_nothing_but_the_range(method, gradients):
-    """A scaled and an unscaled step end at the same weights, whichever way the gradients take."""
-    ends = []
+def test_loss_scaling_does_not_change_the_update(method, gradients):
+    """Training with and without a scale gives the same weights, for every kind of gradients."""
+    final_weights = []
     for wrap in (lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer):
         model = small_models.model()
         balancing = method if isinstance(method, str) else method()
         model.compile(wrap(keras.optimizers.SGD(0.1)), loss=small_models.LOSS, balancing=balancing, gradients=gradients)
         model.fit(small_models.batches(small_models.full_data()), verbose=0)
-        ends.append(model.get_weights())
-    assert small_models.largest_difference(*ends) < 1e-5
+        final_weights.append(model.get_weights())
+    assert small_models.largest_difference(*final_weights) < 1e-5
 
 
 def test_float16_on_one_device():

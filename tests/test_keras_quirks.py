@@ -1,4 +1,4 @@
-"""What Keras does that the project works around; a failure here means that a workaround can be removed."""
+"""Behaviour of Keras that the package works around; a failure means that a workaround can be removed."""
 
 import cluster
 import keras
@@ -23,9 +23,9 @@ def test_logged_task_losses_are_skewed_by_ragged_batches():
     plain, ours = small_models.model(keras.Model), small_models.model()
     for model in (plain, ours):
         model.compile("sgd", loss=small_models.LOSS)
-    logs, true = (model.evaluate(data, verbose=0, return_dict=True) for model in (plain, ours))
-    assert logs["loss"] == pytest.approx(true["loss"], rel=1e-5)
-    assert logs["price_loss"] != pytest.approx(true["price_loss"], rel=1e-3)
+    logs, correct = (model.evaluate(data, verbose=0, return_dict=True) for model in (plain, ours))
+    assert logs["loss"] == pytest.approx(correct["loss"], rel=1e-5)
+    assert logs["price_loss"] != pytest.approx(correct["price_loss"], rel=1e-3)
 
 
 def test_loss_weights_with_wrong_names_are_accepted():
@@ -68,7 +68,7 @@ def test_masked_means_of_empty_rows_are_nan():
     assert np.isnan(pooled).all()
 
 
-def test_layers_within_a_frozen_layer_thaw_when_loaded():
+def test_layers_within_a_frozen_layer_are_trainable_after_loading():
     """MultiTaskModel._freeze_again"""
     layer = keras.layers.MultiHeadAttention(2, 4)
     x = keras.Input((3, 8))
@@ -83,7 +83,7 @@ def test_layers_within_a_frozen_layer_thaw_when_loaded():
 
 
 def two_replicas(**options):
-    """A plain Keras model under two replicas, and data of which the halves differ."""
+    """A plain Keras model on two replicas, and data with different halves."""
     with mtl.distribute.strategy("mirrored").scope():
         model = small_models.model(keras.Model)
         model.compile(options.pop("optimizer", "sgd"), loss=small_models.LOSS, **options)
@@ -114,8 +114,8 @@ def test_the_end_of_data_of_unknown_size_counts_as_an_iteration():
     """_pipeline/step_functions.py"""
     rows = tf.data.Dataset.from_tensor_slices(small_models.full_data(24)).filter(lambda x, y: True).batch(8)
     counts = []
-    for kind in (keras.Model, mtl.MultiTaskModel):
-        model = small_models.model(kind)
+    for model_class in (keras.Model, mtl.MultiTaskModel):
+        model = small_models.model(model_class)
         model.compile("adam", loss=small_models.LOSS, jit_compile=False)
         model.fit(rows, epochs=2, verbose=0)
         counts.append(int(model.optimizer.iterations))

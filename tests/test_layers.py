@@ -23,8 +23,8 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            below = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "tf_mtl" else []
-            yield from below or [node.module]
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "tf_mtl" else []
+            yield from submodules or [node.module]
 
 
 def test_the_table_lists_every_part():
@@ -33,7 +33,7 @@ def test_the_table_lists_every_part():
 
 
 def test_every_folder_is_a_package():
-    assert all((path.parent / "__init__.py").exists() for path in FILES)  # others are left out of the wheel
+    assert all((path.parent / "__init__.py").exists() for path in FILES)  # the wheel contains only packages
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,4 +1,4 @@
-"""Learning rates of layers: against NumPy, against separate optimizers, and what has factor 0."""
+"""Learning rates of layers, compared with NumPy and with separate optimizers; layers with factor 0."""
 
 import keras
 import numpy as np
@@ -13,8 +13,8 @@ from tf_mtl._optimizers.layerwise import Layerwise, layerwise, layerwise_decay
 FACTORS = {"encoder": 0.1, "price": 5.0, "topic": 1.0}
 
 
-def fitted(optimizer_of, epochs=2, **options):
-    """A model trained by what a function of the model gives."""
+def trained_with_missing_labels(optimizer_of, epochs=2, **options):
+    """A model trained with the optimizer that `optimizer_of(model)` returns."""
     model = small_models.model()
     with model.distribute_strategy.scope():
         model.compile(optimizer_of(model), loss=small_models.LOSS, jit_compile=False, **options)
@@ -23,7 +23,7 @@ def fitted(optimizer_of, epochs=2, **options):
     return model
 
 
-def full(optimizer_of, epochs=2, **options):
+def trained_with_all_labels(optimizer_of, epochs=2, **options):
     model = small_models.model()
     with model.distribute_strategy.scope():
         model.compile(optimizer_of(model), loss=small_models.LOSS, jit_compile=False, **options)
@@ -32,8 +32,8 @@ def full(optimizer_of, epochs=2, **options):
     return model
 
 
-def by_hand(optimizer_of, epochs=2):
-    """One optimizer for each layer, with its own learning rate; the losses written down again."""
+def trained_with_separate_optimizers(optimizer_of, epochs=2):
+    """A model trained with one optimizer per layer, each with its own learning rate, and losses in plain TensorFlow."""
     model = small_models.model()
     x, y = small_models.full_data(rows=24)
     optimizers = {name: optimizer_of(factor) for name, factor in FACTORS.items()}
@@ -58,7 +58,7 @@ def schedule(rate):
     return keras.optimizers.schedules.ExponentialDecay(rate, 2, 0.5)
 
 
-OPTIMIZERS = {  # from a learning rate
+OPTIMIZERS = {  # functions of a learning rate
     "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
     "adamw": lambda rate: keras.optimizers.AdamW(rate, weight_decay=0.3, clipnorm=0.1),
     "scheduled": lambda rate: keras.optimizers.AdamW(schedule(rate), weight_decay=0.3),
@@ -72,15 +72,15 @@ OPTIMIZERS = {  # from a learning rate
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_equals_one_optimizer_for_each_layer(kind):
     make = OPTIMIZERS[kind]
-    trained = full(lambda model: layerwise(make(0.02), model, FACTORS))
-    expected = by_hand(lambda factor: make(0.02 * factor))
+    trained = trained_with_all_labels(lambda model: layerwise(make(0.02), model, FACTORS))
+    expected = trained_with_separate_optimizers(lambda factor: make(0.02 * factor))
     assert small_models.largest_difference(expected.get_weights(), trained.get_weights()) < 1e-4
-    alike = full(lambda model: make(0.02))
-    assert small_models.largest_difference(alike.get_weights(), trained.get_weights()) > 1e-3
+    without_factors = trained_with_all_labels(lambda model: make(0.02))
+    assert small_models.largest_difference(without_factors.get_weights(), trained.get_weights()) > 1e-3
 
 
 def test_decoupled_decay_in_numpy():
-    """theta (1 - f lr wd) - f lr g, at each step."""
+    """Each step computes theta (1 - f lr wd) - f lr g."""
     slow, fast = keras.Variable([2.0], name="slow"), keras.Variable([2.0], name="fast")
     optimizer = Layerwise(keras.optimizers.SGD(0.1, weight_decay=0.5), {"slow": 0.25})
     for _ in range(3):
@@ -93,7 +93,7 @@ def test_decoupled_decay_in_numpy():
     assert int(optimizer.iterations) == 3
 
 
-def test_global_norm_is_that_of_all_that_moves():
+def test_global_norm_leaves_out_variables_with_factor_0():
     variables = [keras.Variable([0.0], name=name) for name in "abc"]
     optimizer = Layerwise(keras.optimizers.SGD(1.0, global_clipnorm=1.0), {"a": 0.5, "c": 0.0})
     optimizer.apply([np.array([g], "float32") for g in (3.0, 4.0, 100.0)], variables)
@@ -101,14 +101,14 @@ def test_global_norm_is_that_of_all_that_moves():
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_factor_0_moves_nothing(kind):
+def test_factor_0_freezes_a_layer(kind):
     def frozen(model):
         optimizer = layerwise(OPTIMIZERS[kind](0.02), model, {"encoder": 0.0})
         before[:] = model.get_layer("encoder").get_weights()
         return optimizer
 
     before = []
-    trained = fitted(frozen, epochs=1)
+    trained = trained_with_missing_labels(frozen, epochs=1)
     for value, v in zip(before, trained.get_layer("encoder").weights, strict=True):
         np.testing.assert_array_equal(value, v.numpy())
     assert not np.array_equal(
@@ -117,14 +117,14 @@ def test_factor_0_moves_nothing(kind):
     assert len(with_slots(trained.optimizer, trained.get_layer("encoder").weights)) == 2
 
 
-def test_slots_are_found_and_unlabelled_tasks_stand_still():
-    model = fitted(lambda model: layerwise("adam", model, {"price": 3.0}), epochs=1)
+def test_slots_of_unlabelled_tasks_do_not_change():
+    model = trained_with_missing_labels(lambda model: layerwise("adam", model, {"price": 3.0}), epochs=1)
     price = model.get_layer("price").weights
     assert len(with_slots(model.optimizer, price)) == 6
-    kept = [v.numpy() for v in with_slots(model.optimizer, price)]
+    before = [v.numpy() for v in with_slots(model.optimizer, price)]
     x, y = small_models.full_data(rows=8)
     model.fit(x, y, 8, sample_weight={"price": np.zeros(8), "topic": np.ones(8)}, verbose=0)
-    for value, v in zip(kept, with_slots(model.optimizer, price), strict=True):
+    for value, v in zip(before, with_slots(model.optimizer, price), strict=True):
         np.testing.assert_array_equal(value, v.numpy())
 
 
@@ -134,27 +134,29 @@ def test_two_replicas_equal_one():
             adam = keras.optimizers.AdamW(schedule(0.02), weight_decay=0.3, global_clipnorm=0.5)
         return layerwise(adam, model, {"encoder": 0.1, "price": 5.0})
 
-    one = fitted(optimizer_of, balancing="upgrad")
+    one = trained_with_missing_labels(optimizer_of, balancing="upgrad")
     with mtl.distribute.strategy("mirrored").scope():
-        two = fitted(optimizer_of, balancing="upgrad")
+        two = trained_with_missing_labels(optimizer_of, balancing="upgrad")
     assert two.distribute_strategy.num_replicas_in_sync == 2
     assert small_models.largest_difference(one.get_weights(), two.get_weights()) < 1e-4
 
 
-def test_saved_and_loaded_goes_on_as_before(tmp_path):
-    model = fitted(lambda model: layerwise(OPTIMIZERS["scheduled"](0.02), model, FACTORS), epochs=1)
+def test_a_loaded_model_continues_as_before(tmp_path):
+    model = trained_with_missing_labels(
+        lambda model: layerwise(OPTIMIZERS["scheduled"](0.02), model, FACTORS), epochs=1
+    )
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert again.optimizer.factors == model.optimizer.factors
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.factors == model.optimizer.factors
     x, y = small_models.full_data(rows=24)
-    for one in (model, again):
+    for one in (model, loaded):
         one.fit(x, y, 8, shuffle=False, verbose=0)
-    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert int(again.optimizer.iterations) == 6
+    assert int(loaded.optimizer.iterations) == 6
 
 
-def test_goes_on_from_a_checkpoint(tmp_path):
+def test_resumes_from_a_checkpoint(tmp_path):
     def run(epochs, folder):
         model = small_models.model()
         model.compile(layerwise("adamw", model, FACTORS), loss=small_models.LOSS, jit_compile=False)
@@ -164,9 +166,9 @@ def test_goes_on_from_a_checkpoint(tmp_path):
         )
         return model.get_weights()
 
-    whole = run(3, "whole")
-    run(1, "parts")
-    for a, b in zip(whole, run(3, "parts"), strict=True):
+    uninterrupted = run(3, "uninterrupted")
+    run(1, "resumed")
+    for a, b in zip(uninterrupted, run(3, "resumed"), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -178,8 +180,8 @@ def test_loss_scaling_outside_and_inside(outside):
             return keras.optimizers.LossScaleOptimizer(layerwise(adam, model, FACTORS), initial_scale=64.0)
         return layerwise(keras.optimizers.LossScaleOptimizer(adam, initial_scale=64.0), model, FACTORS)
 
-    trained = full(scaled)
-    plain = full(lambda model: layerwise(keras.optimizers.Adam(0.02), model, FACTORS))
+    trained = trained_with_all_labels(scaled)
+    plain = trained_with_all_labels(lambda model: layerwise(keras.optimizers.Adam(0.02), model, FACTORS))
     assert small_models.largest_difference(plain.get_weights(), trained.get_weights()) < 1e-4
 
 
@@ -194,13 +196,13 @@ def test_callbacks_set_the_learning_rate():
         np.testing.assert_array_equal(a, b)
 
 
-def built(encoder):
+def build(encoder):
     tasks = [mtl.tasks.Regression("price", hidden_units=4), mtl.tasks.Regression("rent")]
     return mtl.build_model(keras.Input((5,)), mtl.trunks.HardSharing(encoder), tasks)
 
 
 def test_names_of_tasks_and_of_layers_within_layers():
-    model = built(mtl.encoders.MLPEncoder([6, 4]))
+    model = build(mtl.encoders.MLPEncoder([6, 4]))
     by_path = layerwise("sgd", model, {"price": 3.0, "mlp_encoder_dense_1": 0.5, "mlp_encoder": 0.1}).factors
     factors = [by_path.get(v.path, 1.0) for v in model.trainable_variables]
     assert factors == [0.1, 0.1, 0.5, 0.5, 3.0, 3.0, 3.0, 3.0, 1.0, 1.0]
@@ -217,12 +219,12 @@ def test_decay_over_stages_of_tokens():
     assert set(by_path) == {v.path for v in encoder.weights}
     layers = [keras.tree.flatten(stage) for stage in encoder.stages]
     by_stage = [{by_path[v.path] for layer in stage for v in layer.weights} for stage in layers]
-    assert by_stage == [{0.5 ** (len(by_stage) - place)} for place in range(len(by_stage))]
+    assert by_stage == [{0.5 ** (len(by_stage) - index)} for index in range(len(by_stage))]
     assert len(by_stage) >= 3
 
 
 def test_errors():
-    model = built(mtl.encoders.MLPEncoder([6, 4]))
+    model = build(mtl.encoders.MLPEncoder([6, 4]))
     with pytest.raises(ValueError, match="Did you mean 'mlp_encoder'"):
         layerwise("sgd", model, {"mlpencoder": 0.1})
     with pytest.raises(ValueError, match="Did you mean 'rent'"):
@@ -242,12 +244,12 @@ def test_errors():
         layerwise_decay(mtl.encoders.MLPEncoder([3]), 0)
 
 
-def test_taken_again_an_optimizer_has_the_new_factors_only():
+def test_new_factors_replace_those_of_an_earlier_call():
     model, sgd = small_models.model(), keras.optimizers.SGD(1.0)
     layerwise(sgd, model, {"encoder": 0.5})
-    again = layerwise(sgd, model, {"encoder": 0.1})
+    optimizer = layerwise(sgd, model, {"encoder": 0.1})
     before = model.get_layer("price").get_weights()[1], model.get_layer("encoder").get_weights()[1]
     biases = [model.get_layer(name).bias for name in ("price", "encoder")]
-    again.apply([np.ones(b.shape, "float32") for b in biases], biases)
+    optimizer.apply([np.ones(b.shape, "float32") for b in biases], biases)
     np.testing.assert_allclose(before[0] - biases[0].numpy(), 1.0, rtol=1e-6)
     np.testing.assert_allclose(before[1] - biases[1].numpy(), 0.1, rtol=1e-5)

@@ -13,8 +13,8 @@ def softmax(z):
     return e / e.sum(-1, keepdims=True)
 
 
-def test_losses_metrics_and_gradients_are_those_of_the_labelled_rows_alone():
-    """One SGD step, against the loss, the metric and the gradient worked out in NumPy on the labelled rows."""
+def test_losses_metrics_and_gradients_use_labelled_rows_only():
+    """One SGD step, compared with loss, metric and gradient of the labelled rows in NumPy."""
     x, y, weight = small_models.ragged_data()
     model = small_models.model()
     model.compile(keras.optimizers.SGD(0.1), loss=small_models.LOSS, metrics={"topic": ["accuracy"], "price": ["mae"]})
@@ -49,7 +49,7 @@ def test_losses_metrics_and_gradients_are_those_of_the_labelled_rows_alone():
 
 @pytest.mark.parametrize("method", ["equal", small_models.InverseNorm, small_models.Normalised])
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
-def test_missing_labels_leave_everything_finite(method, gradients):
+def test_missing_labels_keep_everything_finite(method, gradients):
     model = small_models.model()
     method = method if isinstance(method, str) else method()
     model.compile("adam", loss=small_models.LOSS, balancing=method, gradients=gradients)
@@ -59,18 +59,18 @@ def test_missing_labels_leave_everything_finite(method, gradients):
 
 
 def test_an_epoch_of_ragged_batches_counts_every_label_once():
-    """The mean over batches of batch means would be another number; test both."""
+    """The mean of batch means would differ; both are checked."""
     x, y, weight = small_models.ragged_data(rows=37)
     model = small_models.model()
     model.compile("sgd", loss=small_models.LOSS)
-    whole = model.evaluate(x, y, sample_weight=weight, batch_size=37, verbose=0, return_dict=True)
-    parts = model.evaluate(x, y, sample_weight=weight, batch_size=8, verbose=0, return_dict=True)
-    one_by_one = [
+    in_one_batch = model.evaluate(x, y, sample_weight=weight, batch_size=37, verbose=0, return_dict=True)
+    in_small_batches = model.evaluate(x, y, sample_weight=weight, batch_size=8, verbose=0, return_dict=True)
+    batch_losses = [
         model.evaluate(*batch[:2], sample_weight=batch[2], verbose=0, return_dict=True)["price_loss"]
         for batch in small_models.batches((x, y, weight))
     ]
-    assert parts == pytest.approx(whole, rel=1e-5)
-    assert np.mean(one_by_one) != pytest.approx(whole["price_loss"], rel=1e-3)
+    assert in_small_batches == pytest.approx(in_one_batch, rel=1e-5)
+    assert np.mean(batch_losses) != pytest.approx(in_one_batch["price_loss"], rel=1e-3)
 
 
 OPTIMIZERS = {
@@ -88,21 +88,21 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("method", ["equal", small_models.SumOfGradients])
-def test_a_batch_without_labels_leaves_the_tasks_own_variables_and_slots(optimizer, method):
+def test_a_batch_without_labels_does_not_change_own_variables_and_slots(optimizer, method):
     x, y, weight = small_models.ragged_data()
     model = small_models.model()
     optimizer = OPTIMIZERS[optimizer]()
     model.compile(optimizer, loss=small_models.LOSS, balancing=method if isinstance(method, str) else method())
-    model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)  # so that the slots hold something
+    model.fit(x, y, sample_weight=weight, epochs=2, verbose=0)  # the slots are no longer zero
 
-    def own():
+    def own_values():
         variables = [v for v in [*model.variables, *optimizer.variables] if "topic" in v.path]
         return {v.path: v.numpy() for v in variables}
 
-    def others():
+    def other_values():
         return {v.path: v.numpy() for v in model.variables if "topic" not in v.path}
 
-    before, before_others = own(), others()
+    before, others_before = own_values(), other_values()
     assert len(before) > 2
     rows = slice(8, 16)
     assert not weight["topic"][rows].any()
@@ -112,12 +112,12 @@ def test_a_batch_without_labels_leaves_the_tasks_own_variables_and_slots(optimiz
         sample_weight={t: w[rows] for t, w in weight.items()},
         verbose=0,
     )
-    for path, value in own().items():
+    for path, value in own_values().items():
         np.testing.assert_array_equal(value, before[path], err_msg=path)
-    assert all((value != before_others[path]).any() for path, value in others().items())
+    assert all((value != others_before[path]).any() for path, value in other_values().items())
 
 
-def test_a_head_with_batch_normalization_and_dropout_stays_as_it_was():
+def test_a_head_with_batch_normalization_and_dropout_does_not_change():
     x = keras.Input((6,))
     h = keras.layers.Dense(4)(x)
     own = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization(name="own")(h))
@@ -179,14 +179,14 @@ def test_cells_of_a_row_may_be_missing():
     logs = model.evaluate(data, y, sample_weight={"tags": cells, "r": np.ones(4)}, verbose=0, return_dict=True)
     z = model.predict(data, verbose=0)["tags"].astype("float64")
     target = np.nan_to_num(y["tags"])
-    each = np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0) - z * target
-    assert logs["tags_loss"] == pytest.approx((each * cells).sum() / cells.sum(), rel=1e-5)
+    cell_losses = np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0) - z * target
+    assert logs["tags_loss"] == pytest.approx((cell_losses * cells).sum() / cells.sum(), rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["uncertainty", "imtl_loss", "imtl"])
 @pytest.mark.parametrize("optimizer", [keras.optimizers.AdamW, keras.optimizers.Adafactor])
-def test_learned_weights_of_tasks_without_labels_stay(method, optimizer):
-    """Momentum and weight decay do not move them either."""
+def test_learned_weights_of_tasks_without_labels_do_not_change(method, optimizer):
+    """Momentum and weight decay do not change them either."""
     model = small_models.model()
     model.compile(optimizer(0.1), loss=small_models.LOSS, balancing=method)
     x, y, weight = small_models.ragged_data()
@@ -199,6 +199,6 @@ def test_learned_weights_of_tasks_without_labels_stay(method, optimizer):
     model.fit(
         x[8:16], {t: v[8:16] for t, v in y.items()}, sample_weight={t: w[8:16] for t, w in weight.items()}, verbose=0
     )
-    topic, price = learned.numpy() == before
-    assert topic
-    assert not price
+    topic_unchanged, price_unchanged = learned.numpy() == before
+    assert topic_unchanged
+    assert not price_unchanged

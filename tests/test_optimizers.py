@@ -1,4 +1,4 @@
-"""A user's optimizer is the same before and after it trained a model of several tasks."""
+"""Training a multi-task model leaves the user's optimizer unchanged."""
 
 import keras
 import numpy as np
@@ -43,7 +43,7 @@ def test_an_optimizer_compiled_into_a_plain_model_still_sums_over_replicas(train
 
 
 @pytest.mark.parametrize("strategy", ["one_device", "mirrored"])
-def test_training_leaves_no_trace_in_the_optimizers(strategy):
+def test_training_adds_no_methods_to_the_optimizers(strategy):
     with mtl.distribute.strategy(strategy).scope():
         inner = keras.optimizers.AdamW(0.1)
         before = set(vars(inner))

@@ -1,4 +1,4 @@
-"""What a wheel holds, and what it requires."""
+"""The contents and the requirements of a wheel."""
 
 import ast
 import configparser
@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[1]
 OPTIONAL = {"tensorflow_text"}  # needed by models that use its ops; keras-hub requires it where it exists
 
 
-def names(requirements):
-    """The distributions in a list of requirements, in the form in which names are compared."""
+def distribution_names(requirements):
+    """The normalised names of the distributions in a list of requirements."""
     lines = [line.strip() for line in requirements.splitlines() if line.strip() and not line.startswith("%")]
     return {line.split(">")[0].split("=")[0].split("[")[0].replace("-", "_").lower() for line in lines}
 
 
-def imported():
-    """The top-level packages that the package imports, from elsewhere than the standard library."""
+def imported_packages():
+    """The top-level packages that the modules of the package import."""
     for path in (ROOT / "tf_mtl").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -33,10 +33,10 @@ def test_everything_imported_is_required():
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg")
     extras = config["options.extras_require"]
-    required = names(config["options"]["install_requires"]).union(
-        *(names(extras[extra]) for extra in ("litert", "onnx", "recipes"))
+    required = distribution_names(config["options"]["install_requires"]).union(
+        *(distribution_names(extras[extra]) for extra in ("litert", "onnx", "recipes"))
     )
-    third_party = set(imported()) - set(sys.stdlib_module_names) - {"tf_mtl"} - OPTIONAL
+    third_party = set(imported_packages()) - set(sys.stdlib_module_names) - {"tf_mtl"} - OPTIONAL
     distributions = packages_distributions()
     missing = {
         package
@@ -47,7 +47,7 @@ def test_everything_imported_is_required():
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
+def test_the_wheel_contains_only_the_package(tmp_path):
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
     for name in filter(None, files):
         target = tmp_path / "source" / name
@@ -56,5 +56,5 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path]
     subprocess.run([*command, tmp_path / "source"], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert held == {name for name in files if name.startswith("tf_mtl/")}
+    contents = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert contents == {name for name in files if name.startswith("tf_mtl/")}

@@ -27,7 +27,7 @@ def test_hard_sharing():
     assert parts.crossing == ()
 
 
-def test_a_layer_of_two_heads_of_three():
+def test_a_layer_shared_by_two_of_three_tasks():
     x = keras.Input((4,))
     h = dense("encoder")(x)
     middle = dense("middle")(h)
@@ -38,7 +38,7 @@ def test_a_layer_of_two_heads_of_three():
     assert len(parts.frontier) == 2
 
 
-def test_one_layer_called_by_two_heads_each_on_its_own_features():
+def test_a_layer_called_by_two_heads_on_different_features():
     x = keras.Input((4,))
     common = dense("common", 4)
     own = {task: dense(f"own_{task}", 4)(x) for task in "ab"}
@@ -98,7 +98,7 @@ def test_a_task_that_reads_another_tasks_output():
     assert paths(parts.own["b"]) == ["b/kernel"]
 
 
-def test_one_task_only():
+def test_a_single_task():
     x = keras.Input((4,))
     parts = partition(keras.Model(x, {"a": dense("a")(dense("encoder")(x))}))
     assert parts.shared == parts.frontier == ()
@@ -118,7 +118,7 @@ def test_nested_models_and_frozen_layers():
 
 
 def nested_model(model_class=mtl.MultiTaskModel):
-    """Trunk and both heads in a nested model, behind an outer layer; its third head is not used."""
+    """A nested model with trunk and both heads, after an outer layer; its third head is not used."""
     keras.utils.set_random_seed(3)
     inner_x = keras.Input((4,))
     h = dense("inside", 4)(inner_x)
@@ -128,7 +128,7 @@ def nested_model(model_class=mtl.MultiTaskModel):
     return model_class(x, {"a": outputs["a"], "b": keras.layers.Activation("tanh")(outputs["b"])})
 
 
-def test_heads_in_a_nested_model_are_their_tasks_own():
+def test_variables_of_heads_in_a_nested_model_are_own():
     model = nested_model()
     parts = partition(model)
     assert paths(parts.shared) == ["inside/kernel", "outer/kernel"]
@@ -146,18 +146,18 @@ def test_heads_in_a_nested_model_are_their_tasks_own():
 def test_a_nested_model_trains_like_keras():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(8, 4)), {task: rng.normal(size=(8, 3)) for task in "ab"}
-    ends = []
+    final_weights = []
     for model_class, options in ((keras.Model, {}), (mtl.MultiTaskModel, {"balancing": small_models.SumOfGradients()})):
         model = nested_model(model_class)
         model.compile(keras.optimizers.SGD(0.1), loss={"a": "mse", "b": "mse"}, **options)
         model.fit(x, y, shuffle=False, verbose=0, epochs=2)
-        ends.append({v.path: v.numpy() for v in model.variables})
-    for path, value in ends[0].items():
-        np.testing.assert_allclose(ends[1][path], value, rtol=1e-5, atol=1e-6, err_msg=path)
+        final_weights.append({v.path: v.numpy() for v in model.variables})
+    for path, value in final_weights[0].items():
+        np.testing.assert_allclose(final_weights[1][path], value, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
 @pytest.mark.parametrize("share_frozen", [False, True])
-def test_gradient_methods_refuse_a_graph_where_nothing_trainable_is_shared(share_frozen):
+def test_gradient_methods_need_a_shared_trainable_variable(share_frozen):
     x = keras.Input((4,))
     frozen = dense("frozen", 4)
     frozen.trainable = False
@@ -169,7 +169,7 @@ def test_gradient_methods_refuse_a_graph_where_nothing_trainable_is_shared(share
 
 
 def graph_models():
-    """Graphs on which training by the frontier could go wrong."""
+    """Graphs for which balancing gradients of the frontier is difficult."""
     x = keras.Input((4,), name="x")
     h = dense("encoder", 4)(x)
     yield "reads the inputs", x, {"a": dense("a")(keras.layers.Concatenate()([h, x])), "b": dense("b")(h)}
@@ -185,27 +185,27 @@ def graph_models():
     yield "layer called twice", x, {t: common(keras.layers.Activation("tanh")(dense(f"own_{t}", 4)(h))) for t in "ab"}
     x = keras.Input((4,), name="x")
     h = dense("encoder", 4)(x)
-    ops = keras.ops.tanh(h) * 2.0
-    yield "operations", x, {"a": dense("a")(ops), "b": dense("b")(keras.ops.concatenate([ops, h], -1))}
+    scaled = keras.ops.tanh(h) * 2.0
+    yield "operations", x, {"a": dense("a")(scaled), "b": dense("b")(keras.ops.concatenate([scaled, h], -1))}
 
 
 @pytest.mark.parametrize("case", list(graph_models()), ids=lambda case: case[0])
 def test_training_by_features_sums_to_the_whole_gradient(case):
-    """With weight 1 for every task both halves of the graph together must give the gradient of the sum."""
+    """With weight 1 for every task, the two submodels together must give the gradient of the sum."""
     _, x, outputs = case
     rng = np.random.default_rng(0)
     data = rng.normal(size=(8, 4)).astype("float32")
     y = {task: rng.normal(size=(8, output.shape[-1])) for task, output in outputs.items()}
     model = mtl.MultiTaskModel(x, outputs)
     start = model.get_weights()
-    ends = []
+    final_weights = []
     for method, gradients in (("equal", "parameters"), (small_models.SumOfGradients(), "features")):
         model.set_weights(start)
         model.compile(keras.optimizers.SGD(0.1), loss="mse", balancing=method, gradients=gradients)
         model.fit(data, y, shuffle=False, verbose=0, epochs=2)
-        ends.append(model.get_weights())
-    assert small_models.largest_difference(*ends) < 1e-5
-    assert small_models.largest_difference(start, ends[0]) > 1e-3
+        final_weights.append(model.get_weights())
+    assert small_models.largest_difference(*final_weights) < 1e-5
+    assert small_models.largest_difference(start, final_weights[0]) > 1e-3
 
 
 def test_training_by_features_with_a_tied_embedding():

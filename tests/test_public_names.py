@@ -1,4 +1,4 @@
-"""What is public is declared, visible and typed; everything else starts with an underscore."""
+"""Public names are declared, importable and typed; all others start with an underscore."""
 
 import importlib
 import inspect
@@ -22,13 +22,13 @@ PACKAGES = [name for name in MODULES if is_public(name)]
 
 
 def declared(package):
-    """The names in a package's `__all__`, with what they name."""
+    """The names in a package's `__all__`, with their objects."""
     module = importlib.import_module(package)
     return {name: getattr(module, name) for name in module.__all__}
 
 
 def public_callables():
-    """The functions, constructors, methods and properties that users call, by their full names."""
+    """The public functions, constructors, methods and properties, with their full names."""
     for package in PACKAGES:
         for name, value in declared(package).items():
             if inspect.isclass(value):
@@ -38,7 +38,7 @@ def public_callables():
 
 
 def class_callables(cls):
-    """What a class and its bases within the package define; the rest is Keras'."""
+    """The callables that a class and its bases define within the package, without those of Keras."""
     for base in cls.__mro__:
         for name, value in vars(base).items():
             function = function_of(value)
@@ -48,7 +48,7 @@ def class_callables(cls):
 
 
 def function_of(value):
-    """The function behind a method, a property or a wrapper."""
+    """The function of a method, a property or a wrapper."""
     if isinstance(value, classmethod | staticmethod):
         value = value.__func__
     if isinstance(value, property):
@@ -59,8 +59,8 @@ def function_of(value):
 CALLABLES = dict(public_callables())
 
 
-def untyped(function):
-    """The parameters of a function that lack an annotation, and "return" where that is missing."""
+def missing_annotations(function):
+    """The parameters of a function without an annotation, and "return" if that annotation is missing."""
     signature = inspect.signature(function)
     parameters = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
     missing = [p.name for p in parameters if p.annotation is p.empty]
@@ -86,7 +86,7 @@ def test_public_modules_are_packages(package):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_is_hidden_by_another_object(module):
-    """`import tf_mtl.a.b` and `tf_mtl.a.b` are the same thing."""
+    """`import tf_mtl.a.b` and `tf_mtl.a.b` give the same module."""
     parent, _, name = module.rpartition(".")
     imported = importlib.import_module(module)
     if parent:
@@ -98,11 +98,13 @@ def test_no_module_is_hidden_by_another_object(module):
 
 
 def test_every_file_is_a_module_of_the_package():
-    """No file is left out of what these tests walk through: each folder has an `__init__.py`."""
+    """These tests walk through every file, because each folder has an `__init__.py`."""
     files = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts) for path in ROOT.rglob("*.py")}
     assert {name.removesuffix(".__init__") for name in files} == set(MODULES)
 
 
 @pytest.mark.parametrize("name", CALLABLES)
 def test_arguments_and_results_are_annotated(name):
-    assert not untyped(CALLABLES[name]), f"{name} lacks annotations of {untyped(CALLABLES[name])}"
+    assert not missing_annotations(CALLABLES[name]), (
+        f"{name} lacks annotations of {missing_annotations(CALLABLES[name])}"
+    )

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_mtl as mtl
 
 WORDS = ["red", "blue", "green", "one", "two", "three"]
-WAYS = [
+METHODS_AND_GRADIENTS = [
     ("equal", "parameters"),
     (small_models.LearnedWeights, "parameters"),
     (small_models.InverseNorm, "parameters"),
@@ -51,7 +51,7 @@ def train(name, method, gradients):
     return model, logs
 
 
-@pytest.mark.parametrize(("method", "gradients"), WAYS)
+@pytest.mark.parametrize(("method", "gradients"), METHODS_AND_GRADIENTS)
 def test_two_replicas_equal_one(method, gradients):
     one, one_logs = train("one_device", method, gradients)
     two, two_logs = train("mirrored", method, gradients)
@@ -73,7 +73,7 @@ def test_predictions_of_two_replicas_come_in_order():
         np.testing.assert_allclose(outputs, expected[task], rtol=1e-4, atol=1e-6)
 
 
-def test_a_batch_without_labels_leaves_own_variables_on_every_replica():
+def test_a_batch_without_labels_changes_own_variables_on_no_replica():
     strategy = mtl.distribute.strategy("mirrored")
     x, y, weight = small_models.ragged_data()
     with strategy.scope():
@@ -82,15 +82,15 @@ def test_a_batch_without_labels_leaves_own_variables_on_every_replica():
         model.compile(optimizer, loss=small_models.LOSS)
     model.fit(x, y, sample_weight=weight, verbose=0)
 
-    def own():
+    def own_values():
         variables = [v for v in [*model.variables, *optimizer.variables] if "topic" in v.path]
         return [strategy.experimental_local_results(v.value)[i].numpy() for v in variables for i in (0, 1)]
 
-    before = own()
+    before = own_values()
     data = small_models.batches((x, y, weight)).skip(1).take(1)
     model.fit(data, verbose=0)
     assert len(before) == 12
-    for value, expected in zip(own(), before, strict=True):
+    for value, expected in zip(own_values(), before, strict=True):
         np.testing.assert_array_equal(value, expected)
 
 
@@ -135,7 +135,7 @@ def test_evaluation_counts_each_row_once_where_replicas_have_none():
 
 @keras.saving.register_keras_serializable("tests")
 class Count(keras.metrics.Sum):
-    """The number of rows that it was shown."""
+    """Counts the rows, or sums their weights."""
 
     def __init__(self, name="count", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -150,14 +150,14 @@ class Count(keras.metrics.Sum):
     [("equal", "parameters", [92]), ("upgrad", "parameters", [2 * 56 + 36]), ("upgrad", "features", [92, 4])],
 )
 def test_a_step_sums_few_large_tensors_over_the_replicas(monkeypatch, balancing, gradients, large):
-    """P = 92 gradients, of which 56 of shared variables; two small sums of [T], and the metrics at the end."""
-    real, sizes = tf.distribute.ReplicaContext.all_reduce, []
+    """P = 92 gradient entries, 56 of them for shared variables; two small sums of [T], and the metrics at the end."""
+    all_reduce, sizes = tf.distribute.ReplicaContext.all_reduce, []
 
-    def counted(context, operation, value):
+    def recording_all_reduce(context, operation, value):
         sizes.append(value.shape.num_elements())
-        return real(context, operation, value)
+        return all_reduce(context, operation, value)
 
-    monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", counted)
+    monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", recording_all_reduce)
     with mtl.distribute.strategy("mirrored").scope():
         model = small_models.model()
         model.compile("sgd", loss=small_models.LOSS, balancing=balancing, gradients=gradients)

@@ -6,7 +6,7 @@ import small_models
 import tf_mtl as mtl
 
 
-def built():
+def task_model():
     return mtl.build_model(
         keras.Input((6,), name="x"),
         mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8, 8])),
@@ -27,11 +27,11 @@ def built():
         small_models.Normalised,
     ],
 )
-@pytest.mark.parametrize("make", [built, small_models.model])
-def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(tmp_path, method, make):
+@pytest.mark.parametrize("make", [task_model, small_models.model])
+def test_a_loaded_model_continues_as_the_saved_one(tmp_path, method, make):
     x, y, weight = small_models.ragged_data()
     model = make()
-    loss = None if make is built else small_models.LOSS
+    loss = None if make is task_model else small_models.LOSS
     model.compile(
         keras.optimizers.AdamW(0.01),
         loss=loss,
@@ -42,34 +42,34 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(tmp_path, method, mak
     )
     model.fit(x, y, sample_weight=weight, epochs=2, verbose=0, shuffle=False)
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
 
-    assert type(again) is mtl.MultiTaskModel
-    assert [task.get_config() for task in again.tasks] == [task.get_config() for task in model.tasks]
+    assert type(loaded) is mtl.MultiTaskModel
+    assert [task.get_config() for task in loaded.tasks] == [task.get_config() for task in model.tasks]
     for task, prediction in model.predict(x, verbose=0).items():
-        np.testing.assert_array_equal(again.predict(x, verbose=0)[task], prediction)
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0)[task], prediction)
     evaluate = {"sample_weight": weight, "verbose": 0, "return_dict": True}
-    assert again.evaluate(x, y, **evaluate) == model.evaluate(x, y, **evaluate)
-    for kept in (lambda m: m.optimizer.variables, lambda m: m.balancing.variables):
-        assert len(kept(again)) == len(kept(model))
-        for a, b in zip(kept(again), kept(model), strict=True):
+    assert loaded.evaluate(x, y, **evaluate) == model.evaluate(x, y, **evaluate)
+    for state_of in (lambda m: m.optimizer.variables, lambda m: m.balancing.variables):
+        assert len(state_of(loaded)) == len(state_of(model))
+        for a, b in zip(state_of(loaded), state_of(model), strict=True):
             np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=b.path)
-    for m in (model, again):
+    for m in (model, loaded):
         m.fit(x, y, sample_weight=weight, verbose=0, shuffle=False)
-    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+    for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    for a, b in zip(again.balancing.variables, model.balancing.variables, strict=True):
+    for a, b in zip(loaded.balancing.variables, model.balancing.variables, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
-def test_an_uncompiled_model_is_saved_too(tmp_path):
-    model = built()
+def test_an_uncompiled_model_can_be_saved(tmp_path):
+    model = task_model()
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert again.balancing is None
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.balancing is None
     x = np.ones((2, 6), "float32")
-    np.testing.assert_array_equal(again(x)["price"], model(x)["price"])
-    assert list(again.losses_by_task) == ["topic", "price"]
+    np.testing.assert_array_equal(loaded(x)["price"], model(x)["price"])
+    assert list(loaded.losses_by_task) == ["topic", "price"]
 
 
 def test_a_trunk_with_a_function_is_not_saved_but_the_model_is(tmp_path):
@@ -78,7 +78,7 @@ def test_a_trunk_with_a_function_is_not_saved_but_the_model_is(tmp_path):
         keras.Input((5,)), mtl.trunks.HardSharing([keras.layers.Dense(3), lambda x: dense(x)]), tasks
     )
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert again.trunk is None
-    np.testing.assert_array_equal(*(m.predict(np.ones((2, 5)), verbose=0)["a"] for m in (model, again)))
-    assert again.describe_sharing(print_fn=None) == model.describe_sharing(print_fn=None)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.trunk is None
+    np.testing.assert_array_equal(*(m.predict(np.ones((2, 5)), verbose=0)["a"] for m in (model, loaded)))
+    assert loaded.describe_sharing(print_fn=None) == model.describe_sharing(print_fn=None)
