@@ -43,7 +43,7 @@ def linear_model():
 
 
 def losses_and_gradients(x, y, u, heads):
-    """Mean squared errors, with their gradients of the features, of U and of the heads."""
+    """Mean squared errors and their gradients with respect to the features, U and the heads."""
     h = x @ u
     losses, feature_gradients, u_gradients, head_gradients = [], [], [], []
     for task, v in heads.items():

@@ -48,13 +48,13 @@ def test_compact_equals_dense(jit):
     read_rows = len(np.unique(np.concatenate([ids.numpy().ravel(), ids.numpy()[:, 0] + 1])))
     assert compact[3] == read_rows * 4 + 12
     assert dense[3] == 50 * 4 + 12
-    expected = np.stack(
+    expected_jacobian = np.stack(
         [
             np.concatenate([tf.reshape(tf.convert_to_tensor(g), [-1]) for g in row])
             for row in two_lookups(table, kernel, ids, tf.unstack(heads))
         ]
     )
-    np.testing.assert_allclose(dense[0], expected @ expected.T, rtol=1e-4)
+    np.testing.assert_allclose(dense[0], expected_jacobian @ expected_jacobian.T, rtol=1e-4)
 
 
 def text_model(method, jit_compile=False, optimizer=None, regularizer=None):
@@ -98,7 +98,7 @@ def test_no_dense_table_per_task(method):
 @pytest.mark.parametrize("regularizer", [None, "l2"])
 @pytest.mark.parametrize("method", [lambda: B.UPGrad(), lambda: B.GradDrop(seed=1), lambda: B.ConFIG()])
 def test_replicas_agree_on_the_rows(method, regularizer):
-    """The optimizer squares gradients, so that each row must occur once."""
+    """The optimizer squares gradients, so each row must occur only once in a gradient."""
     one = text_model(method(), optimizer=keras.optimizers.Adam(0.01), regularizer=regularizer)
     one.fit(text_data(), epochs=2, verbose=0)
     with mtl.distribute.strategy("mirrored").scope():

@@ -1,4 +1,4 @@
-"""A training run with everything that a checkpoint must hold; it writes its result.
+"""A training run with every kind of state that a checkpoint must contain; it writes its results.
 
 Usage: long_run.py STRATEGY DIRECTORY OUT EVERY [steps_per_execution]
 """
@@ -17,10 +17,10 @@ EPOCHS, STEPS = 5, 20
 
 
 class Slow(keras.callbacks.Callback):
-    """Slows training down so that it can be killed, and prints its progress."""
+    """Slows training down, so that tests can kill it, and prints the progress."""
 
     def on_train_begin(self, logs=None):
-        self.steps = [self.model._feed.training.steps]  # a list, so that no checkpoint holds it
+        self.steps = [self.model._feed.training.steps]  # a list, which checkpoints do not save
 
     def on_train_batch_end(self, batch, logs=None):
         if self.model._feed.training.steps > self.steps[-1]:
@@ -34,7 +34,7 @@ class Slow(keras.callbacks.Callback):
 
 
 def data(seed):
-    """Shuffled, and of unknown size."""
+    """Shuffled batches of unknown number, with missing labels."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(STEPS * 8 - 3, 6)).astype("float32")
     y = {task: (x @ rng.normal(size=6)).astype("float32") for task in "abc"}
@@ -44,7 +44,7 @@ def data(seed):
 
 
 def main(name, directory, out, every, steps_per_execution="1"):
-    """Train with dropout, a method with random state, validation, and callbacks that count."""
+    """Train with dropout, a method with random state, validation, and callbacks with state."""
     keras.utils.set_random_seed(1)
     strategy = mtl.distribute.strategy(name)
     with strategy.scope():
@@ -62,9 +62,9 @@ def main(name, directory, out, every, steps_per_execution="1"):
     history = model.fit(data(0), validation_data=data(1), epochs=EPOCHS, verbose=0, callbacks=callbacks)
     if mtl.distribute.is_chief(strategy):
         variables = [*model.variables, *model.optimizer.variables, *model.balancing.variables]
-        found = {"weights": [v.numpy() for v in variables], "history": history.history, "epochs": history.epoch}
+        results = {"weights": [v.numpy() for v in variables], "history": history.history, "epochs": history.epoch}
         with open(out, "wb") as file:
-            pickle.dump(found, file)
+            pickle.dump(results, file)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment ends with the same result as one that is not."""
+"""A run that is killed at any moment and resumed gives the same result as an uninterrupted run."""
 
 import pickle
 import random
@@ -18,18 +18,18 @@ RUN = "callbacks/long_run.py"
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The result of a run that is not killed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+def uninterrupted(tmp_path_factory):
+    """The results of a run that is not killed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     cluster.finish([cluster.start(RUN, "one_device", folder / "run", folder / "out", "1 epoch")])
     return pickle.loads((folder / "out").read_bytes())
 
 
-def same(found, expected):
-    for one, other in zip(found["weights"], expected["weights"], strict=True):
+def assert_same_results(results, expected):
+    for one, other in zip(results["weights"], expected["weights"], strict=True):
         np.testing.assert_array_equal(one, other)
-    assert found["epochs"] == expected["epochs"]
-    assert found["history"] == expected["history"]
+    assert results["epochs"] == expected["epochs"]
+    assert results["history"] == expected["history"]
 
 
 def saved_steps(directory):
@@ -37,9 +37,9 @@ def saved_steps(directory):
 
 
 def kill_and_finish(kills, folder, every, seed, most_seconds):
-    """Start the run and kill it soon after its first step, `kills` times, then let it end."""
+    """Start the run and kill it soon after its first step, `kills` times; then let it finish."""
     random.seed(seed)
-    end, reached = time.monotonic() + most_seconds, []
+    deadline, saved_before_kill = time.monotonic() + most_seconds, []
     for _ in range(kills):
         process = cluster.start(RUN, "one_device", folder / "run", folder / "out", every)
         while not (line := process.stdout.readline()).startswith("step"):
@@ -47,25 +47,25 @@ def kill_and_finish(kills, folder, every, seed, most_seconds):
         time.sleep(random.random() * 0.5)
         process.kill()
         process.wait()
-        reached += saved_steps(folder / "run")[-1:]
-        assert time.monotonic() < end
+        saved_before_kill += saved_steps(folder / "run")[-1:]
+        assert time.monotonic() < deadline
     cluster.finish([cluster.start(RUN, "one_device", folder / "run", folder / "out", every)])
-    assert len(set(reached)) > kills // 3, reached
-    assert max(reached) < 100, reached
+    assert len(set(saved_before_kill)) > kills // 3, saved_before_kill
+    assert max(saved_before_kill) < 100, saved_before_kill
     return pickle.loads((folder / "out").read_bytes())
 
 
-def test_three_kills(undisturbed, tmp_path):
-    same(kill_and_finish(3, tmp_path, "2 steps", seed=0, most_seconds=120), undisturbed)
+def test_three_kills(uninterrupted, tmp_path):
+    assert_same_results(kill_and_finish(3, tmp_path, "2 steps", seed=0, most_seconds=120), uninterrupted)
 
 
 @pytest.mark.slow
-def test_twenty_kills(undisturbed, tmp_path):
-    same(kill_and_finish(20, tmp_path, "1 step", seed=1, most_seconds=600), undisturbed)
+def test_twenty_kills(uninterrupted, tmp_path):
+    assert_same_results(kill_and_finish(20, tmp_path, "1 step", seed=1, most_seconds=600), uninterrupted)
 
 
-def test_sigterm_saves_and_goes(undisturbed, tmp_path):
-    """In the middle of an epoch, and again while the run that continues it validates."""
+def test_sigterm_saves_a_checkpoint(uninterrupted, tmp_path):
+    """Once mid-epoch, and once during the validation of the resumed run."""
     arguments = (RUN, "one_device", tmp_path / "run", tmp_path / "out", "100 minutes")
     for count, moment, steps in ((1, "step 7", range(7, 10)), (2, "validation", [20])):
         process = cluster.start(*arguments)
@@ -77,21 +77,21 @@ def test_sigterm_saves_and_goes(undisturbed, tmp_path):
         assert len(saved) == count
         assert saved[-1] in steps
     cluster.finish([cluster.start(*arguments)])
-    same(pickle.loads((tmp_path / "out").read_bytes()), undisturbed)
+    assert_same_results(pickle.loads((tmp_path / "out").read_bytes()), uninterrupted)
 
 
 def start_two(folder):
     return cluster.start_workers(2, RUN, "multi_worker", folder / "run", folder / "out", "5 steps")
 
 
-def wait_for(process, wanted):
-    while (line := process.stdout.readline().strip()) != wanted:
+def wait_for(process, output):
+    while (line := process.stdout.readline().strip()) != output:
         assert line, process.stderr.read()[-3000:]
 
 
 def test_a_worker_dies_and_both_resume_from_the_last_checkpoint(tmp_path):
-    (tmp_path / "whole").mkdir()
-    cluster.finish(start_two(tmp_path / "whole"), 180)
+    (tmp_path / "uninterrupted").mkdir()
+    cluster.finish(start_two(tmp_path / "uninterrupted"), 180)
     one, other = start_two(tmp_path)
     wait_for(other, "step 32")
     other.kill()
@@ -101,7 +101,9 @@ def test_a_worker_dies_and_both_resume_from_the_last_checkpoint(tmp_path):
     assert "task:1" in errors
     assert saved_steps(tmp_path / "run")[-1] in (30, 35)
     cluster.finish(start_two(tmp_path), 180)
-    same(*(pickle.loads((folder / "out").read_bytes()) for folder in (tmp_path, tmp_path / "whole")))
+    assert_same_results(
+        *(pickle.loads((folder / "out").read_bytes()) for folder in (tmp_path, tmp_path / "uninterrupted"))
+    )
 
 
 def test_a_worker_is_preempted_and_both_save(tmp_path):
@@ -116,7 +118,7 @@ def test_a_worker_is_preempted_and_both_save(tmp_path):
 
 
 def train(directory, epochs, every="5 steps", data=None, model=None, **options):
-    """Train on arrays, in a new order in each epoch: 12 steps an epoch."""
+    """Train on arrays that are shuffled in each epoch of 12 steps."""
     model = model or small_models.model()
     with model.distribute_strategy.scope():
         optimizer = keras.optimizers.AdamW(0.01)
@@ -131,13 +133,13 @@ def weights(model):
     return [v.numpy() for v in [*model.variables, *model.optimizer.variables]]
 
 
-def equal(one, other):
+def assert_equal_runs(one, other):
     for a, b in zip(weights(one[0]), weights(other[0]), strict=True):
         np.testing.assert_array_equal(a, b)
     assert one[1] == other[1]
 
 
-def cut(directory, step):
+def delete_later_checkpoints(directory, step):
     """Delete the checkpoints after a step."""
     for path in directory.iterdir():
         if int(path.name[5:15]) > step:
@@ -145,11 +147,11 @@ def cut(directory, step):
 
 
 def test_resumes_mid_epoch_with_shuffled_arrays(tmp_path):
-    whole = train(tmp_path / "a", 4)
+    expected = train(tmp_path / "a", 4)
     train(tmp_path / "b", 2)
-    cut(tmp_path / "b", 20)
+    delete_later_checkpoints(tmp_path / "b", 20)
     assert max(saved_steps(tmp_path / "b")) == 20
-    equal(train(tmp_path / "b", 4), whole)
+    assert_equal_runs(train(tmp_path / "b", 4), expected)
 
 
 def test_resumes_within_an_endless_mixture(tmp_path):
@@ -167,19 +169,19 @@ def test_resumes_within_an_endless_mixture(tmp_path):
         history = model.fit(mixture(), epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
         return model, history.history
 
-    whole = run(tmp_path / "a", 4)
+    expected = run(tmp_path / "a", 4)
     run(tmp_path / "b", 2)
-    cut(tmp_path / "b", 12)
-    equal(run(tmp_path / "b", 4), whole)
+    delete_later_checkpoints(tmp_path / "b", 12)
+    assert_equal_runs(run(tmp_path / "b", 4), expected)
 
 
-def test_a_run_that_has_ended_trains_no_more(tmp_path):
-    whole = train(tmp_path, 2)
-    equal(train(tmp_path, 2), whole)
+def test_a_finished_run_is_not_trained_further(tmp_path):
+    expected = train(tmp_path, 2)
+    assert_equal_runs(train(tmp_path, 2), expected)
     assert len(train(tmp_path, 3)[1]["loss"]) == 3
 
 
-def test_a_run_that_early_stopping_has_ended_trains_no_more(tmp_path):
+def test_a_run_ended_by_early_stopping_is_not_trained_further(tmp_path):
     def run():
         model = small_models.model()
         model.compile(keras.optimizers.SGD(0.0), loss=small_models.LOSS, jit_compile=False)
@@ -191,16 +193,16 @@ def test_a_run_that_early_stopping_has_ended_trains_no_more(tmp_path):
 
 
 def test_steps_per_execution(tmp_path):
-    whole = train(tmp_path / "a", 3, steps_per_execution=5)
+    expected = train(tmp_path / "a", 3, steps_per_execution=5)
     train(tmp_path / "b", 2, steps_per_execution=5)
-    cut(tmp_path / "b", 17)
+    delete_later_checkpoints(tmp_path / "b", 17)
     assert max(saved_steps(tmp_path / "b")) == 17
-    equal(train(tmp_path / "b", 3, steps_per_execution=5), whole)
+    assert_equal_runs(train(tmp_path / "b", 3, steps_per_execution=5), expected)
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
 def test_a_damaged_checkpoint_is_skipped(tmp_path, damage):
-    whole = train(tmp_path / "a", 3)
+    expected = train(tmp_path / "a", 3)
     train(tmp_path / "b", 2)
     newest = max((tmp_path / "b").iterdir())
     content = newest.read_bytes()
@@ -208,11 +210,11 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, damage):
     changed = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
     newest.write_bytes({"cut": content[:half], "changed": changed, "empty": b""}[damage])
     with pytest.warns(UserWarning, match="not a complete checkpoint.*before it is used"):
-        found = train(tmp_path / "b", 3)
-    equal(found, whole)
+        resumed = train(tmp_path / "b", 3)
+    assert_equal_runs(resumed, expected)
 
 
-def test_an_unfinished_file_is_no_checkpoint(tmp_path):
+def test_an_unfinished_file_is_ignored_and_deleted(tmp_path):
     train(tmp_path, 1)
     newest = max(tmp_path.iterdir())
     (tmp_path / ".step-0000000099.worker-0.npz").write_bytes(newest.read_bytes())
@@ -220,31 +222,31 @@ def test_an_unfinished_file_is_no_checkpoint(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_keeps_the_last(tmp_path):
+def test_keeps_the_last_checkpoints(tmp_path):
     train(tmp_path, 3)
     assert saved_steps(tmp_path) == [30, 35, 36]
 
 
-def test_one_device_resumes_a_run_of_two(tmp_path):
-    """Weights agree up to rounding, and the replicas' sums of metrics are added."""
-    whole = train(tmp_path / "a", 3)
+def test_one_device_resumes_a_run_on_two(tmp_path):
+    """Weights agree up to rounding, and the metrics of the replicas are added."""
+    expected = train(tmp_path / "a", 3)
     with mtl.distribute.strategy("mirrored").scope():
         two = small_models.model()
     train(tmp_path / "b", 2, model=two)
-    cut(tmp_path / "b", 20)
+    delete_later_checkpoints(tmp_path / "b", 20)
     model, history = train(tmp_path / "b", 3)
-    assert small_models.largest_difference(whole[0].get_weights(), model.get_weights()) < 1e-5
-    for name, values in whole[1].items():
+    assert small_models.largest_difference(expected[0].get_weights(), model.get_weights()) < 1e-5
+    for name, values in expected[1].items():
         np.testing.assert_allclose(history[name], values, rtol=1e-5)
 
 
-def test_another_model_is_refused(tmp_path):
+def test_a_checkpoint_of_another_model(tmp_path):
     train(tmp_path, 1)
     with pytest.raises(ValueError, match="another model, optimizer or balancing method.*another directory"):
         train(tmp_path, 2, balancing="famo")
 
 
-def test_a_generator_is_refused():
+def test_generators_are_not_supported():
     model = small_models.model()
     model.compile("adam", loss=small_models.LOSS)
     with pytest.raises(ValueError, match="`Checkpoint` needs `x` to be arrays"):
@@ -260,11 +262,11 @@ model.compile("adam", loss=small_models.LOSS, run_eagerly=True)
 data = tf.data.Dataset.from_tensor_slices(small_models.full_data(8))
 import sys, warnings
 for seed in (None, 1):
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rows = data.shuffle(8, seed=seed).batch(4)
         model.fit(rows, verbose=0, callbacks=[mtl.callbacks.Checkpoint(sys.argv[1] + str(seed))])
-    print(sum("without a seed" in str(warning.message) for warning in told))
+    print(sum("without a seed" in str(warning.message) for warning in caught))
 """
     (tmp_path / "script.py").write_text(script)
     (output,) = cluster.finish([cluster.start(tmp_path / "script.py", tmp_path / "run")])

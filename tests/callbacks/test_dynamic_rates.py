@@ -1,4 +1,4 @@
-"""Rates from how far results lag behind."""
+"""Mixing rates that follow the lag of the tasks' results."""
 
 import keras
 import numpy as np
@@ -25,9 +25,9 @@ def mixture(rates):
 def model():
     keras.utils.set_random_seed(0)
     trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8]))
-    built = mtl.build_model(keras.Input((4,)), trunk, [mtl.tasks.Regression("a"), mtl.tasks.Regression("b")])
-    built.compile("adam", jit_compile=False)
-    return built
+    compiled = mtl.build_model(keras.Input((4,)), trunk, [mtl.tasks.Regression("a"), mtl.tasks.Regression("b")])
+    compiled.compile("adam", jit_compile=False)
+    return compiled
 
 
 def train(epochs, directory=None, reference=None, **options):
@@ -41,7 +41,7 @@ def train(epochs, directory=None, reference=None, **options):
     return data, rates, trained, history
 
 
-def test_rates_follow_the_lag_and_draws_the_rates():
+def test_rates_follow_the_lag_and_draws_follow_the_rates():
     reference = {"a": 1e-3, "b": 0.5}
     data, rates, _, history = train(4, reference=reference)
     for epoch in range(4):
@@ -54,7 +54,7 @@ def test_rates_follow_the_lag_and_draws_the_rates():
 
 
 def test_a_task_named_after_an_error():
-    """The sign is that of the metric's own name."""
+    """Only the metric's own name determines whether higher is better."""
     rates = Rates(["a", "b"])
     lag = DynamicRates(rates, {"a": "val_error_type_f1", "b": "val_error_type_loss"}, reference={"a": 0.9, "b": 0.1})
     x = keras.Input((4,))
@@ -63,34 +63,34 @@ def test_a_task_named_after_an_error():
     np.testing.assert_allclose(rates.history[1], [0.5, 0.5])
 
 
-def test_the_stream_has_no_row_drawn_at_rates_of_an_epoch_before():
+def test_no_row_is_drawn_at_the_rates_of_an_earlier_epoch():
     rates = Rates(["a", "b"], initial={"a": 1, "b": 0})
     data, trained = mixture(rates), model()
 
-    class Other(DynamicRates):
+    class AlternatingLag(DynamicRates):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, {"val_a_mae": 1.0 + epoch % 2, "val_b_mae": 2.0 - epoch % 2})
 
-    lag = Other(rates, MONITOR, reference={"a": 1.0, "b": 1.0}, floor=1e-9)
+    lag = AlternatingLag(rates, MONITOR, reference={"a": 1.0, "b": 1.0}, floor=1e-9)
     history = trained.fit(data, epochs=4, verbose=0, callbacks=[lag]).history
     assert history["share_a"] == [1.0, 0.0, 1.0, 0.0]
-    # A task without a row has a loss of 0 over the epoch.
+    # A task without rows has a loss of 0 in the epoch.
     assert [loss == 0 for loss in history["a_loss"]] == [False, True, False, True]
     assert [loss == 0 for loss in history["b_loss"]] == [True, False, True, False]
 
 
-def test_goes_on_bit_for_bit(tmp_path):
-    whole = train(5, tmp_path / "whole")
-    train(3, tmp_path / "cut")
-    for path in (tmp_path / "cut").iterdir():
+def test_a_resumed_run_is_bitwise_equal(tmp_path):
+    _, expected_rates, expected_model, expected_logs = train(5, tmp_path / "uninterrupted")
+    train(3, tmp_path / "resumed")
+    for path in (tmp_path / "resumed").iterdir():
         if int(path.name[5:15]) > 21:
             path.unlink()
-    found = train(5, tmp_path / "cut")
-    np.testing.assert_array_equal(found[1].history, whole[1].history)
-    assert len(np.unique(whole[1].history[:, 0])) > 1
-    for one, other in zip(found[2].get_weights(), whole[2].get_weights(), strict=True):
+    _, rates, resumed, logs = train(5, tmp_path / "resumed")
+    np.testing.assert_array_equal(rates.history, expected_rates.history)
+    assert len(np.unique(expected_rates.history[:, 0])) > 1
+    for one, other in zip(resumed.get_weights(), expected_model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert found[3] == whole[3]
+    assert logs == expected_logs
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_goes_on_bit_for_bit(tmp_path):
         ("val_loss", [0.0, 0.25], [0, 0.25]),
     ],
 )
-def test_lag_behind_its_own_best(name, values, gaps):
+def test_lag_behind_the_best_value(name, values, gaps):
     rates = Rates(["a", "b"])
     lag = DynamicRates(rates, {"a": name, "b": "val_other"})
     lag.set_model(model())
@@ -114,7 +114,7 @@ def test_lag_behind_its_own_best(name, values, gaps):
         np.testing.assert_allclose(rates.history[-1], expected / expected.sum())
 
 
-def test_a_second_fit_begins_with_the_first_rates():
+def test_a_second_fit_starts_with_the_initial_rates():
     rates = Rates(["a", "b"], initial={"a": 3, "b": 1})
     data, trained = mixture(rates), model()
     lag = DynamicRates(rates, {"a": "a_mae", "b": "b_mae"}, {"a": 1.0, "b": 1e-3})

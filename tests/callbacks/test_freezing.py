@@ -1,4 +1,4 @@
-"""Freezing by a schedule: which variables change, bitwise, and which state is kept."""
+"""Freezing by a schedule: which variables change at all, and which state is kept."""
 
 import keras
 import numpy as np
@@ -22,8 +22,8 @@ def build(optimizer=None, batch_norm=False, **options):
     tasks = [mtl.tasks.Regression(name) for name in "ab"]
     model = mtl.build_model(keras.Input((5,)), mtl.trunks.HardSharing(trunk if batch_norm else encoder), tasks)
     with model.distribute_strategy.scope():
-        made = optimizer or keras.optimizers.AdamW(0.01, weight_decay=0.1)
-        model.compile(made, **{"jit_compile": False, **options})
+        optimizer = optimizer or keras.optimizers.AdamW(0.01, weight_decay=0.1)
+        model.compile(optimizer, **{"jit_compile": False, **options})
     return model
 
 
@@ -33,34 +33,34 @@ def data(rows=16):
     return x, {name: rng.normal(size=rows).astype("float32") for name in "ab"}
 
 
-class Watch(keras.callbacks.Callback):
-    """Keeps the weights after every step."""
+class Recorder(keras.callbacks.Callback):
+    """Records the weights before the first step and after every step."""
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.weights = []
 
     def on_train_begin(self, logs=None):
         self.on_train_batch_end(0)
 
     def on_train_batch_end(self, batch, logs=None):
-        self.seen.append({v.path: np.array(v.value.numpy()) for v in self.model.weights})
+        self.weights.append({v.path: np.array(v.value.numpy()) for v in self.model.weights})
 
     def moved(self, step):
-        """The groups of which all variables changed in a step, and those of which some did."""
-        before, after = self.seen[step], self.seen[step + 1]
-        moves = {path: not np.array_equal(before[path], after[path]) for path in before}
-        by_group = {group: [found for path, found in moves.items() if group in path] for group in GROUPS}
-        return {group for group, found in by_group.items() if all(found)}, {
-            g for g, found in by_group.items() if any(found)
+        """The groups in which all variables changed in a step, and those in which some did."""
+        before, after = self.weights[step], self.weights[step + 1]
+        has_moved = {path: not np.array_equal(before[path], after[path]) for path in before}
+        by_group = {group: [moved for path, moved in has_moved.items() if group in path] for group in GROUPS}
+        return {group for group, moved in by_group.items() if all(moved)}, {
+            g for g, moved in by_group.items() if any(moved)
         }
 
 
 def fit(model, schedule, epochs, **options):
-    watch = Watch()
+    recorder = Recorder()
     freezing = schedule if isinstance(schedule, Freezing) else Freezing(schedule)
-    history = model.fit(*data(), 8, epochs=epochs, shuffle=False, verbose=0, callbacks=[freezing, watch], **options)
-    return watch, history
+    history = model.fit(*data(), 8, epochs=epochs, shuffle=False, verbose=0, callbacks=[freezing, recorder], **options)
+    return recorder, history
 
 
 @pytest.mark.parametrize("balancing", ["equal", "upgrad", "db_mtl", "imtl", "config"])
@@ -68,37 +68,37 @@ def test_gradual_unfreezing(balancing):
     """Frozen variables do not change, despite momentum and weight decay; others change in the next step."""
     method = mtl.balancing.DBMTL(beta=0) if balancing == "db_mtl" else balancing
     model = build(balancing=method, run_eagerly=balancing not in ("equal", "upgrad"))  # tracing takes time
-    watch, history = fit(model, Freezing.gradually(["encoder_dense_0", "encoder_dense_1"]), 3)
+    recorder, history = fit(model, Freezing.gradually(["encoder_dense_0", "encoder_dense_1"]), 3)
     assert len(history.history["loss"]) == 3
     assert np.isfinite(history.history["loss"]).all()
     expected = [{"a_", "b_"}, {"encoder_dense_1", "a_", "b_"}, set(GROUPS)]
     for step in range(6):
-        assert watch.moved(step) == (expected[step // 2],) * 2, step
+        assert recorder.moved(step) == (expected[step // 2],) * 2, step
     assert int(model.optimizer.iterations) == 6
 
 
-def test_momenta_of_earlier_epochs_do_not_move_what_is_frozen_again():
+def test_momenta_of_earlier_epochs_do_not_move_frozen_variables():
     model = build(keras.optimizers.SGD(0.01, momentum=0.9, weight_decay=0.1), run_eagerly=True)
-    watch, _ = fit(model, {1: ["encoder"], 2: []}, 3)
+    recorder, _ = fit(model, {1: ["encoder"], 2: []}, 3)
     heads = {"a_", "b_"}
-    assert [watch.moved(step)[1] for step in (0, 2, 3, 4)] == [set(GROUPS), heads, heads, set(GROUPS)]
+    assert [recorder.moved(step)[1] for step in (0, 2, 3, 4)] == [set(GROUPS), heads, heads, set(GROUPS)]
 
 
 def test_keras_ignores_trainable_without_compile():
     """The reason for `Freezing`."""
-    model, watch = build(), Watch()
+    model, recorder = build(), Recorder()
     freeze = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: setattr(model.get_layer("encoder"), "trainable", epoch == 0)
     )
-    model.fit(*data(), 8, epochs=2, shuffle=False, verbose=0, callbacks=[freeze, watch])
+    model.fit(*data(), 8, epochs=2, shuffle=False, verbose=0, callbacks=[freeze, recorder])
     assert not model.get_layer("encoder").trainable
-    assert "encoder_dense_0" in watch.moved(3)[0]
+    assert "encoder_dense_0" in recorder.moved(3)[0]
 
 
-def test_a_frozen_epoch_is_as_a_model_compiled_so_by_hand():
-    """Plain Keras needs two `fit`s, with momenta carried over by hand."""
-    found = build(run_eagerly=True)
-    fit(found, {1: ["encoder"]}, 2)
+def test_a_frozen_epoch_equals_a_recompiled_model():
+    """Without `Freezing`, two `fit`s and copied momenta are necessary."""
+    model = build(run_eagerly=True)
+    fit(model, {1: ["encoder"]}, 2)
     expected = build(run_eagerly=True)
     expected.fit(*data(), 8, epochs=1, shuffle=False, verbose=0)
     state = {v.path: v.numpy() for v in expected.optimizer.variables}
@@ -109,67 +109,68 @@ def test_a_frozen_epoch_is_as_a_model_compiled_so_by_hand():
     for v in expected.optimizer.variables:
         v.assign(by_name[v.path.split("/", 1)[1]])
     expected.fit(*data(), 8, epochs=1, shuffle=False, verbose=0)
-    for one, other in zip(found.get_weights(), expected.get_weights(), strict=True):
+    for one, other in zip(model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_slots_and_balancing_state_are_kept():
     model = build(balancing=mtl.balancing.EMA(mtl.balancing.PCGrad(seed=1)), run_eagerly=True)
     encoder = model.get_layer("encoder").weights
-    begins, ends = [], []
+    states_at_begin, states_at_end = [], []
 
     def state():
         return [v.numpy() for v in [*with_slots(model.optimizer, encoder), *model.balancing.variables]]
 
-    keep = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: begins.append(state()), on_epoch_end=lambda epoch, logs: ends.append(state())
+    record = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: states_at_begin.append(state()),
+        on_epoch_end=lambda epoch, logs: states_at_end.append(state()),
     )
-    callbacks = [Freezing({1: ["encoder_dense_0"], 2: []}), keep]
+    callbacks = [Freezing({1: ["encoder_dense_0"], 2: []}), record]
     model.fit(*data(), 8, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
     names = [v.path for v in with_slots(model.optimizer, encoder)]
     assert len(names) == 12
-    for end, begin in zip(ends, begins[1:], strict=False):
+    for end, begin in zip(states_at_end, states_at_begin[1:], strict=False):
         for before, after in zip(end, begin, strict=True):
             np.testing.assert_array_equal(before, after)
-    for name, before, after in zip(names, begins[1], begins[2], strict=False):
+    for name, before, after in zip(names, states_at_begin[1], states_at_begin[2], strict=False):
         assert np.array_equal(before, after) == ("dense_0" in name)
         assert "momentum" not in name or np.abs(before).max() > 0
-    assert any(not np.array_equal(*pair) for pair in zip(begins[1][12:], begins[2][12:], strict=True))
+    assert any(not np.array_equal(*pair) for pair in zip(states_at_begin[1][12:], states_at_begin[2][12:], strict=True))
 
 
 def test_batch_normalization_keeps_its_statistics():
     model = build(batch_norm=True, run_eagerly=True)
-    watch, _ = fit(model, {0: ["norm"], 1: []}, 2)
-    paths = [path for path in watch.seen[0] if "moving" in path]
+    recorder, _ = fit(model, {0: ["norm"], 1: []}, 2)
+    paths = [path for path in recorder.weights[0] if "moving" in path]
     assert len(paths) == 2
     for path in paths:
-        np.testing.assert_array_equal(watch.seen[0][path], watch.seen[2][path])
-        assert not np.array_equal(watch.seen[2][path], watch.seen[3][path])
+        np.testing.assert_array_equal(recorder.weights[0][path], recorder.weights[2][path])
+        assert not np.array_equal(recorder.weights[2][path], recorder.weights[3][path])
 
 
-def test_objects_functions_and_what_is_frozen_within():
+def test_layer_objects_functions_and_inner_frozen_layers():
     model = build()
-    inside = model.get_layer("encoder").stages[0][0]
-    inside.trainable = False
+    inner_layer = model.get_layer("encoder").stages[0][0]
+    inner_layer.trainable = False
     model.compile("adam", run_eagerly=True)
-    watch, _ = fit(model, {0: [model.get_layer("encoder")], 1: lambda model: model.layers[-1:], 2: []}, 3)
+    recorder, _ = fit(model, {0: [model.get_layer("encoder")], 1: lambda model: model.layers[-1:], 2: []}, 3)
     last = model.layers[-1].name[:2]
     heads = {"a_", "b_"}
     rest = {"encoder_dense_1", *heads}
-    assert [watch.moved(step)[1] for step in (0, 2, 4)] == [heads, rest - {last}, rest]
-    assert not inside.trainable
+    assert [recorder.moved(step)[1] for step in (0, 2, 4)] == [heads, rest - {last}, rest]
+    assert not inner_layer.trainable
 
 
 def test_layers_frozen_before_fit_can_be_unfrozen():
     model = build()
     model.get_layer("encoder").trainable = False
-    watch, _ = fit(model, {0: ["encoder"], 1: []}, 2)
-    assert watch.moved(0)[1] == {"a_", "b_"}
-    assert watch.moved(2)[0] == set(GROUPS)
+    recorder, _ = fit(model, {0: ["encoder"], 1: []}, 2)
+    assert recorder.moved(0)[1] == {"a_", "b_"}
+    assert recorder.moved(2)[0] == set(GROUPS)
 
 
 @pytest.mark.parametrize("options", [{"steps_per_execution": 2}, {"gradients": "features", "balancing": "upgrad"}])
-def test_other_ways_to_train(options):
+def test_other_training_options(options):
     model = build(**options)
     before = model.get_weights()
     fit(model, {0: ["encoder_dense_0"], 1: ["encoder"]}, 2)
@@ -177,16 +178,16 @@ def test_other_ways_to_train(options):
     assert moved == [False, False, True, True, True, True, True, True]
 
 
-def test_balances_the_features_that_are_left():
-    """Features of a frozen layer, read by both tasks, no longer count, as if it were frozen in `compile`."""
+def test_features_of_frozen_layers_are_not_balanced():
+    """Features of a frozen layer, read by both tasks, do not count, as if the layer were frozen before `compile`."""
 
     def trained(freezing):
         keras.utils.set_random_seed(3)
         x = keras.Input((5,))
         low = keras.layers.Dense(6, "tanh", name="low")(x)
         high = keras.layers.Dense(4, "tanh", name="high")(low)
-        read = {name: keras.layers.Concatenate(name=f"{name}_read")([low, high]) for name in "ab"}
-        model = mtl.MultiTaskModel(x, {name: keras.layers.Dense(1, name=name)(h) for name, h in read.items()})
+        head_inputs = {name: keras.layers.Concatenate(name=f"{name}_read")([low, high]) for name in "ab"}
+        model = mtl.MultiTaskModel(x, {name: keras.layers.Dense(1, name=name)(h) for name, h in head_inputs.items()})
         model.get_layer("low").trainable = bool(freezing)
         model.compile("sgd", loss="mse", balancing="mgda", gradients="features", run_eagerly=True)
         model.fit(*data(), 8, epochs=2, shuffle=False, verbose=0, callbacks=freezing)
@@ -219,12 +220,12 @@ def test_a_resumed_run_continues_the_schedule(tmp_path, first):
         model.fit(*data(), 8, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
         return model.get_weights()
 
-    whole = run(4, "whole")
-    run(2, "parts")
-    for path in (tmp_path / "parts").iterdir():
-        if int(path.name[5:15]) > 3:  # in the middle of the second epoch
+    uninterrupted = run(4, "uninterrupted")
+    run(2, "resumed")
+    for path in (tmp_path / "resumed").iterdir():
+        if int(path.name[5:15]) > 3:  # checkpoints after the middle of the second epoch
             path.unlink()
-    for one, other in zip(whole, run(4, "parts"), strict=True):
+    for one, other in zip(uninterrupted, run(4, "resumed"), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

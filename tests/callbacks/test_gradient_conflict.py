@@ -20,7 +20,7 @@ def three_tasks(heads):
     return model
 
 
-def test_conflict_is_the_share_of_opposed_pairs():
+def test_conflict_is_the_fraction_of_pairs_with_a_negative_cosine():
     model = three_tasks({"a": 1.0, "b": 2.0, "c": -1.0})
     x, y = np.ones((4, 1), "float32"), {task: np.zeros(4, "float32") for task in "abc"}
     logs = model.fit(x, y, verbose=0, callbacks=[mtl.callbacks.GradientConflict((x, y))]).history
@@ -38,7 +38,7 @@ def test_tasks_without_labels_in_the_batch_do_not_count():
     assert np.isnan(logs["cosine/a/c"][0])
 
 
-def test_a_graph_that_shares_nothing_is_refused():
+def test_a_graph_without_shared_variables_is_not_supported():
     x = keras.Input((1,))
     model = mtl.MultiTaskModel(x, {t: keras.layers.Dense(1)(x) for t in "ab"})
     model.compile("sgd", loss="mse")

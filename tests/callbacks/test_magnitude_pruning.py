@@ -24,42 +24,42 @@ def kernels(model):
     return [v.numpy() for v in model.trainable_variables if len(v.shape) > 1]
 
 
-class Watch(keras.callbacks.Callback):
-    """Keeps the kernels after every step."""
+class Recorder(keras.callbacks.Callback):
+    """Records the kernels after every step."""
 
     def __init__(self):
         super().__init__()
-        self.seen = []
+        self.kernels = []
 
     def on_train_batch_end(self, batch, logs=None):
-        self.seen.append(kernels(self.model))
+        self.kernels.append(kernels(self.model))
 
 
 def test_the_schedule_is_that_of_the_paper():
     pruning = mtl.callbacks.MagnitudePruning(0.8, begin=10, end=50)
-    found = [pruning.scheduled(step) for step in (0, 10, 20, 30, 50, 99)]
-    by_hand = [0, 0, 0.8 * (1 - 0.75**3), 0.8 * (1 - 0.5**3), 0.8, 0.8]
-    np.testing.assert_allclose(found, by_hand)
+    sparsities = [pruning.scheduled(step) for step in (0, 10, 20, 30, 50, 99)]
+    expected = [0, 0, 0.8 * (1 - 0.75**3), 0.8 * (1 - 0.5**3), 0.8, 0.8]
+    np.testing.assert_allclose(sparsities, expected)
 
 
 def test_the_smallest_become_zero_and_stay_zero():
-    model, watch = build(), Watch()
+    model, recorder = build(), Recorder()
     pruning = mtl.callbacks.MagnitudePruning(0.75, begin=2, end=11, every=4)
-    model.fit(*data(), 4, epochs=1, callbacks=[pruning, watch], verbose=0)
-    for step, found in enumerate(watch.seen, 1):
+    model.fit(*data(), 4, epochs=1, callbacks=[pruning, recorder], verbose=0)
+    for step, recorded in enumerate(recorder.kernels, 1):
         last = max((s for s in (2, 6, 10, 11) if s <= step), default=0)
-        for kernel in found:
+        for kernel in recorded:
             assert (kernel == 0).sum() == round(pruning.scheduled(last) * kernel.size)
-    before, after = watch.seen[4], watch.seen[5]
+    before, after = recorder.kernels[4], recorder.kernels[5]
     for old, new in zip(before, after, strict=True):
-        dropped, kept = np.abs(old[new == 0]), np.abs(old[new != 0])
-        assert dropped.max() < kept.min() + 0.03  # one step of Adam moves weights by up to 0.01 in between
-    for old, new in zip(watch.seen[10], watch.seen[-1], strict=True):
+        pruned, remaining = np.abs(old[new == 0]), np.abs(old[new != 0])
+        assert pruned.max() < remaining.min() + 0.03  # one step of Adam moves weights by up to 0.01 in between
+    for old, new in zip(recorder.kernels[10], recorder.kernels[-1], strict=True):
         np.testing.assert_array_equal(old == 0, new == 0)
         assert not np.array_equal(old, new)
 
 
-def test_sparsity_is_logged_and_damage_reported(capsys):
+def test_sparsity_is_logged_and_the_change_of_metrics_is_printed(capsys):
     model, (x, y) = build(), data()
     before = model.evaluate(x, y, return_dict=True, verbose=0)
     pruning = mtl.callbacks.MagnitudePruning(0.9, begin=0, end=4, every=2, data=(x, y))
@@ -73,26 +73,26 @@ def test_sparsity_is_logged_and_damage_reported(capsys):
     assert "90% zeros" in lines["metric"]
 
 
-def test_chosen_variables_alone():
+def test_only_given_variables_are_pruned():
     model = build()
-    (chosen,) = [v for v in model.trainable_variables if v.path == "sold_hidden/kernel"]
-    pruning = mtl.callbacks.MagnitudePruning(0.5, begin=0, end=1, variables=[chosen])
+    (variable,) = [v for v in model.trainable_variables if v.path == "sold_hidden/kernel"]
+    pruning = mtl.callbacks.MagnitudePruning(0.5, begin=0, end=1, variables=[variable])
     model.fit(*data(), 16, epochs=1, callbacks=[pruning], verbose=0)
-    assert (chosen.numpy() == 0).mean() == 0.5
+    assert (variable.numpy() == 0).mean() == 0.5
     zeros = [v.path for v in model.trainable_variables if len(v.shape) > 1 and (v.numpy() == 0).any()]
-    assert zeros == [chosen.path]
+    assert zeros == [variable.path]
 
 
 def test_two_replicas_equal_one():
-    found = []
-    for place in (strategy("one_device"), strategy("mirrored")):
+    kernels_of_runs = []
+    for distribution in (strategy("one_device"), strategy("mirrored")):
         keras.utils.set_random_seed(1)
-        with place.scope():
+        with distribution.scope():
             model = build()
         pruning = mtl.callbacks.MagnitudePruning(0.5, begin=1, end=3, every=1)
         model.fit(*data(), 16, epochs=2, shuffle=False, callbacks=[pruning], verbose=0)
-        found.append(kernels(model))
-    for one, other in zip(*found, strict=True):
+        kernels_of_runs.append(kernels(model))
+    for one, other in zip(*kernels_of_runs, strict=True):
         np.testing.assert_array_equal(one == 0, other == 0)
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
@@ -108,10 +108,10 @@ def test_a_resumed_run_keeps_its_zeros(tmp_path):
         model.fit(*data(), 16, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=0)
         return model.get_weights()
 
-    whole = run(4, tmp_path / "whole")
-    run(1, tmp_path / "parts")
-    resumed = run(4, tmp_path / "parts")
-    for one, other in zip(whole, resumed, strict=True):
+    uninterrupted = run(4, tmp_path / "uninterrupted")
+    run(1, tmp_path / "resumed")
+    resumed = run(4, tmp_path / "resumed")
+    for one, other in zip(uninterrupted, resumed, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -126,7 +126,7 @@ def test_with_other_optimizers_and_steps_per_execution(optimizer):
         assert (kernel == 0).sum() == round(0.75 * kernel.size)
 
 
-def test_mixing_matrices_are_left_alone():
+def test_mixing_matrices_are_not_pruned():
     tasks = [mtl.tasks.Regression("a"), mtl.tasks.Regression("b")]
     trunk = mtl.trunks.CrossStitch(mtl.encoders.MLPEncoder([8, 8]))
     model = mtl.build_model(keras.Input((6,)), trunk, tasks)
