@@ -64,7 +64,7 @@ def test_two_replicas_equal_one(method, gradients):
         np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5)
 
 
-def test_predictions_of_two_replicas_come_in_order():
+def test_predictions_of_two_replicas_keep_the_order_of_rows():
     one, _ = train("one_device", "equal", "parameters")
     two, _ = train("mirrored", "equal", "parameters")
     text = tf.data.Dataset.from_tensor_slices(WORDS).batch(4)
@@ -116,14 +116,14 @@ def test_infinite_gradients_on_the_second_replica_skip_the_step_of_float16():
     assert small_models.largest_difference(model.get_weights(), before) > 1e-3
 
 
-def test_evaluation_counts_each_row_once_where_replicas_have_none():
+def test_evaluation_counts_each_row_once_when_replicas_have_no_rows():
     x, y = small_models.full_data(rows=9)
     one = small_models.model()
     one.compile("sgd", loss=small_models.LOSS, metrics={"topic": [Count()], "price": []})
     with mtl.distribute.strategy("mirrored").scope():
         two = small_models.model()
         two.compile("sgd", loss=small_models.LOSS, metrics={"topic": [Count()], "price": []})
-    for size in (1, 4, 9):  # one row for two replicas; three batches, of which the last has one row; uneven halves
+    for size in (1, 4, 9):  # one row for two replicas; three batches, the last with one row; replicas with 5 and 4 rows
         data = small_models.batches((x, y), size)
         expected, logs = (model.evaluate(data, verbose=0, return_dict=True) for model in (one, two))
         assert logs["topic_count"] == expected["topic_count"] == 9

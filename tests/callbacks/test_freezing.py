@@ -1,4 +1,4 @@
-"""Freezing by a schedule: which variables change at all, and which state is kept."""
+"""Freezing by a schedule: exactly which variables change, and which state is kept."""
 
 import keras
 import numpy as np

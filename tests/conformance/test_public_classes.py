@@ -128,7 +128,7 @@ def test_trains_saves_and_exports(case, tmp_path):
         assert answers[f"t_{key}"].shape[0] == 4
         if expected.dtype.kind == "f":
             np.testing.assert_allclose(answers[f"t_{key}"], expected, rtol=1e-5, atol=1e-6)
-    assert len(answers) >= 2  # with one output alone, TF Serving's REST interface drops its name
+    assert len(answers) >= 2  # with a single output, TF Serving's REST interface drops its name
 
 
 @pytest.mark.parametrize("case", ALL_CASES, ids=case_id)
