@@ -14,7 +14,7 @@ SETTINGS = ["--epochs", "15", "--batch-size", "64", "--width", "12", "--seeds", 
 
 
 def person(rng):
-    """A row of the file: education and weeks of work determine the income, and age the marital status."""
+    """A row of the file. Education and weeks of work determine the income; age determines the marital status."""
     fields = [f" {rng.choice(['A', 'B', '?'])}" for _ in range(42)]
     age, weeks, education = rng.integers(90), rng.integers(53), rng.integers(4)
     fields[0], fields[39], fields[24] = str(age), f" {weeks}", f" {rng.random() * 2000:.2f}"

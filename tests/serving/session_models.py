@@ -47,8 +47,8 @@ class Version:
         if len(sent) != len(required):
             raise RequestError(
                 "INVALID_ARGUMENT",
-                f"input size does not match signature: {len(sent)}!={len(required)}. Sent extra: {_braced(sent - required)}. "
-                f"Missing but required: {_braced(required - sent)}.",
+                f"input size does not match signature: {len(sent)}!={len(required)}. Sent extra: "
+                f"{_braced(sent - required)}. Missing but required: {_braced(required - sent)}.",
             )
         for key in sent - required:
             raise RequestError(

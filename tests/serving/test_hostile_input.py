@@ -66,7 +66,7 @@ def assert_valid(outputs, rows):
 
 
 def assert_close(actual, expected):
-    """Assert that numbers agree to 1e-5, and that labels are equal except where a score is within 1e-4 of the threshold."""
+    """Assert that numbers agree to 1e-5, and labels are equal except where a score is within 1e-4 of the threshold."""
     for name, value in expected.items():
         if value.dtype.kind == "f":
             np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=1e-5)
