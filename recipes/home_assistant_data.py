@@ -37,7 +37,7 @@ def load(languages: Sequence[str] = ("en",), rows: int = 9_000, seed: int = 0) -
     A sentence is a random walk through a template: its alternatives, options, orders and values are equally likely.
     Within a language sentences are distinct; a sentence that two intents share is kept for one of them. Intents get
     equally many sentences if they have enough. What an intent lacks goes to the others, but none gets more than a tenth
-    of `rows`. An intent with fewer than 20 sentences is left out. So there may be fewer than `rows` sentences.
+    of `rows`. An intent with fewer than 20 sentences is left out, so the sentences may be fewer than `rows`.
 
     A hash of the sentence determines its part, 80/10/10, whatever the seed. In each list of ten values or more, a tenth
     (by their hashes) is held out: a sentence with such a value is in the test part or dropped.
@@ -54,7 +54,7 @@ def load(languages: Sequence[str] = ("en",), rows: int = 9_000, seed: int = 0) -
         seed: Seed of the sampling; the same seed gives the same records.
 
     Raises:
-        ValueError: if there are no templates for a language.
+        ValueError: if a language has no templates.
     """
     grammars = [grammar(language) for language in languages]
     sentences = [sentence for templates in grammars for sentence in sample(templates, rows // len(languages), seed)]

@@ -1,4 +1,4 @@
-"""The rates of mixtures, and the rows drawn by them."""
+"""The rates of mixtures, and the rows drawn at these rates."""
 
 import keras
 import numpy as np
@@ -220,7 +220,7 @@ def test_errors(options, message):
 
 def test_errors_of_dynamic_rates():
     rates = DynamicRates(["a", "b"])
-    for rates_of_epoch in ({"a": 1.0}, {"a": -1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, {"a": float("nan"), "b": 1.0}):
+    for invalid_rates in ({"a": 1.0}, {"a": -1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, {"a": float("nan"), "b": 1.0}):
         with pytest.raises(ValueError, match="Rates must be"):
-            rates.append(rates_of_epoch)
+            rates.append(invalid_rates)
     assert rates.history.tolist() == [[0.5, 0.5]]

@@ -101,9 +101,8 @@ def test_binary_accuracy_of_logits():
     y, z = np.array([[1.0], [1.0], [0.0], [0.0]]), np.array([[2.0], [0.5], [0.5], [1.0]])
     assert result(metric, y, z) == pytest.approx(0.5)  # a probability of 0.7 is a logit of 0.847
     default_metric = mtl.metrics.LogitsBinaryAccuracy()
-    assert (
-        result(default_metric, np.array([[1.0], [0.0]]), np.zeros((2, 1))) == 0.5
-    )  # the probability 0.5 predicts class 1, as in `decode`
+    # The probability 0.5 predicts class 1, as in `decode`.
+    assert result(default_metric, np.array([[1.0], [0.0]]), np.zeros((2, 1))) == 0.5
     assert mtl.tasks.BinaryClassification("t").decode(np.zeros((1, 1)))["label"].numpy() == [b"yes"]
 
 

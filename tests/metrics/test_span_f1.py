@@ -13,7 +13,7 @@ TAGS = ["O", "B-a", "I-a", "I-b", "B-b", "B-c"]  # not sorted, and the type c ha
 
 
 def sentences(seed, rows=60, words=9):
-    """True and predicted tags that often agree, for sentences of various lengths; these lengths, and the words' weights."""
+    """Return true tags, predicted tags that often agree with them, the sentences' lengths, and the words' weights."""
     rng = np.random.default_rng(seed)
     true = rng.integers(0, len(TAGS), (rows, words))
     predicted = np.where(rng.random((rows, words)) < 0.8, true, rng.integers(0, len(TAGS), (rows, words)))
