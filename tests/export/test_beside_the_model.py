@@ -1,4 +1,4 @@
-"""The files beside an exported model: model card, README, warm-up file, batching parameters."""
+"""The other files of an export: model card, README, warm-up file, batching parameters."""
 
 import json
 import os

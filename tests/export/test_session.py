@@ -1,4 +1,4 @@
-"""Arrays in the files for the process that runs an export: read back unchanged."""
+"""Arrays are read back unchanged from the files for the process that runs an export."""
 
 import json
 

@@ -72,7 +72,7 @@ def results(run, joint_only):
     return workdir, *run(workdir)
 
 
-def test_every_task_learns_jointly_and_alone(results):
+def test_every_task_learns_in_the_joint_model_and_in_its_single_task_model(results):
     *_, document = results
     assert document["model"] == "joint, bilstm"
     for metrics in (document["test"], document["single_task"]):

@@ -96,8 +96,8 @@ def test_command_line(folder, tmp_path, capsys, monkeypatch):
     best = max(runs[1:], key=lambda entry: entry["left"] + entry["right"])
     assert metrics["model"] == f"{best['method']}, seed 0"
     assert metrics["test"] == {"left_accuracy": best["left"], "right_accuracy": best["right"]}
-    serve = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["left"]
-    assert serve(canvas=tf.zeros((5, 36, 36, 1)))["left_label"].shape == (5,)
+    signature = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["left"]
+    assert signature(canvas=tf.zeros((5, 36, 36, 1)))["left_label"].shape == (5,)
     for method in metrics["methods"].values():
         assert 0 < method["left"] <= 1
         assert 0 < method["right"] <= 1
