@@ -13,8 +13,8 @@ import tensorflow as tf
 import tf_mtl as mtl
 
 # Three thousand patients with eight measurements each. The last thousand have all labels and are for testing. Of the
-# others, one in ten lacks the diagnosis, and only one in twenty had the blood test. A missing diagnosis is marked by -1,
-# a missing blood value by NaN.
+# others, one in ten lacks the diagnosis, and only one in twenty had the blood test. -1 marks a missing diagnosis, and
+# NaN a missing blood value.
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=(3000, 8)).astype("float32")
