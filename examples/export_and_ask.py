@@ -1,4 +1,4 @@
-"""A model is exported and answers requests: raw columns in, decoded answers out, with only TensorFlow.
+"""An exported model answers requests: raw columns in, decoded answers out, with only TensorFlow.
 
 Shows: a `keras.utils.FeatureSpace` that prepares both the training data and the requests, `mtl.export.saved_model`, its
 signatures, and the few lines that a client needs.

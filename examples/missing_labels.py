@@ -27,7 +27,7 @@ testing = x[2000:], {"diagnosis": diagnosis[2000:], "blood": blood[2000:]}
 
 # `mask_missing` turns these markers into label weights: 0 where the label is missing, 1 elsewhere. Existing weights,
 # such as 0.5 for a doubtful diagnosis, are multiplied by them. Plain Keras uses label weights as well, but markers must
-# be replaced first, because 0 * NaN is NaN, and -1 is no class.
+# be replaced first, because 0 * NaN is NaN, and -1 is not a class.
 
 markers = {"diagnosis": -1, "blood": float("nan")}
 batches = mtl.data.mask_missing(tf.data.Dataset.from_tensor_slices(training).batch(200), markers)

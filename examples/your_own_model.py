@@ -60,7 +60,7 @@ rows = [[name, value, theirs[name]] for name, value in ours.items()]
 print(mtl.report.table(["test result", "MultiTaskModel", "keras.Model"], rows))
 
 # A `.keras` file contains the graph, the weights, the arguments of `compile` and the optimizer's state, so training
-# resumes from it.
+# can resume from the file.
 
 path = Path(tempfile.mkdtemp()) / "flats.keras"
 model.save(path)
