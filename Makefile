@@ -26,7 +26,7 @@ test: venv
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' --durations=25 $(ARGS)
 
 test-slow: venv
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --durations=25 $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -22,9 +22,9 @@ y = {"click": interest + noise[0] > 0, "buy": interest + noise[1] > 0.7, "return
 training = x[:2500], {task: labels[:2500] for task, labels in y.items()}
 testing = x[2500:], {task: labels[2500:] for task, labels in y.items()}
 
-# At each level of PLE, every task has experts of its own, and there are some that all tasks share. A task's gate mixes
-# them, row by row. The encoder is whatever comes before the experts: here nothing, so they read the inputs. One layer
-# describes all experts; each is a copy with weights of its own.
+# At each level of PLE, every task has its own experts, and all tasks share some others. A task's gate mixes both kinds,
+# row by row. The encoder is what comes before the experts: here nothing, so they read the inputs. One layer describes
+# all experts; each is a copy with its own weights.
 
 keras.utils.set_random_seed(0)
 trunk = mtl.trunks.PLE(

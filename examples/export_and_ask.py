@@ -1,4 +1,4 @@
-"""A model exported, and asked: raw columns in, decoded answers out, with TensorFlow alone.
+"""An exported model answers requests: raw columns in, decoded answers out, with only TensorFlow.
 
 Shows: a `keras.utils.FeatureSpace` that prepares both the training data and the requests, `mtl.export.saved_model`, its
 signatures, and the few lines that a client needs.
@@ -15,8 +15,8 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 
-# Orders of a shop as its database holds them: strings and numbers. Two questions: will the customer send the order
-# back, and how many days will it be on its way?
+# Orders of a shop as its database stores them: strings and numbers. Two questions: will the customer return the order,
+# and how many days will the delivery take?
 
 rng = np.random.default_rng(0)
 orders = {
@@ -45,7 +45,7 @@ raw = tf.data.Dataset.from_tensor_slices((orders, labels)).batch(100)
 space.adapt(raw.map(lambda x, y: x))
 rows = raw.map(lambda x, y: (space(x), y))
 
-# A `TabularEncoder` embeds its categories. Behind it come shared layers, and a head for each question.
+# A `TabularEncoder` embeds the categories. After it come shared layers and a head for each question.
 
 keras.utils.set_random_seed(0)
 encoder = mtl.encoders.TabularEncoder.from_features(space)
@@ -59,23 +59,19 @@ model.compile(keras.optimizers.Adam(1e-2))
 model.fit(rows.take(30), epochs=5, verbose=0)
 results = model.evaluate(rows.skip(30), verbose=0, return_dict=True)
 
-# The export has the feature space within, so requests hold raw columns. It is loaded in a fresh process and compared
-# with the model before it appears; the table says how that went. `orders/1/` also holds a model card and a README
-# with the commands to ask a server.
+# The export contains the feature space, so requests consist of raw columns. Before the export appears, a new process
+# loads it and compares it with the model; the table has the results. `orders/1/` also contains a model card, and a
+# README with commands for requests to a server.
 
 path = mtl.export.saved_model(model, Path(tempfile.mkdtemp()) / "orders", preprocessor=space, metrics=results)
 
-# From here on TensorFlow is enough. `serving_default` answers both questions, `returned` and `days` one each, without
-# running the other one's head.
+# From here on, TensorFlow is enough. `serving_default` answers both questions; `returned` and `days` answer one each,
+# without running the other head.
 
 served = tf.saved_model.load(str(path))
-request = {
-    "country": tf.constant(["Chile", "Norway"]),
-    "article": tf.constant(["shoes", "book"]),
-    "price": tf.constant([150.0, 10.0]),
-}
+request = {"country": ["Chile", "Norway"], "article": ["shoes", "book"], "price": [150.0, 10.0]}
 for signature in ("serving_default", "days"):
-    answer = served.signatures[signature](**request)
+    answer = served.signatures[signature](**{name: tf.constant(values) for name, values in request.items()})
     print(f"\n{signature}:")
     for name, values in sorted(answer.items()):
         print(f"  {name}: {values.numpy()}")

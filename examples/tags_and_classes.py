@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 
-# Requests to an assistant, made of templates. A place is one of a thousand made-up names, so the test requests are full
-# of names that training has not seen: they must be told by the words around them.
+# Requests to an assistant, sampled from templates. A place is one of a thousand made-up names. Most names in the test
+# requests do not occur in training, so the model must recognise them by the words around them.
 
 TEMPLATES = {
     "book": ["book a flight to {place} on {day} .", "i need a ticket from {place} to {place} .", "fly me to {place}"],

@@ -59,8 +59,8 @@ theirs = plain.evaluate(test_x, test_y, batch_size=100, verbose=0, return_dict=T
 rows = [[name, value, theirs[name]] for name, value in ours.items()]
 print(mtl.report.table(["test result", "MultiTaskModel", "keras.Model"], rows))
 
-# A `.keras` file holds the graph, the weights, what `compile` was told, and the optimizer's state. So training goes on
-# where it stopped.
+# A `.keras` file contains the graph, the weights, the arguments of `compile` and the optimizer's state, so training
+# can resume from the file.
 
 path = Path(tempfile.mkdtemp()) / "flats.keras"
 model.save(path)
@@ -69,7 +69,8 @@ loaded.fit(train_x, train_y, epochs=5, verbose=0)
 change = loaded.evaluate(test_x, test_y, verbose=0, return_dict=True)["loss"] - ours["loss"]
 print(f"\nFive more epochs from the file changed the loss by {change:+.2f}.")
 
-# Parts of the model are Keras models as well: one task alone, to be tuned or served by itself, or the shared layers.
+# Parts of the model are Keras models as well: a single task, to be tuned or served without the others, or the shared
+# layers.
 
 price = model.single_task("price", copy=True)
 features = keras.Model(model.input, model.get_layer("shared_2").output)

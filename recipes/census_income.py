@@ -4,12 +4,12 @@
     python recipes/census_income.py --trunk mmoe --seeds 1     # one minute
     python recipes/census_income.py --tasks 3                  # also: a Bachelor's degree or more
 
-All trunks get the number of parameters that MMoE has with `--width`. Prints their AUCs on the test file beside those of
+All trunks get the number of parameters that MMoE has with `--width`. Prints their AUCs on the test file, compared with
 single-task training, and writes `runs/census_income/` (results.md, metrics.json, auc.png) and a SavedModel of the best
-run of a shared model. results.json and the models there keep every run: a command that was stopped continues with the
-next run. Delete the folder after changing the code. Expected of MMoE: AUCs of 0.956 and 0.995.
+run of a shared model. results.json and the models in that folder keep every run: a command that was stopped resumes
+with the next run. Delete the folder after changing the code. Expected of MMoE: AUCs of 0.956 and 0.995.
 
-The hyper-parameters were chosen for MMoE on a tenth of the training file (`--holdout 0.1`) before any look at the test
+The hyper-parameters were chosen for MMoE on a tenth of the training file (`--holdout 0.1`) before any use of the test
 file; the other trunks use the same.
 """
 

@@ -8,8 +8,8 @@ parts of speech from a folder of CoNLL-U files. Each data set has labels for its
 
 Exports the joint model to `saved_models/classify_and_tag/<version>/` and asks it about three raw sentences. Then trains
 single-task models with the same encoder, as many updates, and as many rows of their data. Prints the test results side
-by side, and writes them to `runs/classify_and_tag/metrics.json`. results.json there keeps the results of finished
-models: a command that was stopped continues with the next model. Delete the folder after changing the code.
+by side, and writes them to `runs/classify_and_tag/metrics.json`. results.json in that folder has the finished models'
+results: a command that was stopped resumes with the next model. Delete the folder after changing the code.
 """
 
 import argparse

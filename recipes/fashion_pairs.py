@@ -3,10 +3,10 @@
     python recipes/fashion_pairs.py                                    # 18 methods, seeds 0 to 2: about half an hour
     python recipes/fashion_pairs.py --methods equal upgrad --seeds 1   # two minutes
 
-One CNN, two tasks, and many balancing methods, which are printed beside single-task training. Writes
-`runs/fashion_pairs/` (results.md, metrics.json, accuracies.png) and a SavedModel of the best run of a method.
-results.json and the models there keep every run: a command that was stopped continues with the next run, and another
-method or seed trains only that. Delete the folder after changing the code.
+One CNN, two tasks, and many balancing methods, compared with single-task training. Writes `runs/fashion_pairs/`
+(results.md, metrics.json, accuracies.png) and a SavedModel of the best run of a method. results.json and the models in
+that folder keep every run: a command that was stopped resumes with the next run, and for another method or seed only
+its runs are trained. Delete the folder after changing the code.
 """
 
 import argparse

@@ -37,15 +37,16 @@ def load(languages: Sequence[str] = ("en",), rows: int = 9_000, seed: int = 0) -
     A sentence is a random walk through a template: its alternatives, options, orders and values are equally likely.
     Within a language sentences are distinct; a sentence that two intents share is kept for one of them. Intents get
     equally many sentences if they have enough. What an intent lacks goes to the others, but none gets more than a tenth
-    of `rows`. An intent with fewer than 20 sentences is left out. So there may be fewer than `rows` sentences.
+    of `rows`. An intent with fewer than 20 sentences is left out, so the total may be less than `rows`.
 
     A hash of the sentence determines its part, 80/10/10, whatever the seed. In each list of ten values or more, a tenth
     (by their hashes) is held out: a sentence with such a value is in the test part or dropped.
 
-    What makes it easy: the parts share their templates, so that the words around a slot are known, and nothing is
-    misspelt. Outside English, the words for open lists stand out as English. What makes it hard: the held-out values,
-    which occur in a tenth of the test sentences; intents that differ only in the device ("start roomba", "start bedtime
-    routine"); and slots that differ only in the sentence's form (a timer's minutes, the minutes to add to it).
+    What makes it easy: the parts share their templates, so the words around a slot occur in training, and nothing is
+    misspelt. In other languages, the words for open lists are recognisable because they are English. What makes it
+    hard: the held-out values, which occur in a tenth of the test sentences; intents that differ only in the device
+    ("start roomba", "start bedtime routine"); and slots that differ only in the sentence's form (a timer's minutes, the
+    minutes to add to it).
 
     Args:
         languages: Codes such as "en", "de", "pt-BR". Languages written without spaces (ja, th, zh-CN) are of little
@@ -54,7 +55,7 @@ def load(languages: Sequence[str] = ("en",), rows: int = 9_000, seed: int = 0) -
         seed: Seed of the sampling; the same seed gives the same records.
 
     Raises:
-        ValueError: if there are no templates for a language.
+        ValueError: if a language has no templates.
     """
     grammars = [grammar(language) for language in languages]
     sentences = [sentence for templates in grammars for sentence in sample(templates, rows // len(languages), seed)]

@@ -11,7 +11,7 @@ LENGTHS = [3, 9, 1, 12, 4, 8, 2, 11, 5, 7]
 
 
 def sentences(lengths=LENGTHS, task="tags", first=0):
-    """Row i holds i + 1 at all positions."""
+    """Row i contains i + 1 at all positions."""
     numbers = np.arange(first, first + len(lengths)) + 1
     rows = tf.data.Dataset.from_tensor_slices((np.array(lengths), numbers))
     return rows.map(lambda length, i: ({"ids": tf.repeat(i, length), "row": i}, {task: tf.repeat(i, length)}))
@@ -37,11 +37,11 @@ def test_boundaries_group_rows_of_similar_length():
     assert sorted(row for rows in batches for row in rows) == list(range(10))
     groups = [{int(np.digitize(LENGTHS[i], [4, 8])) for i in rows} for rows in batches]
     assert all(len(group) == 1 for group in groups)
-    again = [(x["row"].numpy() - 1).tolist() for x, _ in batch_by_length(sentences(), 2, boundaries=[4, 8])]
-    assert batches == again
+    repeated = [(x["row"].numpy() - 1).tolist() for x, _ in batch_by_length(sentences(), 2, boundaries=[4, 8])]
+    assert batches == repeated
 
 
-def test_all_unknown_axes_have_one_length():
+def test_all_unknown_axes_are_padded_to_one_length():
     rows = sentences().map(lambda x, y: (x, {"tags": y["tags"][:1], "words": tf.fill([2], "a")}))
     rows = rows.map(lambda x, y: (x, {**y, "words": tf.ensure_shape(tf.strings.split("a b"), [None])}))
     _, y = next(iter(batch_by_length(rows, 4)))
@@ -53,17 +53,17 @@ def test_all_unknown_axes_have_one_length():
 @pytest.mark.parametrize("batches", ["mixed", "homogeneous"])
 @pytest.mark.parametrize("boundaries", [None, [5]])
 def test_mixtures_pad_missing_labels(batches, boundaries):
-    other = [2, 10, 6]
+    other_lengths = [2, 10, 6]
     tagged = sentences().map(lambda x, y: (x, y, {"tags": tf.cast(y["tags"] % 2, tf.float64)}))
-    sources = {"a": tagged, "b": sentences(other, "slots", first=100)}
-    lengths = {**dict(enumerate(LENGTHS)), **{100 + i: length for i, length in enumerate(other)}}
+    sources = {"a": tagged, "b": sentences(other_lengths, "slots", first=100)}
+    lengths = {**dict(enumerate(LENGTHS)), **{100 + i: length for i, length in enumerate(other_lengths)}}
     options = {"batch_size": 4, "batches": batches, "boundaries": boundaries}
     mixture = mtl.data.mix(sources, "uniform", seed=0, **options)
     assert mixture.element_spec[0]["ids"].shape.as_list() == [4, None]
-    seen = set()
+    drawn_rows = set()
     for x, y, weight in mixture.take(30):
         rows = (x["row"].numpy() - 1).tolist()
-        seen.update(rows)
+        drawn_rows.update(rows)
         expected, from_b = padded(rows, lengths), np.array([[i >= 100] for i in rows])
         np.testing.assert_array_equal(x["ids"], expected)
         np.testing.assert_array_equal(y["tags"], np.where(from_b, 0, expected))
@@ -73,10 +73,10 @@ def test_mixtures_pad_missing_labels(batches, boundaries):
         assert weight["tags"].dtype == weight["slots"].dtype == tf.float32
         assert boundaries is None or len({lengths[i] >= 5 for i in rows}) == 1
         assert batches == "mixed" or len(np.unique(from_b)) == 1
-    assert len(seen) == 13
+    assert len(drawn_rows) == 13
 
 
-def test_weights_per_label_in_one_of_two_sources():
+def test_one_of_two_sources_has_weights_per_label():
     weighted = sentences(first=100).map(lambda x, y: (x, y, {"tags": tf.ones(tf.shape(y["tags"])) / 2}))
     for batches in ("mixed", "homogeneous"):
         mixture = mtl.data.mix({"a": sentences(), "b": weighted}, batch_size=4, batches=batches, seed=0)

@@ -12,7 +12,7 @@ TAGS = ["O", "B-place", "I-place"]
 
 
 def records(**fields):
-    """Return a data set of records whose fields are scalars or lists of any length."""
+    """Return a data set of records. A field is a scalar or a list of any length."""
     rows = [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
     spec = {
         name: tf.TensorSpec(
@@ -65,7 +65,7 @@ def test_rows_and_the_warning_about_truncation():
 
 
 def test_sentences_of_one_length():
-    """The number of words is in the element spec, so `ragged_batch` leaves them dense."""
+    """The element spec has the number of words, so `ragged_batch` gives dense tensors."""
     fields = {"words": [["in", "Rome"], ["we", "win"]], "ner": [["O", "B-place"], ["O", ""]], "topic": ["trade", ""]}
     data = tf.data.Dataset.from_tensor_slices(fields)
     rows = rows_of(data, words(), tasks()[:2], fields={"entities": "ner"})
@@ -93,37 +93,37 @@ def test_labels_stay_with_their_words_when_subwords_are_truncated():
     assert rows[1][1]["entities"] == [0]
 
 
-def test_indices():
+def test_class_indices():
     """Class indices below 0 mean missing labels; those beyond the last class are errors."""
     data = tf.data.Dataset.from_tensors({"words": ["we", "win", "in"], "entities": [0, -100, 2], "topic": -1})
     (row,) = rows_of(data, words(), tasks()[:2])
     assert row[1:] == ({"entities": [0, 0, 2], "topic": 0}, {"entities": [1, 0, 1], "topic": 0})
-    numbers = data.map(lambda row: {**row, "topic": tf.cast(row["topic"], tf.float32)})  # as from_csv gives them
-    assert rows_of(numbers, words(), tasks()[1:2])[0][1:] == ({"topic": 0}, {"topic": 0})
+    float_labels = data.map(lambda row: {**row, "topic": tf.cast(row["topic"], tf.float32)})  # as from_csv gives them
+    assert rows_of(float_labels, words(), tasks()[1:2])[0][1:] == ({"topic": 0}, {"topic": 0})
     with pytest.raises(ValueError, match="Record 0 has the label 2.0, but task 'topic' has the 2 labels"):
-        rows_of(numbers.map(lambda row: {**row, "topic": 2.0}), words(), tasks()[1:2])
+        rows_of(float_labels.map(lambda row: {**row, "topic": 2.0}), words(), tasks()[1:2])
     with pytest.raises(ValueError, match="Record 0 has the label 3, but task 'entities' has the 3 labels"):
         rows_of(data.map(lambda row: {**row, "entities": row["entities"] + 1}), words(), tasks()[:2])
 
 
-def test_labels_named_by_numbers(tmp_path):
+def test_label_names_that_are_numbers(tmp_path):
     (tmp_path / "a.csv").write_text("text,stars\nin,1\nrome,2\n")
     task = mtl.tasks.Classification("stars", labels=["1", "2", "3"])
     columns = {"text": "text", "stars": "stars"}
     with pytest.raises(ValueError, match="may be names or indices"):
         mtl.data.encode_text(mtl.data.from_csv(tmp_path / "a.csv", columns), words(), [task], text="text")
-    named = mtl.data.from_csv(tmp_path / "a.csv", columns, strings=["stars"])
-    assert [y["stars"] for _, y, _ in rows_of(named, words(), [task], text="text")] == [0, 1]
+    labelled_by_name = mtl.data.from_csv(tmp_path / "a.csv", columns, strings=["stars"])
+    assert [y["stars"] for _, y, _ in rows_of(labelled_by_name, words(), [task], text="text")] == [0, 1]
 
 
 def test_many_records_keep_their_order():
-    number = 2500  # more than one batch of records
-    texts = [f"{'in ' * (i % 3 + 1)}rome" for i in range(number)]
-    topic = ["sport" if i % 7 else "trade" for i in range(number)]
+    count = 2500  # more than one batch of records
+    texts = [f"{'in ' * (i % 3 + 1)}rome" for i in range(count)]
+    topic = ["sport" if i % 7 else "trade" for i in range(count)]
     data = tf.data.Dataset.from_tensor_slices({"text": texts, "topic": topic})
     rows = rows_of(data, words(8), tasks()[1:2], text="text")
-    assert [len(x["token_ids"]) for x, _, _ in rows] == [i % 3 + 2 for i in range(number)]
-    assert [y["topic"] for _, y, _ in rows] == [int(i % 7 == 0) for i in range(number)]
+    assert [len(x["token_ids"]) for x, _, _ in rows] == [i % 3 + 2 for i in range(count)]
+    assert [y["topic"] for _, y, _ in rows] == [int(i % 7 == 0) for i in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_no_records():
         mtl.data.encode_text(records(**SENTENCES).take(0), words(8), tasks()[1:])
 
 
-def test_concatenate_weighs_labels_of_unknown_length():
-    """One source has a weight per word; the other has no weights, so all its words count."""
+def test_concatenate_adds_weights_to_labels_of_unknown_length():
+    """One source has a weight per word. The other has none, so all its words get weight 1."""
 
     def source(weight):
         labels = {"t": tf.constant([1, 2, 3])}

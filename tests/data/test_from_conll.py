@@ -16,7 +16,7 @@ def write(path, text):
 
 
 def test_words_and_tags_between_empty_lines(tmp_path):
-    """Several empty lines count as one, the last line needs no end, and lines may end as on Windows."""
+    """Several empty lines count as one, the last line needs no newline, and lines may end as on Windows."""
     text = "\r\n\r\nAda B-person\r\nspoke O\r\n\r\n \r\n\r\nYes O"
     records = mtl.data.from_conll(write(tmp_path / "a.conll", text))
     assert strings(records) == [
@@ -29,7 +29,7 @@ def test_words_and_tags_between_empty_lines(tmp_path):
 
 
 def test_files_with_tabs_such_as_wnut17(tmp_path):
-    """Sentences end with a line of one tab, "#" is a word, and words may contain blanks and separators or be empty."""
+    """A line with only a tab ends a sentence, "#" is a word, and words may contain whitespace or be empty."""
     text = "#\tO\n#tag\tB-group\n\t\n\u2028\tO\nNew York\tB-location\n\xa0\tO\n\tO\n"
     assert strings(mtl.data.from_conll(write(tmp_path / "a.conll", text))) == [
         {"words": ["#", "#tag"], "entities": ["O", "B-group"]},
@@ -37,7 +37,7 @@ def test_files_with_tabs_such_as_wnut17(tmp_path):
     ]
 
 
-def test_comments_in_files_with_tabs_have_no_tab(tmp_path):
+def test_in_files_with_tabs_comments_are_lines_without_a_tab(tmp_path):
     text = "# text = we\n1\twe\tO\t-\n\n# text = #\n1\t#\tB-ORG\t-\n"
     assert strings(mtl.data.from_conll(write(tmp_path / "a.iob2", text), {"words": 1, "entities": 2})) == [
         {"words": ["we"], "entities": ["O"]},
@@ -45,8 +45,8 @@ def test_comments_in_files_with_tabs_have_no_tab(tmp_path):
     ]
 
 
-def test_comments_in_files_without_tabs_precede_a_sentence(tmp_path):
-    """The Wall Street Journal's pound sign is a word "#", which must not be lost."""
+def test_in_files_without_tabs_comments_come_before_a_sentence(tmp_path):
+    """In the Wall Street Journal, "#" is a word, the pound sign, and must be kept."""
     text = "# id 7\n#  x\tdomain=en\nfor IN B-PP\n# # B-NP\n500 CD I-NP\n\n-DOCSTART- -X- O\n\n#sold VBD B-VP\n"
     columns = {"words": 0, "speech": 1, "chunks": -1}
     assert strings(mtl.data.from_conll(write(tmp_path / "a.txt", text), columns)) == [
@@ -68,9 +68,9 @@ UNIVERSAL = """\
 """
 
 
-@pytest.mark.parametrize("zipped", [False, True])
-def test_universal_dependencies(tmp_path, zipped):
-    if zipped:
+@pytest.mark.parametrize("compressed", [False, True])
+def test_universal_dependencies(tmp_path, compressed):
+    if compressed:
         path = write(tmp_path / "a.conllu.gz", "")
         path.write_bytes(gzip.compress(UNIVERSAL.encode()))
     else:

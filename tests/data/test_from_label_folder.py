@@ -32,7 +32,7 @@ def test_rows(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["", "\n\n"])
-def test_files_may_end_without_a_line_end_or_with_several(tmp_path, end):
+def test_files_may_end_with_no_or_several_newlines(tmp_path, end):
     files = {name: text.rstrip("\n") + (end if name == "label" else "\n") for name, text in ATIS.items()}
     assert len(list(mtl.data.from_label_folder(write(tmp_path, files)))) == 2
 

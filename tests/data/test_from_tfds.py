@@ -48,7 +48,7 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-def test_labels_become_their_names(data_dir):
+def test_class_labels_become_their_names(data_dir):
     records = mtl.data.from_tfds("sentences", "train", data_dir=data_dir, download=False)
     assert int(records.cardinality()) == 3
     assert records.element_spec == {
@@ -75,7 +75,7 @@ def test_columns_and_order(data_dir):
     assert mtl.data.labels_of(first, "entities", scheme="BIO") == TAGS
 
 
-def test_a_part_of_a_split(data_dir):
+def test_a_slice_of_a_split(data_dir):
     assert len(list(mtl.data.from_tfds("sentences", "train[:2]", data_dir=data_dir, download=False))) == 2
 
 

@@ -39,7 +39,7 @@ def test_rates(options, expected):
     assert fractions[0] == pytest.approx(expected, abs=4 * 0.5 / 4000**0.5)
 
 
-def test_rows_have_all_tasks_with_weight_0_for_those_their_source_lacks():
+def test_rows_have_weight_0_for_tasks_that_their_source_lacks():
     for x, y, weight in mtl.data.mix(two_sources(), rates="uniform", seed=0).take(60):
         assert set(y) == set(weight) == {"stars", "topic"}
         from_news = int(x["a"][0]) == 1
@@ -48,7 +48,7 @@ def test_rows_have_all_tasks_with_weight_0_for_those_their_source_lacks():
         assert (int(y["topic"]) >= 100) == from_news
 
 
-def test_sources_repeat_without_loss():
+def test_sources_repeat_completely():
     """In complete passes over a source, every row occurs equally often."""
     topics = [int(y["topic"]) for _, y, _ in mtl.data.mix({"news": two_sources()["news"]}).take(50)]
     assert sorted(topics) == sorted([*range(100, 110)] * 5)
@@ -176,6 +176,6 @@ def test_type_errors(sources, message):
 
 
 def test_complete_sources_are_unchanged():
-    """They are not mapped, which would be slower."""
-    full = source(0, 4, {"t": np.ones(4)}).map(lambda x, y: (x, y, {"t": 1.0}))
-    assert fill_missing_tasks(full, common_label_specs({"a": full})) is full
+    """They are not mapped, because that would be slower."""
+    complete = source(0, 4, {"t": np.ones(4)}).map(lambda x, y: (x, y, {"t": 1.0}))
+    assert fill_missing_tasks(complete, common_label_specs({"a": complete})) is complete

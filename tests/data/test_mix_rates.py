@@ -1,4 +1,4 @@
-"""Rates and draws of mixtures."""
+"""The rates of mixtures, and the rows drawn at these rates."""
 
 import keras
 import numpy as np
@@ -40,8 +40,8 @@ def test_probabilities(options, expected):
     np.testing.assert_allclose(probabilities(**options), np.array(expected) / np.sum(expected), rtol=1e-12)
 
 
-def test_annealed_goes_from_proportional_to_uniform():
-    """The 54 rows make an epoch of 6 steps of 9 rows."""
+def test_annealed_rates_change_from_proportional_to_uniform():
+    """The 54 rows are an epoch of 6 steps of 9 rows."""
     mixture = mtl.data.mix(sources(), "annealed", epochs=5, batch_size=9, seed=0)
     rows = mixture.probabilities([0, 5, 6, 13, 24, 29, 99]).numpy()
     for row, exponent in zip(rows, [1, 1, 0.75, 0.5, 0, 0, 0], strict=True):
@@ -63,9 +63,9 @@ def test_a_function_may_not_return_negative_rates():
         mtl.data.mix(sources(), lambda step: {"a": -1.0, "b": 1.0, "c": 1.0})
     with pytest.raises(ValueError, match="finite rates"):
         mtl.data.mix(sources(), lambda step: {"a": 1.0, "b": 1 / tf.cast(step, tf.float32), "c": 1.0})
-    later = mtl.data.mix(sources(), lambda step: {"a": 5.0 - tf.cast(step, tf.float32), "b": 0.0, "c": 0.0}, epoch=9)
+    mixture = mtl.data.mix(sources(), lambda step: {"a": 5.0 - tf.cast(step, tf.float32), "b": 0.0, "c": 0.0}, epoch=9)
     with pytest.raises(tf.errors.InvalidArgumentError, match="not negative, and not all 0"):
-        next(iter(later))
+        next(iter(mixture))
     with pytest.raises(ValueError, match="unknown key 'd'"):
         mtl.data.mix(sources(), lambda step: {"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0})
     with pytest.raises(TypeError, match="must return a dict"):
@@ -87,7 +87,7 @@ def test_draws_follow_the_probabilities(batches):
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 7}, {"batch_size": 7, "batches": "homogeneous"}])
-def test_shares_are_those_of_the_stream(options):
+def test_shares_equal_those_of_the_drawn_rows(options):
     mixture = mtl.data.mix(sources(), "uniform", seed=4, **options)
     draws = drawn(mixture, 60)
     for first, steps in ((0, 60), (13, 1), (20, 31)):
@@ -125,7 +125,7 @@ def test_all_batches_are_full():
     assert {x.shape[0] for x, _, _ in mtl.data.mix(sources(), batch_size=7).take(30)} == {7}
 
 
-def test_sizes_are_needed_only_where_something_depends_on_them():
+def test_unknown_sizes_are_allowed_where_nothing_depends_on_them():
     unknown = {name: source.filter(lambda *row: True) for name, source in sources().items()}
     assert len(mtl.data.mix(unknown, "uniform", epoch=5)) == 5
     mixture = mtl.data.mix(unknown, "uniform")
@@ -138,15 +138,15 @@ def numbered(rows, task="t"):
     return tf.data.Dataset.from_tensor_slices((numbers, {task: numbers}))
 
 
-def test_each_pass_has_its_own_order_which_depends_on_the_seed_alone():
+def test_each_pass_has_another_order_which_depends_only_on_the_seed():
     def order(seed, buffer=40, global_seed=0):
         keras.utils.set_random_seed(global_seed)
         stream = mtl.data.mix({"a": numbered(40)}, shuffle_buffer=buffer, seed=seed)
         return [[int(x) for x, *_ in stream.take(120)] for _ in range(2)]
 
-    once, again = order(1)
-    assert once == again == order(1, global_seed=7)[0] != order(2)[0]
-    passes = [once[first : first + 40] for first in (0, 40, 80)]
+    first_stream, second_stream = order(1)
+    assert first_stream == second_stream == order(1, global_seed=7)[0] != order(2)[0]
+    passes = [first_stream[first : first + 40] for first in (0, 40, 80)]
     assert all(sorted(rows) == list(range(40)) for rows in passes)
     assert len({tuple(rows) for rows in passes} | {tuple(range(40))}) == 4
     assert all(x < position + 3 for position, x in enumerate(order(1, buffer=3)[0][:40]))
@@ -169,8 +169,8 @@ def test_an_empty_source_of_unknown_size():
 
 def test_without_a_seed_mix_chooses_one():
     mixtures = [mtl.data.mix(sources(), "uniform") for _ in range(2)]
-    one, again, other = (list(drawn(mixture, 60)) for mixture in (mixtures[0], mixtures[0], mixtures[1]))
-    assert one == again != other
+    first, repeated, second = (list(drawn(mixture, 60)) for mixture in (mixtures[0], mixtures[0], mixtures[1]))
+    assert first == repeated != second
 
 
 def test_dynamic_rates_apply_to_their_epoch():
@@ -181,7 +181,7 @@ def test_dynamic_rates_apply_to_their_epoch():
     np.testing.assert_allclose(rows, [[0.5, 0.5, 0], [0, 0.75, 0.25], [0, 0.75, 0.25]])
 
 
-def test_nothing_is_drawn_before_its_rates_are_set():
+def test_no_epoch_is_drawn_before_its_rates_are_set():
     rates = DynamicRates(["a", "b", "c"], initial={"a": 1, "b": 0, "c": 0})
     batches, drawn_by_epoch = iter(mtl.data.mix(sources(), rates, batch_size=9, seed=0)), []
     for epoch in range(3):
@@ -220,7 +220,7 @@ def test_errors(options, message):
 
 def test_errors_of_dynamic_rates():
     rates = DynamicRates(["a", "b"])
-    for wrong in ({"a": 1.0}, {"a": -1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, {"a": float("nan"), "b": 1.0}):
+    for invalid_rates in ({"a": 1.0}, {"a": -1.0, "b": 1.0}, {"a": 0.0, "b": 0.0}, {"a": float("nan"), "b": 1.0}):
         with pytest.raises(ValueError, match="Rates must be"):
-            rates.append(wrong)
+            rates.append(invalid_rates)
     assert rates.history.tolist() == [[0.5, 0.5]]

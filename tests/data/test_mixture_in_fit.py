@@ -1,4 +1,4 @@
-"""Mixtures in `fit` and `evaluate`."""
+"""Mixtures in `fit`, `evaluate` and `predict`."""
 
 import keras
 import numpy as np
@@ -59,10 +59,10 @@ def test_an_epoch_has_the_mixtures_length_and_its_shares_are_logged():
     assert len({share["a"] for share in shares(history)}) > 1
 
 
-@pytest.mark.parametrize("spe", [1, 5])
-def test_shares_of_other_epochs(spe):
-    """`steps_per_epoch` holds whatever the number of steps per execution."""
-    data, trained = mixture(), model(steps_per_execution=spe)
+@pytest.mark.parametrize("steps_per_execution", [1, 5])
+def test_shares_with_steps_per_epoch(steps_per_execution):
+    """An epoch has `steps_per_epoch` steps, whatever `steps_per_execution` is."""
+    data, trained = mixture(), model(steps_per_execution=steps_per_execution)
     history = trained.fit(data, epochs=2, steps_per_epoch=7, verbose=0).history
     assert steps(trained) == 2 * 7
     assert shares(history) == [data.shares(0, 7), data.shares(7, 7)]
@@ -82,7 +82,7 @@ def test_resumes_bit_for_bit(tmp_path):
     assert_same_run(run("interrupted", 4), expected)
 
 
-def test_evaluation_takes_the_same_epoch_each_time():
+def test_evaluation_reads_the_same_epoch_each_time():
     data = mixture()
     trained = model()
     trained.optimizer.learning_rate = 0.0
@@ -92,7 +92,7 @@ def test_evaluation_takes_the_same_epoch_each_time():
     assert results[0] != trained.evaluate(data, steps=3, verbose=0, return_dict=True)
 
 
-def test_validation_takes_one_epoch():
+def test_validation_reads_one_epoch():
     trained = model()
     trained.optimizer.learning_rate = 0.0
     history = trained.fit(mixture(), validation_data=mixture(epoch=2), epochs=2, verbose=0).history
@@ -113,7 +113,7 @@ def test_endless_data_without_a_number_of_steps_are_an_error():
     assert "share_a" not in history
 
 
-def test_prediction_takes_one_epoch():
+def test_prediction_reads_one_epoch():
     assert len(model().predict(mixture(epoch=3), verbose=0)["a"]) == 12
 
 
@@ -126,8 +126,8 @@ def test_prediction_takes_one_epoch():
     ],
     ids=["homogeneous", "annealed", "function"],
 )
-def test_kinds_of_mixtures_resume_bit_for_bit(options, tmp_path):
-    """Even if the steps per execution do not divide the epoch, and the mixture also serves for validation."""
+def test_every_kind_of_mixture_resumes_bit_for_bit(options, tmp_path):
+    """Even if `steps_per_execution` does not divide the epoch, and the mixture is also the validation data."""
 
     def run(directory, epochs):
         trained, data = model(steps_per_execution=4), mixture(**options)
@@ -145,12 +145,12 @@ def test_kinds_of_mixtures_resume_bit_for_bit(options, tmp_path):
 @pytest.mark.parametrize("batches", ["mixed", "homogeneous"])
 def test_two_replicas_equal_one(batches):
     with mtl.distribute.strategy("mirrored").scope():
-        two = model()
-    if two.distribute_strategy.num_replicas_in_sync != 2:
+        two_replicas = model()
+    if two_replicas.distribute_strategy.num_replicas_in_sync != 2:
         pytest.skip("needs two devices")
-    one = model()
+    one_replica = model()
     data = mixture(batches=batches, batch_size=5)  # uneven on two replicas
-    histories = [trained.fit(data, epochs=2, verbose=0).history for trained in (one, two)]
+    histories = [trained.fit(data, epochs=2, verbose=0).history for trained in (one_replica, two_replicas)]
     assert shares(histories[0]) == shares(histories[1])
-    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+    for a, b in zip(one_replica.get_weights(), two_replicas.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

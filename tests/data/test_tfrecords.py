@@ -6,7 +6,7 @@ import tf_mtl as mtl
 
 
 def rows(count=600, log=None):
-    """Return rows of words, vectors, scalars and ragged lists; each row read adds an entry to `log`."""
+    """Return rows of words, vectors, scalars and ragged lists. Each row that is read adds an entry to `log`."""
 
     def row(number):
         if log is not None:
@@ -31,7 +31,7 @@ def assert_same(dataset, expected):
 
 
 @pytest.mark.parametrize("count", [1, 256, 600])
-def test_the_file_has_the_same_elements(tmp_path, count):
+def test_the_cached_data_set_has_the_same_elements(tmp_path, count):
     cached = mtl.data.cache_tfrecords(rows(count), tmp_path / "new" / "a.tfrecord")
     assert int(cached.cardinality()) == count
     assert_same(cached, rows(count))
@@ -68,18 +68,18 @@ def test_another_element_spec(tmp_path):
         mtl.data.cache_tfrecords(tf.data.Dataset.from_tensors({"a": 1.0}), tmp_path / "a")
 
 
-def test_a_cancelled_run_leaves_no_files(tmp_path):
+def test_an_interrupted_write_leaves_no_files(tmp_path):
     def generate():
         yield from range(300)
         raise KeyError("cancelled")
 
-    broken = tf.data.Dataset.from_generator(generate, output_signature=tf.TensorSpec([], tf.int32))
+    interrupted = tf.data.Dataset.from_generator(generate, output_signature=tf.TensorSpec([], tf.int32))
     with pytest.raises(tf.errors.OpError, match="cancelled"):
-        mtl.data.cache_tfrecords(broken, tmp_path / "a")
+        mtl.data.cache_tfrecords(interrupted, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_records_without_their_description_are_written_again(tmp_path):
+def test_a_file_without_its_json_file_is_written_again(tmp_path):
     mtl.data.cache_tfrecords(tf.data.Dataset.range(3), tmp_path / "a")
     (tmp_path / "a.json").unlink()
     assert list(mtl.data.cache_tfrecords(tf.data.Dataset.range(5), tmp_path / "a").as_numpy_iterator()) == [*range(5)]

@@ -1,4 +1,4 @@
-"""The files beside an exported model: model card, README, warm-up file, batching parameters."""
+"""The other files of an export: model card, README, warm-up file, batching parameters."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def build(**inputs):
     return mtl.build_model(layers, joined, tasks)
 
 
-def test_the_card_says_what_was_exported(tmp_path):
+def test_the_model_card_describes_the_export(tmp_path):
     model = build()
     results = {"kind_accuracy": np.float32(0.75)}
     path = mtl.export.saved_model(model, tmp_path / "shop", metrics=results, data="Sales of 2025.", check=False)
@@ -35,12 +35,12 @@ def test_the_card_says_what_was_exported(tmp_path):
     assert card["tasks"][0]["kind"] == "Classification"
     assert card["tasks"][0]["labels"] == ["a", "b"]
     assert card["tasks"][1]["high"] == 9
-    sold = tf.saved_model.load(str(path)).signatures
-    assert set(card["signatures"]) == set(sold)
+    signatures = tf.saved_model.load(str(path)).signatures
+    assert set(card["signatures"]) == set(signatures)
     for name, signature in card["signatures"].items():
-        found = sold[name].structured_outputs
+        specs = signatures[name].structured_outputs
         assert {k: (v["dtype"], v["shape"]) for k, v in signature["outputs"].items()} == {
-            k: (v.dtype.name, v.shape.as_list()) for k, v in found.items()
+            k: (v.dtype.name, v.shape.as_list()) for k, v in specs.items()
         }
         assert signature["inputs"] == {"x": {"dtype": "float32", "shape": [None, 4]}}
     page = (path / "README.md").read_text()
@@ -48,7 +48,7 @@ def test_the_card_says_what_was_exported(tmp_path):
         assert part in page
 
 
-def test_the_warm_up_file_holds_a_request_to_every_signature_with_its_answer(tmp_path):
+def test_the_warm_up_file_contains_a_request_to_every_signature_and_its_response(tmp_path):
     model = build()
     x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
     path = mtl.export.saved_model(model, tmp_path / "shop", warmup=x, check=False)
@@ -56,23 +56,28 @@ def test_the_warm_up_file_holds_a_request_to_every_signature_with_its_answer(tmp
     logs = [prediction_log_pb2.PredictionLog.FromString(record).predict_log for record in records]
     assert [log.request.model_spec.signature_name for log in logs] == ["serving_default", "kind", "price"]
     assert {log.request.model_spec.name for log in logs} == {"shop"}
-    right = model.decode(model(x))
+    answers = model.decode(model(x))
     for log in logs:
         np.testing.assert_array_equal(tf.make_ndarray(log.request.inputs["x"]), x)
         for name, value in log.response.outputs.items():
             task, part = name.split("_", 1)
-            expected = right[task][part]
-            found = tf.make_ndarray(value)
+            expected = answers[task][part]
+            output = tf.make_ndarray(value)
             if expected.dtype.kind == "U":
-                assert found.astype("U").tolist() == expected.tolist()
+                assert output.astype("U").tolist() == expected.tolist()
             else:
-                np.testing.assert_allclose(found, expected, rtol=1e-6)
+                np.testing.assert_allclose(output, expected, rtol=1e-6)
     assert set(logs[1].response.outputs) == {"kind_label", "kind_score", "kind_top_labels", "kind_top_scores"}
 
 
 def test_batching_parameters(tmp_path):
-    given = {"max_batch_size": 32, "batch_timeout_micros": 0, "num_batch_threads": 2, "allowed_batch_sizes": [1, 32]}
-    path = mtl.export.saved_model(build(), tmp_path, batching=given, check=False)
+    parameters = {
+        "max_batch_size": 32,
+        "batch_timeout_micros": 0,
+        "num_batch_threads": 2,
+        "allowed_batch_sizes": [1, 32],
+    }
+    path = mtl.export.saved_model(build(), tmp_path, batching=parameters, check=False)
     lines = (path / "batching_params.pbtxt").read_text().splitlines()
     assert lines == [
         "max_batch_size { value: 32 }",
@@ -113,7 +118,7 @@ def test_batching_parameters_that_a_server_refuses(batching, message, tmp_path):
         ({"x": [["a"] * 4], "z": np.zeros((1, 2))}, "'x' must be float32"),
     ],
 )
-def test_examples_that_do_not_fit(warmup, message, tmp_path):
+def test_warm_up_examples_that_do_not_fit(warmup, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         mtl.export.saved_model(build(x=4, z=2), tmp_path / "shop", warmup=warmup)
     assert not (tmp_path / "shop").exists()
@@ -125,14 +130,14 @@ def test_versions_that_a_server_cannot_compare(version, tmp_path):
         mtl.export.saved_model(build(), tmp_path, version=version)
 
 
-def test_a_folder_whose_name_no_request_can_bear(tmp_path):
+def test_folders_that_cannot_name_a_model(tmp_path):
     with pytest.raises(ValueError, match="letters, digits and ._-.* 'my model'"):
         mtl.export.saved_model(build(), tmp_path / "my model")
     with pytest.raises(ValueError, match="must be a local folder"):
         mtl.export.saved_model(build(), "gs://bucket/shop")
 
 
-def test_a_link_keeps_its_name_and_what_json_cannot_say_is_null(tmp_path):
+def test_a_link_keeps_its_name_and_nan_becomes_null(tmp_path):
     (tmp_path / "volume").mkdir()
     (tmp_path / "shop").symlink_to(tmp_path / "volume")
     path = mtl.export.saved_model(build(), tmp_path / "shop", metrics={"price_pearson": np.nan}, check=False)
@@ -141,11 +146,15 @@ def test_a_link_keeps_its_name_and_what_json_cannot_say_is_null(tmp_path):
     assert card["metrics"] == {"price_pearson": None}
 
 
-def test_leftovers_of_other_machines_and_of_the_living_stay(tmp_path, monkeypatch):
+def test_unfinished_exports_of_other_machines_and_running_processes_stay(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "trainer")
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    names = [f".writing-trainer-{dead.pid}-a", f".writing-trainer-1-{dead.pid}-b", f".writing-trainer-{os.getpid()}-c"]
+    exited = subprocess.Popen(["true"])
+    exited.wait()
+    names = [
+        f".writing-trainer-{exited.pid}-a",
+        f".writing-trainer-1-{exited.pid}-b",
+        f".writing-trainer-{os.getpid()}-c",
+    ]
     for name in names:
         (tmp_path / name).mkdir()
     with new_version(tmp_path, None):
@@ -153,10 +162,10 @@ def test_leftovers_of_other_machines_and_of_the_living_stay(tmp_path, monkeypatc
     assert {path.name for path in tmp_path.iterdir()} == {*names[1:], "1"}
 
 
-def test_a_version_that_another_process_writes_meanwhile(tmp_path):
+def test_a_version_that_another_process_writes_at_the_same_time(tmp_path):
     def export():
-        with new_version(tmp_path, 1) as (own, _):
-            (own / "file").write_text("mine")
+        with new_version(tmp_path, 1) as (own_folder, _):
+            (own_folder / "file").write_text("mine")
             (tmp_path / "1").mkdir()
             (tmp_path / "1" / "file").write_text("theirs")
 
@@ -166,11 +175,11 @@ def test_a_version_that_another_process_writes_meanwhile(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
-def test_the_likeliest_classes():
+def test_top_k_classes():
     task = mtl.tasks.Classification("kind", ["a", "b", "c"], top_k=2)
-    found = task.decode(np.log([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]]))
-    assert found["top_labels"].numpy().tolist() == [[b"b", b"c"], [b"a", b"c"]]
-    np.testing.assert_allclose(found["top_scores"], [[0.5, 0.3], [0.6, 0.3]], rtol=1e-6)
+    answer = task.decode(np.log([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]]))
+    assert answer["top_labels"].numpy().tolist() == [[b"b", b"c"], [b"a", b"c"]]
+    np.testing.assert_allclose(answer["top_scores"], [[0.5, 0.3], [0.6, 0.3]], rtol=1e-6)
     assert mtl.tasks.Classification.from_config(task.get_config()).top_k == 2
     with pytest.raises(ValueError, match="`top_k` of task 'kind' must be from 1 to 3"):
         mtl.tasks.Classification("kind", ["a", "b", "c"], top_k=4)

@@ -1,4 +1,4 @@
-"""`export.check` finds the faults of an export."""
+"""`export.check` finds faults in exports."""
 
 import json
 import shutil
@@ -29,41 +29,43 @@ def copy(exported, tmp_path):
     return shutil.copytree(exported[1], tmp_path / "1")
 
 
-def replaced_by(folder, answers, variables=()):
-    """Replace the graph in an export's folder by one with the same signatures."""
+def replace_graph(folder, answers, variables=()):
+    """Replace the graph in an export's folder by one with the given signatures."""
     archive = keras.export.ExportArchive()
     for name, answer in answers.items():
         archive.add_endpoint(name, answer, [tf.TensorSpec((None, 4), tf.float32, name="x")])
     if variables:
         archive.add_variable_collection("spare", list(variables))
     shutil.rmtree(folder / "variables")
-    kept = {name: (folder / name).read_bytes() for name in ("model_card.json", str(_requests.FILE))}
+    other_files = {name: (folder / name).read_bytes() for name in ("model_card.json", str(_requests.FILE))}
     archive.write_out(str(folder), verbose=False)
-    for name, content in kept.items():
+    for name, content in other_files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
 
 
-def answers(model, change=lambda outputs: outputs, whole=()):
-    def of(tasks):
-        part = keras.Model(model.input, {task: model.output[task] for task in tasks})
-        objects = {task.name: task for task in model.tasks}
+def answers(model, change=lambda outputs: outputs, unpruned=()):
+    """Return a function per signature; those of the tasks in `unpruned` compute all heads."""
+
+    def pruned(tasks):
+        part_of_model = keras.Model(model.input, {task: model.output[task] for task in tasks})
+        task_by_name = {task.name: task for task in model.tasks}
 
         def answer(x):
-            outputs = change(part(x, training=False))
-            return {f"{t}_{k}": v for t in tasks for k, v in objects[t].decode(outputs[t]).items()}
+            outputs = change(part_of_model(x, training=False))
+            return {f"{name}_{k}": v for name in tasks for k, v in task_by_name[name].decode(outputs[name]).items()}
 
         return answer
 
     def filtered(task):
-        everything = of(model.task_names)
-        return lambda x: {k: v for k, v in everything(x).items() if k.startswith(task)}
+        all_answers = pruned(model.task_names)
+        return lambda x: {k: v for k, v in all_answers(x).items() if k.startswith(task)}
 
-    single = {task: filtered(task) if task in whole else of([task]) for task in model.task_names}
-    return {"serving_default": of(model.task_names), **single}
+    single = {task: filtered(task) if task in unpruned else pruned([task]) for task in model.task_names}
+    return {"serving_default": pruned(model.task_names), **single}
 
 
-def test_a_right_export_passes_and_prints_its_table(exported, capsys, fresh_process):
+def test_a_correct_export_passes_and_prints_its_table(exported, capsys, fresh_process):
     model, path = exported
     mtl.export.check(path)
     mtl.export.check(path, model, np.random.default_rng(1).normal(size=(20, 4)))
@@ -72,14 +74,14 @@ def test_a_right_export_passes_and_prints_its_table(exported, capsys, fresh_proc
     assert f"Weights: {4 * model.count_params():,} bytes." in printed
 
 
-def test_the_same_graph_written_otherwise_passes(exported, copy):
-    replaced_by(copy, answers(exported[0]))
+def test_the_same_graph_written_by_keras_passes(exported, copy):
+    replace_graph(copy, answers(exported[0]))
     mtl.export.check(copy)
 
 
-def test_other_answers(exported, copy):
+def test_answers_that_differ_from_the_model(exported, copy):
     model, path = exported
-    replaced_by(copy, answers(model, lambda outputs: {k: v * 1.001 for k, v in outputs.items()}))
+    replace_graph(copy, answers(model, lambda outputs: {k: v * 1.001 for k, v in outputs.items()}))
     with pytest.raises(ValueError, match="'serving_default' differs from the model by"):
         mtl.export.check(copy)
     keras.utils.set_random_seed(8)
@@ -89,27 +91,27 @@ def test_other_answers(exported, copy):
 
 
 def test_answers_that_depend_on_the_batch(exported, copy):
-    replaced_by(copy, answers(exported[0], lambda o: {k: v - tf.reduce_mean(v, 0) for k, v in o.items()}))
+    replace_graph(copy, answers(exported[0], lambda o: {k: v - tf.reduce_mean(v, 0) for k, v in o.items()}))
     with pytest.raises(ValueError, match="'stars' gives other outputs for a row alone than in its batch"):
         mtl.export.check(copy)
 
 
 def test_a_signature_with_another_tasks_head(exported, copy):
-    replaced_by(copy, answers(exported[0], whole=["kind"]))
+    replace_graph(copy, answers(exported[0], unpruned=["kind"]))
     with pytest.raises(ValueError, match="'kind' reaches 8 variables, but its tasks have 4"):
         mtl.export.check(copy)
 
 
 def test_weights_stored_twice(exported, copy):
-    twice = [tf.Variable(v.numpy()) for v in exported[0].weights]
-    replaced_by(copy, answers(exported[0]), twice)
+    copies = [tf.Variable(v.numpy()) for v in exported[0].weights]
+    replace_graph(copy, answers(exported[0]), copies)
     with pytest.raises(ValueError, match="bytes of weights are stored"):
         mtl.export.check(copy)
 
 
 def test_xla_is_refused(exported, copy, fresh_process):
     compiled = tf.function(lambda x: x * 1, jit_compile=True)
-    replaced_by(copy, answers(exported[0], lambda outputs: {k: compiled(v) for k, v in outputs.items()}))
+    replace_graph(copy, answers(exported[0], lambda outputs: {k: compiled(v) for k, v in outputs.items()}))
     with pytest.raises(ValueError, match="XLA"):
         mtl.export.check(copy)
 
@@ -146,9 +148,9 @@ def test_raw_examples_are_compared_through_the_preprocessor(tmp_path):
     mtl.export.check(path, model, ["good bad", "bad"], words)
     with pytest.raises(ValueError, match="Pass `preprocessor`"):
         mtl.export.check(path, model, ["good bad", "bad"])
-    other = keras.layers.TextVectorization(vocabulary=["bad", "good"], output_sequence_length=4)
+    other_words = keras.layers.TextVectorization(vocabulary=["bad", "good"], output_sequence_length=4)
     with pytest.raises(ValueError, match="'serving_default' differs"):
-        mtl.export.check(path, model, ["good bad", "bad"], other)
+        mtl.export.check(path, model, ["good bad", "bad"], other_words)
 
 
 def test_an_export_that_fails_its_check_does_not_appear(tmp_path):

@@ -1,4 +1,4 @@
-"""LiteRT, ONNX and quantised copies compared with the Keras model."""
+"""LiteRT, ONNX and quantised copies of a model, compared with the Keras model."""
 
 import json
 
@@ -32,21 +32,21 @@ def inputs():
     return {name: rng.normal(size=(7, size)).astype("float32") for name, size in (("left", 4), ("right", 3))}
 
 
-def right(model, inputs):
+def outputs_by_task(model, inputs):
     return {task: output.numpy() for task, output in model(inputs).items()}
 
 
 @pytest.mark.parametrize(("quantization", "tolerance"), [(None, 1e-5), ("dynamic", 0.05)])
 def test_litert_keeps_all_signatures(model, inputs, tmp_path, capsys, quantization, tolerance):
     path = mtl.export.litert(model, tmp_path / "model.tflite", quantization, inputs)
-    found = Interpreter(model_path=str(path))
-    assert set(found.get_signature_list()) == {"serving_default", "kind", "price"}
-    expected = right(model, inputs)
+    interpreter = Interpreter(model_path=str(path))
+    assert set(interpreter.get_signature_list()) == {"serving_default", "kind", "price"}
+    expected = outputs_by_task(model, inputs)
     for name, tasks in {"serving_default": ["kind", "price"], "kind": ["kind"], "price": ["price"]}.items():
-        answer = found.get_signature_runner(name)(**inputs)
-        assert set(answer) == set(tasks)
+        outputs = interpreter.get_signature_runner(name)(**inputs)
+        assert set(outputs) == set(tasks)
         for task in tasks:
-            np.testing.assert_allclose(answer[task], expected[task], atol=tolerance)
+            np.testing.assert_allclose(outputs[task], expected[task], atol=tolerance)
     assert "| serving_default |" in capsys.readouterr().out
     tasks = json.loads((tmp_path / "model.tflite.json").read_text())["tasks"]
     assert tasks[0]["labels"] == ["a", "b", "c"]
@@ -59,7 +59,7 @@ def test_dynamic_range_is_smaller(tmp_path):
     assert mtl.export.litert(model, tmp_path / "small.tflite", "dynamic").stat().st_size < 0.35 * plain
 
 
-def test_what_litert_cannot_do(model, tmp_path):
+def test_litert_errors(model, tmp_path):
     with pytest.raises(ValueError, match='must be None or "dynamic"'):
         mtl.export.litert(model, tmp_path / "model.tflite", "int4")
     with pytest.raises(ValueError, match="must end in '.tflite'"):
@@ -77,8 +77,8 @@ def test_onnx(model, inputs, tmp_path, tasks):
     assert {i.name for i in session.get_inputs()} == {"left", "right"}
     names = [output.name for output in session.get_outputs()]
     assert set(names) == set(tasks or ["kind", "price"])
-    for name, found in zip(names, session.run(names, inputs), strict=True):
-        np.testing.assert_allclose(found, right(model, inputs)[name], rtol=1e-5, atol=1e-6)
+    for name, output in zip(names, session.run(names, inputs), strict=True):
+        np.testing.assert_allclose(output, outputs_by_task(model, inputs)[name], rtol=1e-5, atol=1e-6)
 
 
 def test_onnx_of_an_exact_gelu_is_refused(tmp_path):
@@ -95,18 +95,18 @@ def test_bad_arguments_of_onnx(model, tmp_path):
         mtl.export.onnx(model, tmp_path / "model")
 
 
-def test_a_conversion_that_answers_otherwise_is_refused(model, inputs, tmp_path, monkeypatch):
+def test_a_conversion_with_other_outputs_is_refused(model, inputs, tmp_path, monkeypatch):
     from tf_mtl.export import _forward
 
-    monkeypatch.setattr(_forward, "difference", lambda found, right: 1.0)
+    monkeypatch.setattr(_forward, "difference", lambda actual, expected: 1.0)
     for write, name in ((mtl.export.onnx, "m.onnx"), (mtl.export.litert, "m.tflite")):
         with pytest.raises(ValueError, match="differ from those of the Keras model"):
             write(model, tmp_path / name, examples=inputs)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("mode", "share", "tolerance"), [("int8", 0.35, 0.02), ("int4", 0.25, 0.3)])
-def test_quantised_copies(mode, share, tolerance, tmp_path, capsys):
+@pytest.mark.parametrize(("mode", "size_ratio", "tolerance"), [("int8", 0.35, 0.02), ("int4", 0.25, 0.3)])
+def test_quantised_copies(mode, size_ratio, tolerance, tmp_path, capsys):
     shared = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([256, 256]))
     tasks = [mtl.tasks.BinaryClassification("sold"), mtl.tasks.Regression("price")]
     model = mtl.build_model(keras.Input((64,), name="x"), shared, tasks)
@@ -116,29 +116,29 @@ def test_quantised_copies(mode, share, tolerance, tmp_path, capsys):
     y = {"sold": (x[:, 0] > 0).astype("float32"), "price": x[:, 1]}
     weight = {"sold": np.ones(64), "price": np.r_[np.ones(60), np.zeros(4)]}
     before = [v.numpy() for v in model.weights]
-    small = mtl.export.quantized(model, mode, (x, y, weight), batch_size=16)
+    quantized = mtl.export.quantized(model, mode, (x, y, weight), batch_size=16)
     for old, new in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(old, new)
-    sizes = [sum(v.numpy().nbytes for v in m.variables if "adam" not in v.path) for m in (small, model)]
-    assert sizes[0] < share * sizes[1]
-    for task, output in right(model, x).items():
-        np.testing.assert_allclose(small(x)[task], output, atol=tolerance)
-    results = [m.evaluate(x, y, sample_weight=weight, return_dict=True, verbose=0) for m in (model, small)]
+    sizes = [sum(v.numpy().nbytes for v in m.variables if "adam" not in v.path) for m in (quantized, model)]
+    assert sizes[0] < size_ratio * sizes[1]
+    for task, output in outputs_by_task(model, x).items():
+        np.testing.assert_allclose(quantized(x)[task], output, atol=tolerance)
+    results = [m.evaluate(x, y, sample_weight=weight, return_dict=True, verbose=0) for m in (model, quantized)]
     row = [f"{results[0]['price_rmse']:.4f}", f"{results[1]['price_rmse']:.4f}"]
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| price_rmse")]
     assert [cell.strip() for cell in line.split("|")[2:4]] == row
-    path = mtl.export.saved_model(small, tmp_path)
-    mtl.export.check(path, small, {"x": x[:5]})
+    path = mtl.export.saved_model(quantized, tmp_path)
+    mtl.export.check(path, quantized, {"x": x[:5]})
     stored = sum(file.stat().st_size for file in (path / "variables").glob("*.data*"))
-    assert stored < share * 4 * model.count_params() + 8192
+    assert stored < size_ratio * 4 * model.count_params() + 8192
 
 
-def test_quantised_refuses(model):
+def test_quantized_errors(model):
     with pytest.raises(ValueError, match='must be "int8" or "int4"'):
         mtl.export.quantized(model, "float8")
     with pytest.raises(ValueError, match="call model.compile first"):
         mtl.export.quantized(model, "int8", (np.zeros((1, 4)), {}))
     x = keras.Input((4,), name="x")
-    bare = mtl.MultiTaskModel(x, {"a": keras.layers.LayerNormalization()(x)})
+    without_dense = mtl.MultiTaskModel(x, {"a": keras.layers.LayerNormalization()(x)})
     with pytest.raises(ValueError, match="no layer that Keras quantises"):
-        mtl.export.quantized(bare, "int8")
+        mtl.export.quantized(without_dense, "int8")

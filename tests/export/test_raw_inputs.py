@@ -1,4 +1,4 @@
-"""Exports with raw inputs: columns by name, encoded images, texts of any length."""
+"""Exports that take raw inputs: columns by name, encoded images, texts of any length."""
 
 import keras
 import keras_hub
@@ -11,20 +11,21 @@ import tf_mtl as mtl
 TASKS = (mtl.tasks.Classification("kind", 3, top_k=2), mtl.tasks.Regression("price"))
 
 
-def signatures(model, folder, preprocessor, **kwargs):
+def export_and_load(model, folder, preprocessor, **kwargs):
+    """Return the loaded export, which keeps the variables alive, and its signatures."""
     path = mtl.export.saved_model(model, folder, preprocessor=preprocessor, **kwargs)
     loaded = tf.saved_model.load(str(path))
     return loaded, loaded.signatures
 
 
-def assert_answers(answer, model, inputs):
-    for task, parts in model.decode(model(inputs)).items():
-        for key, value in parts.items():
-            found = answer[f"{task}_{key}"].numpy()
+def assert_answers(outputs, model, inputs):
+    for task, answer in model.decode(model(inputs)).items():
+        for key, value in answer.items():
+            output = outputs[f"{task}_{key}"].numpy()
             if value.dtype.kind == "U":
-                assert found.astype("U").tolist() == value.tolist()
+                assert output.astype("U").tolist() == value.tolist()
             else:
-                np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
+                np.testing.assert_allclose(output, value, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,9 @@ def space(columns):
         "age": "float_normalized",
         "job": keras.utils.FeatureSpace.string_categorical(output_mode="int"),
     }
-    found = keras.utils.FeatureSpace(kinds, output_mode="dict")
-    found.adapt(columns)
-    return found
+    feature_space = keras.utils.FeatureSpace(kinds, output_mode="dict")
+    feature_space.adapt(columns)
+    return feature_space
 
 
 def tabular(space):
@@ -51,15 +52,15 @@ def tabular(space):
 
 def test_columns_by_name_of_a_feature_space(space, columns, tmp_path):
     model = tabular(space)
-    some = {name: values[:5] for name, values in columns.items()}
-    _, found = signatures(model, tmp_path, space, warmup=some)
-    assert {name: spec.shape for name, spec in found["kind"].structured_input_signature[1].items()} == {
+    examples = {name: values[:5] for name, values in columns.items()}
+    _, signatures = export_and_load(model, tmp_path, space, warmup=examples)
+    assert {name: spec.shape for name, spec in signatures["kind"].structured_input_signature[1].items()} == {
         "age": [None],
         "job": [None],
     }
-    answer = found["serving_default"](age=tf.constant(some["age"]), job=tf.constant(some["job"]))
-    assert_answers(answer, model, space({name: tf.constant(values) for name, values in some.items()}))
-    unknown = found["kind"](age=tf.constant([30.0]), job=tf.constant(["astronaut"]))
+    outputs = signatures["serving_default"](age=tf.constant(examples["age"]), job=tf.constant(examples["job"]))
+    assert_answers(outputs, model, space({name: tf.constant(values) for name, values in examples.items()}))
+    unknown = signatures["kind"](age=tf.constant([30.0]), job=tf.constant(["astronaut"]))
     assert np.isfinite(unknown["kind_score"]).all()
 
 
@@ -69,10 +70,10 @@ def test_columns_by_name_of_a_functional_model(space, columns, tmp_path):
     named = {"job": inputs["job"], "age": inputs["years"]}
     preprocessor = keras.Model(inputs, encode({k: keras.ops.expand_dims(v, -1) for k, v in named.items()}))
     model = tabular(space)
-    some = {"years": columns["age"][:3], "job": columns["job"][:3]}
-    _, found = signatures(model, tmp_path, preprocessor, warmup=some, check=False)
-    answer = found["serving_default"](years=tf.constant(some["years"]), job=tf.constant(some["job"]))
-    assert_answers(answer, model, space({"age": tf.constant(some["years"]), "job": tf.constant(some["job"])}))
+    examples = {"years": columns["age"][:3], "job": columns["job"][:3]}
+    _, signatures = export_and_load(model, tmp_path, preprocessor, warmup=examples, check=False)
+    outputs = signatures["serving_default"](years=tf.constant(examples["years"]), job=tf.constant(examples["job"]))
+    assert_answers(outputs, model, space({"age": tf.constant(examples["years"]), "job": tf.constant(examples["job"])}))
 
 
 def test_encoded_images(tmp_path):
@@ -90,8 +91,8 @@ def test_encoded_images(tmp_path):
     files = [tf.io.encode_png(image).numpy() for image in pixels[:2]] + [tf.io.encode_jpeg(pixels[2]).numpy()]
     with pytest.raises(ValueError, match="pass real ones as `warmup`"):
         mtl.export.saved_model(model, tmp_path, preprocessor=decode)
-    _, found = signatures(model, tmp_path, decode, warmup=files)
-    assert_answers(found["serving_default"](image=tf.constant(files)), model, decode(tf.constant(files)))
+    _, signatures = export_and_load(model, tmp_path, decode, warmup=files)
+    assert_answers(signatures["serving_default"](image=tf.constant(files)), model, decode(tf.constant(files)))
 
 
 def tokens(length):
@@ -100,17 +101,17 @@ def tokens(length):
 
 
 @pytest.mark.parametrize("kind", ["dense", "ragged"])
-def test_texts_of_any_length_are_cut_and_padded(kind, tmp_path):
+def test_texts_of_any_length_are_truncated_and_padded(kind, tmp_path):
     words = keras.layers.TextVectorization(vocabulary=["good", "bad"], ragged=kind == "ragged")
     model = tokens(6)
-    _, found = signatures(model, tmp_path, words, warmup=["good", "bad good"])
+    _, signatures = export_and_load(model, tmp_path, words, warmup=["good", "bad good"])
     for text in ("", "good bad", "good bad " * 40):
         ids = [words(tf.constant([text]))[0].numpy().tolist()]
         ids = np.array([(ids[0] + [0] * 6)[:6]], "int32")
-        assert_answers(found["serving_default"](text=tf.constant([text])), model, ids)
+        assert_answers(signatures["serving_default"](text=tf.constant([text])), model, ids)
 
 
-def test_a_dict_of_other_names_is_refused(tmp_path):
+def test_a_dict_without_the_models_input_names_is_refused(tmp_path):
     ids = keras.Input((6,), dtype="int32", name="ids")
     encoder = mtl.encoders.TransformerEncoder(9, 6, dim=8, layers=1, heads=2)
     model = mtl.build_model({"ids": ids}, mtl.trunks.HardSharing(lambda x: encoder(x["ids"])), TASKS)
@@ -144,12 +145,12 @@ def byte_pairs():
 
 
 @pytest.mark.parametrize("layer", [Lookup, lambda: keras.layers.StringLookup(vocabulary=["good", "bad"])])
-def test_layers_that_hold_tables_need_no_call_before(layer, tmp_path):
+def test_layers_with_tables_need_no_call_before_the_export(layer, tmp_path):
     layer = layer()
-    wide = isinstance(layer, Lookup)
-    preprocessor = layer if wide else keras.Sequential([keras.Input((6,), dtype="string", name="text"), layer])
-    some = ["good bad", "bad"] if wide else [["good"] * 6, ["bad"] * 6]
-    mtl.export.saved_model(tokens(6), tmp_path, preprocessor=preprocessor, warmup=some)
+    has_table = isinstance(layer, Lookup)
+    preprocessor = layer if has_table else keras.Sequential([keras.Input((6,), dtype="string", name="text"), layer])
+    examples = ["good bad", "bad"] if has_table else [["good"] * 6, ["bad"] * 6]
+    mtl.export.saved_model(tokens(6), tmp_path, preprocessor=preprocessor, warmup=examples)
 
 
 def test_byte_pair_tokens(tmp_path):
@@ -157,21 +158,23 @@ def test_byte_pair_tokens(tmp_path):
     encoder = mtl.encoders.TransformerEncoder(8, 6, dim=8, layers=1, heads=2)
     inputs = {name: keras.Input((6,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
     model = mtl.build_model(inputs, mtl.trunks.HardSharing(lambda x: encoder(x["token_ids"])), TASKS)
-    _, found = signatures(model, tmp_path, packer, warmup=["good", "go"])
-    assert_answers(found["serving_default"](text=tf.constant(["good god"])), model, packer(tf.constant(["good god"])))
+    _, signatures = export_and_load(model, tmp_path, packer, warmup=["good", "go"])
+    assert_answers(
+        signatures["serving_default"](text=tf.constant(["good god"])), model, packer(tf.constant(["good god"]))
+    )
 
 
-def test_tables_in_the_model_itself(tmp_path):
+def test_tables_within_the_model(tmp_path):
     words = keras.layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=6)
     text = keras.Input((), dtype="string", name="review")
     encoder = mtl.encoders.TransformerEncoder(9, 6, dim=8, layers=1, heads=2)
     model = mtl.build_model(text, mtl.trunks.HardSharing(lambda x: encoder(words(x))), TASKS)
-    _, found = signatures(model, tmp_path, None, warmup=["good bad", ""])
-    some = tf.constant(["bad", "good good"])
-    assert_answers(found["kind"](review=some) | found["price"](review=some), model, some)
+    _, signatures = export_and_load(model, tmp_path, None, warmup=["good bad", ""])
+    reviews = tf.constant(["bad", "good good"])
+    assert_answers(signatures["kind"](review=reviews) | signatures["price"](review=reviews), model, reviews)
 
 
-def test_a_function_that_holds_a_table_is_refused(tmp_path):
+def test_a_function_with_a_table_is_refused(tmp_path):
     words = keras.layers.TextVectorization(vocabulary=["good", "bad"], output_sequence_length=6)
     with pytest.raises(ValueError, match="an attribute of a Keras layer"):
         mtl.export.saved_model(tokens(6), tmp_path, preprocessor=lambda text: words(text))
@@ -190,7 +193,7 @@ def test_lengths_that_depend_on_the_batch_are_refused(tmp_path):
     mtl.export.check(path, model, {"ids": np.ones((2, 12), "int32")})
 
 
-def test_raw_inputs_that_bear_the_names_of_the_models(tmp_path):
+def test_raw_inputs_with_the_names_of_the_models_inputs(tmp_path):
     scale = keras.layers.Rescaling(0.5)
     x = keras.Input((3,), name="x")
     preprocessor = keras.Model(x, scale(x))
@@ -235,7 +238,7 @@ def test_preprocessors_that_do_not_fit(preprocessor, message, tmp_path):
         (lambda: [keras.Input(batch_shape=(8, 3), name="x")] * 2, "any number of rows"),
     ],
 )
-def test_inputs_that_requests_cannot_give(x, message, tmp_path):
+def test_inputs_that_requests_cannot_contain(x, message, tmp_path):
     encoder = mtl.encoders.MLPEncoder([4])
     trunk = mtl.trunks.HardSharing(lambda x: encoder(x[0] + x[1]))
     model = mtl.build_model(x(), trunk, [mtl.tasks.Regression("a")])
@@ -244,26 +247,26 @@ def test_inputs_that_requests_cannot_give(x, message, tmp_path):
             write(model, tmp_path / {"saved_model": "m", "onnx": "m.onnx", "litert": "m.tflite"}[write.__name__])
 
 
-def test_inputs_without_a_name_are_called_the_same_in_every_version(tmp_path):
+def test_inputs_without_a_name_have_the_same_name_in_every_version(tmp_path):
     encoder = mtl.encoders.MLPEncoder([4])
     for version in (1, 2):
         model = mtl.build_model(keras.Input((3,)), mtl.trunks.HardSharing(encoder), [mtl.tasks.Regression("a")])
-        _, found = signatures(model, tmp_path / "one", None, check=False)
-        assert list(found["a"].structured_input_signature[1]) == ["inputs"], version
+        _, signatures = export_and_load(model, tmp_path / "one", None, check=False)
+        assert list(signatures["a"].structured_input_signature[1]) == ["inputs"], version
     both = {"left": keras.Input((3,)), "right": keras.Input((3,), name="given")}
     trunk = mtl.trunks.HardSharing(lambda x: encoder(x["left"] - x["right"]))
-    _, found = signatures(mtl.build_model(both, trunk, [mtl.tasks.Regression("a")]), tmp_path / "two", None)
-    assert set(found["a"].structured_input_signature[1]) == {"left", "given"}
+    _, signatures = export_and_load(mtl.build_model(both, trunk, [mtl.tasks.Regression("a")]), tmp_path / "two", None)
+    assert set(signatures["a"].structured_input_signature[1]) == {"left", "given"}
 
 
-def test_signatures_of_ones_own(tmp_path):
+def test_custom_signatures(tmp_path):
     encoder = mtl.encoders.MLPEncoder([4])
     tasks = [mtl.tasks.Regression(name) for name in ("a", "b", "c")]
     model = mtl.build_model(keras.Input((3,), name="x"), mtl.trunks.HardSharing(encoder), tasks)
-    _, found = signatures(model, tmp_path, None, signatures={"pair": ["a", "c"]}, check=False)
-    assert set(found) == {"serving_default", "pair"}
-    assert set(found["pair"].structured_outputs) == {"a_value", "a_raw", "c_value", "c_raw"}
-    for wrong, message in [
+    _, signatures = export_and_load(model, tmp_path, None, signatures={"pair": ["a", "c"]}, check=False)
+    assert set(signatures) == {"serving_default", "pair"}
+    assert set(signatures["pair"].structured_outputs) == {"a_value", "a_raw", "c_value", "c_raw"}
+    for invalid, message in [
         ({"pair": ["a", "d"]}, "unknown key 'd'"),
         ({"pair": "a"}, "must be a list of tasks"),
         ({"pair": []}, "must be a list of tasks"),
@@ -272,22 +275,22 @@ def test_signatures_of_ones_own(tmp_path):
         ("all", 'must be "per_task" or a dict'),
     ]:
         with pytest.raises(ValueError, match=message):
-            mtl.export.saved_model(model, tmp_path, signatures=wrong)
+            mtl.export.saved_model(model, tmp_path, signatures=invalid)
 
 
-class Odd(mtl.tasks.Regression):
-    """A regression with a given `decode`."""
+class CustomDecode(mtl.tasks.Regression):
+    """A regression whose `decode` is a given function."""
 
-    def __init__(self, name, decoded):
+    def __init__(self, name, decode_output):
         super().__init__(name)
-        self.decoded = decoded
+        self.decode_output = decode_output
 
     def decode(self, output):
-        return self.decoded(output)
+        return self.decode_output(output)
 
 
 @pytest.mark.parametrize(
-    ("decoded", "message"),
+    ("decode_output", "message"),
     [
         (lambda x: {"only": x[:, 0]}, "at least two outputs, received \\['a_only'\\]"),
         (
@@ -297,9 +300,11 @@ class Odd(mtl.tasks.Regression):
         (lambda x: {"value": x[:, 0], "png_bytes": x[:, 0]}, "must not end in '_bytes'"),
     ],
 )
-def test_outputs_that_a_server_would_change(decoded, message, tmp_path):
+def test_decoded_outputs_that_a_server_would_change(decode_output, message, tmp_path):
     encoder = mtl.encoders.MLPEncoder([4])
-    model = mtl.build_model(keras.Input((3,), name="x"), mtl.trunks.HardSharing(encoder), [Odd("a", decoded)])
+    model = mtl.build_model(
+        keras.Input((3,), name="x"), mtl.trunks.HardSharing(encoder), [CustomDecode("a", decode_output)]
+    )
     with pytest.raises(ValueError, match=message):
         mtl.export.saved_model(model, tmp_path)
     assert not list(tmp_path.iterdir())

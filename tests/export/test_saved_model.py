@@ -14,7 +14,7 @@ from tf_mtl.export import _model_card
 
 WORDS = ["good", "bad", "ship", "late", "not", "very"]
 TEXTS = ["good ship", "very very bad, late", "", "not good not bad"]
-ALONE = """
+TENSORFLOW_ONLY = """
 import json, sys
 import tensorflow as tf
 loaded = tf.saved_model.load(sys.argv[1])
@@ -55,9 +55,9 @@ def exported(tmp_path_factory):
     return model, preprocessor, path
 
 
-def decoded(model, preprocessor):
-    answers = model.decode(model.predict(preprocessor(tf.constant(TEXTS)), verbose=0))
-    return {f"{task}_{key}": value for task, parts in answers.items() for key, value in parts.items()}
+def answers_by_output(model, preprocessor):
+    answers_by_task = model.decode(model.predict(preprocessor(tf.constant(TEXTS)), verbose=0))
+    return {f"{task}_{key}": value for task, parts in answers_by_task.items() for key, value in parts.items()}
 
 
 def test_names_of_signatures_inputs_and_outputs(exported):
@@ -80,18 +80,18 @@ def test_names_of_signatures_inputs_and_outputs(exported):
         assert all(spec.shape[0] is None for spec in signature.structured_outputs.values())
 
 
-def test_a_process_with_tensorflow_alone_gives_the_models_answers(exported):
+def test_a_process_with_only_tensorflow_gives_the_models_answers(exported):
     model, preprocessor, path = exported
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", ALONE, str(path), json.dumps(TEXTS)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout.splitlines()[-1])
-    expected = decoded(model, preprocessor)
+    command = [sys.executable, "-c", TENSORFLOW_ONLY, str(path), json.dumps(TEXTS)]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
+    assert process.returncode == 0, process.stderr
+    answers = json.loads(process.stdout.splitlines()[-1])
+    expected = answers_by_output(model, preprocessor)
     assert set(answers) == {"serving_default", "topic", "urgent", "tags", "stars"}
-    assert {name for found in answers.values() for name in found} == set(expected)
-    for found in answers.values():
-        for name, value in found.items():
+    assert {name for outputs in answers.values() for name in outputs} == set(expected)
+    for outputs in answers.values():
+        for name, value in outputs.items():
             if expected[name].dtype.kind == "U":
                 assert value == expected[name].tolist()
             else:
@@ -99,13 +99,13 @@ def test_a_process_with_tensorflow_alone_gives_the_models_answers(exported):
     assert set(answers["topic"]["topic_label"]) <= {"food", "travel", "sport"}
 
 
-def test_tensor_signatures_give_the_same(exported):
+def test_tensor_signatures_give_the_same_outputs(exported):
     model, preprocessor, path = exported
     signatures = tf.saved_model.load(str(path)).signatures
-    found = signatures["tensors"](ids=tf.cast(preprocessor(tf.constant(TEXTS)), tf.int32))
-    for name, value in decoded(model, preprocessor).items():
+    outputs = signatures["tensors"](ids=tf.cast(preprocessor(tf.constant(TEXTS)), tf.int32))
+    for name, value in answers_by_output(model, preprocessor).items():
         if value.dtype.kind == "f":
-            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(outputs[name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_are_stored_once(exported):
@@ -117,7 +117,7 @@ def test_weights_are_stored_once(exported):
     assert shapes.count([16, 32]) == 1  # the hidden layer of one head
 
 
-def test_a_tasks_signature_does_not_hold_the_other_heads(exported):
+def test_a_tasks_signature_lacks_the_other_heads(exported):
     model, _, path = exported
     loaded = tf.saved_model.load(str(path))
     signatures = loaded.signatures
@@ -128,12 +128,12 @@ def test_a_tasks_signature_does_not_hold_the_other_heads(exported):
     assert (16, 32) in variables("topic")
     assert (16, 32) not in variables("stars") | variables("tags") | variables("urgent")
     assert (16, 32) in variables("serving_default")
-    count = {name: len(signature.variables) for name, signature in signatures.items()}
-    assert count["serving_default"] == len(model.trainable_variables)
-    assert count["stars"] == count["serving_default"] - 4 - 2 - 2
+    variable_counts = {name: len(signature.variables) for name, signature in signatures.items()}
+    assert variable_counts["serving_default"] == len(model.trainable_variables)
+    assert variable_counts["stars"] == variable_counts["serving_default"] - 4 - 2 - 2
 
 
-def test_versions_count_up_and_are_never_overwritten(tmp_path):
+def test_version_numbers_increase_and_versions_are_never_overwritten(tmp_path):
     model = mtl.build_model(
         {name: keras.Input((2,), name=name) for name in ("left", "right")},
         mtl.trunks.HardSharing(lambda x: keras.layers.Dense(2)(keras.layers.Concatenate()([x["left"], x["right"]]))),
@@ -163,7 +163,7 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_exported(tmp_path):
+def test_models_that_cannot_be_exported(tmp_path):
     x = keras.Input((2,))
     with pytest.raises(ValueError, match="task objects"):
         mtl.export.saved_model(mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(x)}), tmp_path)
@@ -179,11 +179,11 @@ def test_a_model_in_mixed_precision_exports_float32(tmp_path):
     assert {spec.dtype for spec in outputs.values()} == {tf.float32, tf.string}
 
 
-def test_a_model_made_under_a_strategy_is_exported(tmp_path):
+def test_a_model_built_under_a_strategy_is_exported(tmp_path):
     with mtl.distribute.strategy("mirrored").scope():
         model = text_model()
     path = mtl.export.saved_model(model, tmp_path, preprocessor=vectorizer())
-    answer = tf.saved_model.load(str(path)).signatures["serving_default"](text=tf.constant(TEXTS))
-    expected = decoded(model, vectorizer())
-    np.testing.assert_allclose(answer["stars_raw"], expected["stars_raw"], rtol=1e-5, atol=1e-6)
+    outputs = tf.saved_model.load(str(path)).signatures["serving_default"](text=tf.constant(TEXTS))
+    expected = answers_by_output(model, vectorizer())
+    np.testing.assert_allclose(outputs["stars_raw"], expected["stars_raw"], rtol=1e-5, atol=1e-6)
     assert Path(path).name == "1"

@@ -32,7 +32,7 @@ def build(preprocessor, crf):
 
 @pytest.mark.parametrize("crf", [False, True])
 @pytest.mark.parametrize("kind", ["words", "subwords"])
-def test_answers_in_the_text(kind, crf, tmp_path):
+def test_served_words_and_spans_are_in_the_text(kind, crf, tmp_path):
     if kind == "words":
         preprocessor = mtl.text.Words(["zoë", "lives", "in", "new", "york", "rome", ",", "!"], 16)
     else:
@@ -44,17 +44,17 @@ def test_answers_in_the_text(kind, crf, tmp_path):
     check = crf and kind == "subwords"
     path = mtl.export.saved_model(model, tmp_path / "m", preprocessor=preprocessor, warmup=TEXTS, check=check)
     loaded = tf.saved_model.load(str(path))
-    answer = {k: v.numpy() for k, v in loaded.signatures["serving_default"](text=tf.constant(TEXTS)).items()}
+    outputs = {k: v.numpy() for k, v in loaded.signatures["serving_default"](text=tf.constant(TEXTS)).items()}
     expected = model.decode(model.predict(preprocessor(TEXTS), verbose=0), TEXTS, preprocessor)["entities"]
     for key, value in expected.items():
-        found = answer[f"entities_{key}"]
+        output = outputs[f"entities_{key}"]
         if value.dtype.kind == "f":
-            np.testing.assert_allclose(found, value, atol=1e-5)
+            np.testing.assert_allclose(output, value, atol=1e-5)
         else:
             np.testing.assert_array_equal(
-                np.char.decode(found.astype(bytes)) if value.dtype.kind == "U" else found, value
+                np.char.decode(output.astype(bytes)) if value.dtype.kind == "U" else output, value
             )
-    spans = 0
+    span_count = 0
     for row, text in enumerate(TEXTS):
         raw = text.encode()
         words = [w.decode() for w in preprocessor.split([text]).words[0].numpy()][: 16 if kind == "words" else 14]
@@ -66,13 +66,13 @@ def test_answers_in_the_text(kind, crf, tmp_path):
             assert raw[begin:end].decode() == expected["span_texts"][row][index]
             assert raw[begin:end].decode().startswith(words[first])
             assert raw[begin:end].decode().endswith(words[end_word - 1])
-            spans += 1
-    assert spans > 2
+            span_count += 1
+    assert span_count > 2
     assert set(loaded.signatures["pos"].structured_outputs) == {"pos_tags", "pos_scores", "pos_words"}
     assert "entities_span_texts" not in loaded.signatures["tensors_entities"].structured_outputs
 
 
-def test_texts_and_preprocessor_go_together():
+def test_decode_needs_both_texts_and_preprocessor():
     preprocessor = mtl.text.Words(["a"], 4)
     model = build(preprocessor, False)
     outputs = model.predict(preprocessor(["a"]), verbose=0)
@@ -83,7 +83,7 @@ def test_texts_and_preprocessor_go_together():
             model.decode(outputs, texts, preprocessor)
 
 
-def test_outputs_of_several_lengths():
+def test_outputs_of_different_lengths_are_refused():
     preprocessor = mtl.text.Words(["a"], 4)
     model = build(preprocessor, False)
     rows = tf.data.Dataset.from_generator(

@@ -1,4 +1,4 @@
-"""Arrays survive the way to the process that runs an export, and back."""
+"""Arrays are read back unchanged from the files for the process that runs an export."""
 
 import json
 
@@ -23,19 +23,19 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_an_array_is_read_as_it_was_written(name, tmp_path):
+def test_an_array_is_read_back_unchanged(name, tmp_path):
     _session.write(tmp_path / "file", [{"before": np.ones(2), name: ARRAYS[name], "after": "text"}])
-    ((before, found, after),) = (item.values() for item in _session.read(tmp_path / "file"))
+    ((before, array, after),) = (item.values() for item in _session.read(tmp_path / "file"))
     np.testing.assert_array_equal(before, np.ones(2))
     assert after == "text"
-    assert (found.dtype, found.shape) == (ARRAYS[name].dtype, ARRAYS[name].shape)
-    assert found.tobytes() == ARRAYS[name].tobytes() if found.dtype != object else (found == ARRAYS[name]).all()
+    assert (array.dtype, array.shape) == (ARRAYS[name].dtype, ARRAYS[name].shape)
+    assert array.tobytes() == ARRAYS[name].tobytes() if array.dtype != object else (array == ARRAYS[name]).all()
 
 
-def test_structures_hold_no_arrays_and_files_of_arrays_no_objects(tmp_path):
+def test_json_contains_no_arrays_and_npz_no_objects(tmp_path):
     _session.write(tmp_path / "file", {"counts": [1, 2], "arrays": [ARRAYS["bytes"]], "none": None})
     assert json.loads((tmp_path / "file.json").read_text())["counts"] == [1, 2]
     with np.load(tmp_path / "file.npz", allow_pickle=False) as file:
         assert [file[name].dtype for name in file.files] == ["int64", "uint8"]
-    found = _session.read(tmp_path / "file")
-    assert (found["counts"], found["none"]) == ([1, 2], None)
+    values = _session.read(tmp_path / "file")
+    assert (values["counts"], values["none"]) == ([1, 2], None)

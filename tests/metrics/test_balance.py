@@ -1,4 +1,4 @@
-"""Logs of the balancing."""
+"""What balancing logs."""
 
 import keras
 import numpy as np
@@ -26,16 +26,16 @@ def test_weights_are_epoch_means_and_only_in_training_logs(tmp_path):
     model = small_models.model()
     model.compile("sgd", loss=small_models.LOSS, balancing=Counting())
     collect = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: seen.append(dict(logs)),
-        on_train_batch_end=lambda batch, logs: batches.append(float(logs["weight/topic"])),
+        on_epoch_end=lambda epoch, logs: epoch_logs.append(dict(logs)),
+        on_train_batch_end=lambda batch, logs: weights_by_batch.append(float(logs["weight/topic"])),
     )
     board = keras.callbacks.TensorBoard(tmp_path)
     data = small_models.batches(small_models.full_data())  # five steps
     history = model.fit(data, epochs=2, verbose=0, validation_data=data, callbacks=[collect, board]).history
     assert history["weight/topic"] == pytest.approx([3.0, 8.0])
     assert history["weight/price"] == pytest.approx([0.5, 0.5])
-    assert seen[1]["weight/topic"] == pytest.approx(8.0)
-    assert batches == pytest.approx([1, 1.5, 2, 2.5, 3, 6, 6.5, 7, 7.5, 8])
+    assert epoch_logs[1]["weight/topic"] == pytest.approx(8.0)
+    assert weights_by_batch == pytest.approx([1, 1.5, 2, 2.5, 3, 6, 6.5, 7, 7.5, 8])
     assert {name for name in history if name.startswith("val_")} == {"val_loss", "val_topic_loss", "val_price_loss"}
     assert set(model.evaluate(data, verbose=0, return_dict=True)) == {"loss", "topic_loss", "price_loss"}
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*tfevents*"))
@@ -51,7 +51,7 @@ def test_what_each_kind_logs():
         history = model.fit(*small_models.full_data(), verbose=0).history
         logged[getattr(method, "name", method)] = {name for name in history if "loss" not in name}
     weights, cosines = {"weight/topic", "weight/price"}, {"cosine/topic/price", "conflict"}
-    assert logged == {
+    assert logged_names == {
         "equal": set(),
         "learnedweights": weights,
         "inversenorm": weights | cosines,
@@ -63,17 +63,17 @@ def test_cosines_by_hand():
     metric = BalancingLog(("a", "b", "c"), weights=True, cosines=True)
     rows = np.array([[1.0, 0], [0, 2], [-3, 4]], "float32")
     metric.update_state([1.0, 2.0, 3.0], rows @ rows.T)
-    rows[1] = 0  # without labels, so it does not count
+    rows[1] = 0  # without labels, so this step does not count for the task
     metric.update_state([3.0, 2.0, 1.0], rows @ rows.T)
-    found = {name: float(value) for name, value in metric.result().items()}
-    assert found["weight/a"] == 2
-    assert found["cosine/a/b"] == 0
-    assert found["cosine/b/c"] == pytest.approx(0.8)
-    assert found["cosine/a/c"] == pytest.approx(-0.6)
-    assert found["conflict"] == pytest.approx((1 / 3 + 1) / 2)
+    logs = {name: float(value) for name, value in metric.result().items()}
+    assert logs["weight/a"] == 2
+    assert logs["cosine/a/b"] == 0
+    assert logs["cosine/b/c"] == pytest.approx(0.8)
+    assert logs["cosine/a/c"] == pytest.approx(-0.6)
+    assert logs["conflict"] == pytest.approx((1 / 3 + 1) / 2)
 
 
-def test_many_tasks_have_no_cosines_but_a_conflict():
+def test_many_tasks_log_the_conflict_but_no_cosines():
     metric = BalancingLog(tuple("abcde"), weights=False, cosines=True)
     metric.update_state(None, np.eye(5, dtype="float32"))
     assert set(metric.result()) == {"conflict"}

@@ -1,4 +1,4 @@
-"""FrameAccuracy compared with counts by hand, alone and in a model."""
+"""FrameAccuracy compared with a count by hand, and saved with a model."""
 
 import keras
 import numpy as np
@@ -22,19 +22,19 @@ def build():
 
 def data(rows=40):
     rng = np.random.default_rng(0)
-    there = np.arange(5) < rng.integers(1, 6, rows)[:, None]
-    x = np.where(there, rng.integers(1, 10, (rows, 5)), 0)
+    is_token = np.arange(5) < rng.integers(1, 6, rows)[:, None]
+    x = np.where(is_token, rng.integers(1, 10, (rows, 5)), 0)
     y = {
         "intent": rng.integers(0, 3, rows),
         "slots": rng.integers(0, 3, (rows, 5)),
         "polite": rng.integers(0, 2, rows),
         "length": rng.random(rows),
     }
-    weights = {"slots": there * (rng.random((rows, 1)) < 0.8), "intent": rng.random(rows) < 0.8}
+    weights = {"slots": is_token * (rng.random((rows, 1)) < 0.8), "intent": rng.random(rows) < 0.8}
     return x, y, {task: weight.astype("float32") for task, weight in weights.items()}
 
 
-def test_equals_counting_by_hand():
+def test_equals_a_count_by_hand():
     keras.utils.set_random_seed(0)
     model = build()
     x, y, weight = data()
@@ -42,16 +42,16 @@ def test_equals_counting_by_hand():
     model.compile("adam", joint_metrics=[frame])
     answers = model.decode(model.predict(x, verbose=0))
     y["slots"] = np.array([[SLOTS.index(tag) if tag else 0 for tag in row] for row in answers["slots"]["tags"]])
-    wrong = np.arange(40) % 3 == 0
-    y["slots"][wrong, 0] = (y["slots"][wrong, 0] + 1) % 3
-    right = [
+    has_wrong_tag = np.arange(40) % 3 == 0
+    y["slots"][has_wrong_tag, 0] = (y["slots"][has_wrong_tag, 0] + 1) % 3
+    is_correct = [
         answers["intent"]["label"][row] == str(y["intent"][row])
         and answers["polite"]["label"][row] == ["no", "yes"][y["polite"][row]]
-        and not (wrong[row] and weight["slots"][row, 0])
+        and not (has_wrong_tag[row] and weight["slots"][row, 0])
         for row in range(40)
     ]
     labelled = (weight["intent"] > 0) & (weight["slots"].sum(1) > 0)
-    expected = np.sum(right & labelled) / labelled.sum()
+    expected = np.sum(is_correct & labelled) / labelled.sum()
     assert 0 < expected < 1
     results = model.evaluate(x, y, sample_weight=weight, batch_size=16, verbose=0, return_dict=True)
     assert results["frame_accuracy"] == pytest.approx(expected)
@@ -59,7 +59,7 @@ def test_equals_counting_by_hand():
     assert {"frame_accuracy", "val_frame_accuracy"} <= set(history.history)
 
 
-def test_survives_saving(tmp_path):
+def test_is_saved_with_the_model(tmp_path):
     model = build()
     model.compile("adam", joint_metrics=[mtl.metrics.FrameAccuracy(["intent", "slots"], name="frame")])
     model.save(tmp_path / "model.keras")
@@ -70,7 +70,7 @@ def test_survives_saving(tmp_path):
     assert "frame" in results[0]
 
 
-def test_tasks_without_right_and_wrong_predictions_are_refused():
+def test_tasks_without_correct_and_wrong_predictions_are_refused():
     losses = {
         "intent": keras.losses.CategoricalCrossentropy(from_logits=True),
         "polite": keras.losses.BinaryCrossentropy(),

@@ -13,10 +13,10 @@ def data(rows=500, seed=0):
     return y, 0.6 * y + rng.normal(size=rows), (rng.random(rows) < 0.7).astype("float32")
 
 
-def fed(metric, y, p, weight=None, batch=64):
+def result(metric, y, p, weight=None, batch=64):
     for i in range(0, len(y), batch):
-        part = slice(i, i + batch)
-        metric.update_state(y[part], p[part], sample_weight=None if weight is None else weight[part])
+        batch_rows = slice(i, i + batch)
+        metric.update_state(y[batch_rows], p[batch_rows], sample_weight=None if weight is None else weight[batch_rows])
     return float(metric.result())
 
 
@@ -24,33 +24,33 @@ def fed(metric, y, p, weight=None, batch=64):
 def test_pearson(offset):
     y, p, weight = data()
     y, p = (y + offset).astype("float32"), (p + offset).astype("float32")
-    assert fed(mtl.metrics.Pearson(), y, p[:, None]) == pytest.approx(stats.pearsonr(y, p)[0], abs=1e-5)
+    assert result(mtl.metrics.Pearson(), y, p[:, None]) == pytest.approx(stats.pearsonr(y, p)[0], abs=1e-5)
     rows = weight > 0
     expected = stats.pearsonr(y[rows], p[rows])[0]
-    assert fed(mtl.metrics.Pearson(), y, p[:, None], weight) == pytest.approx(expected, abs=1e-5)
+    assert result(mtl.metrics.Pearson(), y, p[:, None], weight) == pytest.approx(expected, abs=1e-5)
 
 
-def test_spearman_on_its_grid_is_exact():
+def test_spearman_of_values_on_its_grid_is_exact():
     y, p, weight = data()
     y, p = np.round(y, 1), np.round(p, 1)  # many ties
 
     def metric():
         return mtl.metrics.Spearman(-6.05, 6.75, bins=128)
 
-    assert fed(metric(), y, p[:, None]) == pytest.approx(stats.spearmanr(y, p)[0], abs=1e-5)
+    assert result(metric(), y, p[:, None]) == pytest.approx(stats.spearmanr(y, p)[0], abs=1e-5)
     rows = weight > 0
     expected = stats.spearmanr(y[rows], p[rows])[0]
-    assert fed(metric(), y, p[:, None], weight) == pytest.approx(expected, abs=1e-5)
+    assert result(metric(), y, p[:, None], weight) == pytest.approx(expected, abs=1e-5)
 
 
 def test_spearman_of_continuous_values_is_close():
     y, p, _ = data(3000)
-    assert fed(mtl.metrics.Spearman(-5, 5), y, p) == pytest.approx(stats.spearmanr(y, p)[0], abs=2e-4)
+    assert result(mtl.metrics.Spearman(-5, 5), y, p) == pytest.approx(stats.spearmanr(y, p)[0], abs=2e-4)
 
 
 @pytest.mark.parametrize("metric", [mtl.metrics.Pearson, lambda: mtl.metrics.Spearman(0, 9)])
-def test_without_variance_or_rows_the_correlation_is_0(metric):
-    assert fed(metric(), np.ones(5), np.arange(5.0)) == 0
+def test_the_correlation_is_0_without_variance_or_rows(metric):
+    assert result(metric(), np.ones(5), np.arange(5.0)) == 0
     assert float(metric().result()) == 0
 
 
@@ -64,12 +64,12 @@ def test_macro_f1():
     y, scores = rng.integers(0, 4, 200), rng.normal(size=(200, 4))
     y[y == 3] = 2  # a class that is predicted but never a label
     weight = (rng.random(200) < 0.5).astype("float32")
-    best = scores.argmax(1)
-    expected = np.mean([f1(y == c, best == c) for c in range(4)])
-    assert fed(mtl.metrics.MacroF1(4), y, scores) == pytest.approx(expected, rel=1e-5)
+    predicted = scores.argmax(1)
+    expected = np.mean([f1(y == c, predicted == c) for c in range(4)])
+    assert result(mtl.metrics.MacroF1(4), y, scores) == pytest.approx(expected, rel=1e-5)
     rows = weight > 0
-    expected = np.mean([f1(y[rows] == c, best[rows] == c) for c in range(4)])
-    assert fed(mtl.metrics.MacroF1(4), y[:, None], scores, weight) == pytest.approx(expected, rel=1e-5)
+    expected = np.mean([f1(y[rows] == c, predicted[rows] == c) for c in range(4)])
+    assert result(mtl.metrics.MacroF1(4), y[:, None], scores, weight) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("average", ["micro", "macro"])
@@ -85,7 +85,7 @@ def test_multi_label_f1(average):
     )
     metric = mtl.metrics.MultiLabelF1(3, average, threshold=0.4)
     assert metric.name == f"{average}_f1"
-    assert fed(metric, y, logits, cells.astype("float32")) == pytest.approx(expected, rel=1e-5)
+    assert result(metric, y, logits, cells.astype("float32")) == pytest.approx(expected, rel=1e-5)
     metric.reset_state()
     rows = cells[:, 0]
     expected = (
@@ -93,17 +93,16 @@ def test_multi_label_f1(average):
         if average == "micro"
         else np.mean([f1(true[rows, c], predicted[rows, c]) for c in range(3)])
     )
-    assert fed(metric, y, logits, rows.astype("float32")) == pytest.approx(expected, rel=1e-5)
+    assert result(metric, y, logits, rows.astype("float32")) == pytest.approx(expected, rel=1e-5)
 
 
 def test_binary_accuracy_of_logits():
     metric = mtl.metrics.LogitsBinaryAccuracy(threshold=0.7)
     y, z = np.array([[1.0], [1.0], [0.0], [0.0]]), np.array([[2.0], [0.5], [0.5], [1.0]])
-    assert fed(metric, y, z) == pytest.approx(0.5)  # a probability of 0.7 is a logit of 0.847
-    even = mtl.metrics.LogitsBinaryAccuracy()
-    assert (
-        fed(even, np.array([[1.0], [0.0]]), np.zeros((2, 1))) == 0.5
-    )  # the probability 0.5 predicts class 1, as in `decode`
+    assert result(metric, y, z) == pytest.approx(0.5)  # a probability of 0.7 is a logit of 0.847
+    default_metric = mtl.metrics.LogitsBinaryAccuracy()
+    # The probability 0.5 predicts class 1, as in `decode`.
+    assert result(default_metric, np.array([[1.0], [0.0]]), np.zeros((2, 1))) == 0.5
     assert mtl.tasks.BinaryClassification("t").decode(np.zeros((1, 1)))["label"].numpy() == [b"yes"]
 
 
@@ -118,5 +117,5 @@ def test_binary_accuracy_of_logits():
     ],
 )
 def test_configs(metric):
-    again = type(metric).from_config(metric.get_config())
-    assert again.get_config() == metric.get_config()
+    restored = type(metric).from_config(metric.get_config())
+    assert restored.get_config() == metric.get_config()

@@ -9,11 +9,11 @@ from seqeval.metrics.sequence_labeling import get_entities
 from tf_mtl._bio import Bio
 from tf_mtl.metrics import SpanF1
 
-TAGS = ["O", "B-a", "I-a", "I-b", "B-b", "B-c"]  # in any order; one type has no I-
+TAGS = ["O", "B-a", "I-a", "I-b", "B-b", "B-c"]  # not sorted, and the type c has no I- tag
 
 
 def sentences(seed, rows=60, words=9):
-    """True and predicted tags that often agree, of sentences of various lengths, and the weights of their words."""
+    """Return true tags, predicted tags that often agree with them, the sentences' lengths, and the words' weights."""
     rng = np.random.default_rng(seed)
     true = rng.integers(0, len(TAGS), (rows, words))
     predicted = np.where(rng.random((rows, words)) < 0.8, true, rng.integers(0, len(TAGS), (rows, words)))
@@ -31,15 +31,18 @@ def test_equals_seqeval_over_several_batches(seed):
     metric = SpanF1(TAGS, per_type=True)
     for rows in (slice(0, 7), slice(7, 60)):
         metric.update_state(true[rows], np.eye(len(TAGS))[predicted[rows]], sample_weight=weight[rows])
-    found = {name: float(value) for name, value in metric.result().items()}
-    truth, guess = names(true, lengths), names(predicted, lengths)
-    report = classification_report(truth, guess, output_dict=True, zero_division=0)
-    expected = {"span_f1": f1_score(truth, guess), **{f"span_f1_{k}": report[k]["f1-score"] for k in "abc"}}
-    assert found == pytest.approx(expected, abs=1e-6)
-    assert 0.2 < found["span_f1"] < 0.9
+    results = {name: float(value) for name, value in metric.result().items()}
+    true_tags, predicted_tags = names(true, lengths), names(predicted, lengths)
+    report = classification_report(true_tags, predicted_tags, output_dict=True, zero_division=0)
+    expected = {
+        "span_f1": f1_score(true_tags, predicted_tags),
+        **{f"span_f1_{k}": report[k]["f1-score"] for k in "abc"},
+    }
+    assert results == pytest.approx(expected, abs=1e-6)
+    assert 0.2 < results["span_f1"] < 0.9
 
 
-def test_words_without_a_label_are_outside():
+def test_words_without_a_label_count_as_outside():
     tags = np.array([[1, 2, 2, 4]])
     metric = SpanF1(TAGS)
     metric.update_state(tags, np.eye(len(TAGS))[[[1, 2, 0, 4]]], sample_weight=np.array([[1, 1, 0, 1]]))
@@ -50,11 +53,11 @@ def test_words_without_a_label_are_outside():
     assert float(metric.labelled.numpy().sum()) == 0
 
 
-def test_is_restored_from_its_config():
+def test_config():
     metric = SpanF1(TAGS, per_type=True, name="f1")
-    copy = keras.metrics.deserialize(keras.metrics.serialize(metric))
-    assert copy.get_config() == metric.get_config()
-    assert set(copy.result()) == {"f1", "f1_a", "f1_b", "f1_c"}
+    restored = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert restored.get_config() == metric.get_config()
+    assert set(restored.result()) == {"f1", "f1_a", "f1_b", "f1_c"}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -62,9 +65,9 @@ def test_spans_equal_seqeval(seed):
     tags, _, _, _ = sentences(seed)
     spans = Bio(TAGS, "test").spans(tags)
     for row, (starts, lengths, types) in enumerate(zip(*(x.numpy() for x in spans[:3]), strict=True)):
-        found = [("abc".index(kind), first, last) for kind, first, last in get_entities(names(tags, [9] * 60)[row])]
-        places = np.flatnonzero(starts)
-        assert [(0 if types[p] == 0 else types[p], p, p + lengths[p] - 1) for p in places] == found
+        expected = [("abc".index(kind), first, last) for kind, first, last in get_entities(names(tags, [9] * 60)[row])]
+        positions = np.flatnonzero(starts)
+        assert [(types[p], p, p + lengths[p] - 1) for p in positions] == expected
 
 
 def test_which_tag_may_follow_which():

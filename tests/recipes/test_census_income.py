@@ -14,7 +14,7 @@ SETTINGS = ["--epochs", "15", "--batch-size", "64", "--width", "12", "--seeds", 
 
 
 def person(rng):
-    """A row of the file: education and weeks of work determine the income, and age the marital status."""
+    """A row of the file. Education and weeks of work determine the income; age determines the marital status."""
     fields = [f" {rng.choice(['A', 'B', '?'])}" for _ in range(42)]
     age, weeks, education = rng.integers(90), rng.integers(53), rng.integers(4)
     fields[0], fields[39], fields[24] = str(age), f" {weeks}", f" {rng.random() * 2000:.2f}"
@@ -83,17 +83,17 @@ def test_runs_resumes_and_exports(folder, tmp_path, capsys):
     assert metrics["test"] == {"income_auc": best["income"], "never_married_auc": best["never_married"]}
     assert metrics["trunks"]["mmoe"]["never_married"]["mean"] > 0.8
     assert (tmp_path / "auc.png").stat().st_size > 1000
-    serve = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["income"]
+    signature = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["income"]
     columns, _ = census_data.load(folder)[1]
-    answer = serve(**{name: tf.constant(values[:5].tolist()) for name, values in columns.items()})
-    assert answer["income_label"].shape == (5,)
+    outputs = signature(**{name: tf.constant(values[:5].tolist()) for name, values in columns.items()})
+    assert outputs["income_label"].shape == (5,)
     card = json.loads((tmp_path / "export" / "1" / "model_card.json").read_text())
     assert card["metrics"] == pytest.approx(metrics["test"])
 
-    _, again = run(folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "hard")
+    _, resumed_runs = run(folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "hard")
     assert "mmoe, seed 0:" not in capsys.readouterr().out
-    assert again[: len(runs)] == runs
-    assert [entry["trunk"] for entry in again[len(runs) :]] == ["hard"]
+    assert resumed_runs[: len(runs)] == runs
+    assert [entry["trunk"] for entry in resumed_runs[len(runs) :]] == ["hard"]
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_smoke(folder, tmp_path, capsys):
     assert "Exported mmoe, seed 0" in capsys.readouterr().out
 
 
-def test_a_budget_that_is_too_small(folder):
+def test_a_parameter_budget_that_is_too_small(folder):
     space = census_income.load(census_income.parse(["--data", str(folder), *SETTINGS]), ["income"]).space
     with pytest.raises(ValueError, match="'cgc' comes within 5 % of the budget of 10 parameters"):
         census_trunks.fitting_width("cgc", 10, census_income.encoder(space), census_income.heads(["income"]))

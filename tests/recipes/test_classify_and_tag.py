@@ -1,4 +1,4 @@
-"""The recipe of four tasks from three sources through its command line, on a few hundred made-up sentences."""
+"""The recipe `classify_and_tag` through its command line, on a few hundred made-up sentences."""
 
 import json
 import random
@@ -44,7 +44,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(run_recipe, folders, sentiment_folder):
-    """A function that runs the recipe, and returns what it printed, and metrics.json."""
+    """A function that runs the recipe and returns the printed text and metrics.json."""
 
     def run(workdir, *options):
         process = run_recipe(
@@ -60,19 +60,19 @@ def run(run_recipe, folders, sentiment_folder):
 
 @pytest.fixture(scope="module")
 def joint_only(run, tmp_path_factory):
-    """The folder of a run without single-task models, what it printed, and metrics.json."""
+    """The folder, printed text and metrics.json of a run without single-task models."""
     workdir = tmp_path_factory.mktemp("classify_and_tag")
     return workdir, *run(workdir, "--no-single-task")
 
 
 @pytest.fixture(scope="module")
 def results(run, joint_only):
-    """The folder of a run, what it printed, and metrics.json; it continues the run without single-task models."""
+    """The folder, printed text and metrics.json of a run that continues the one without single-task models."""
     workdir, *_ = joint_only
     return workdir, *run(workdir)
 
 
-def test_every_task_learns_jointly_and_alone(results):
+def test_every_task_learns_in_the_joint_model_and_in_its_single_task_model(results):
     *_, document = results
     assert document["model"] == "joint, bilstm"
     for metrics in (document["test"], document["single_task"]):
@@ -117,11 +117,11 @@ def test_the_exported_model_finds_entities(joint_only):
     signatures = tf.saved_model.load(str(workdir / "export" / "1")).signatures
     assert set(signatures) > {"serving_default", "domain", "polarity", "entities", "pos"}
     text = "the bus sees Rome Oslo."
-    answer = {k: v.numpy() for k, v in signatures["serving_default"](text=tf.constant([text])).items()}
-    assert answer["entities_span_texts"][0, 0] == b"Rome Oslo"
-    assert text[answer["entities_span_byte_begins"][0, 0] : answer["entities_span_byte_ends"][0, 0]] == "Rome Oslo"
-    assert (answer["entities_span_types"][0, 0], answer["pos_tags"][0, 5]) == (b"place", b"PUNCT")
-    assert np.isfinite(answer["entities_span_scores"]).all()
+    outputs = {k: v.numpy() for k, v in signatures["serving_default"](text=tf.constant([text])).items()}
+    assert outputs["entities_span_texts"][0, 0] == b"Rome Oslo"
+    assert text[outputs["entities_span_byte_begins"][0, 0] : outputs["entities_span_byte_ends"][0, 0]] == "Rome Oslo"
+    assert (outputs["entities_span_types"][0, 0], outputs["pos_tags"][0, 5]) == (b"place", b"PUNCT")
+    assert np.isfinite(outputs["entities_span_scores"]).all()
     assert printed.split("from a new process:")[1].count("entities_span_texts") == 3
 
 

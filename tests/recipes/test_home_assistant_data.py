@@ -1,4 +1,4 @@
-"""Sentences sampled from templates, against sentences enumerated by hand."""
+"""Sentences sampled from templates, compared with sentences enumerated by hand."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ import tf_mtl as mtl
 
 
 def grammar(sentences, lists=None, rules=None, language="en", **block):
-    """One intent for each list of templates."""
+    """Return a grammar with one intent for each list of templates."""
     intents = {name: {"data": [{"sentences": templates, **block}]} for name, templates in sentences.items()}
     document = {"language": language, "intents": intents, "lists": lists or {}, "expansion_rules": rules or {}}
     return hassil.Intents.from_dict(document)
@@ -94,13 +94,13 @@ def test_all_sentences_of_a_grammar(case, monkeypatch):
 
 
 def values(row):
-    """The values of each slot, according to the tags."""
+    """Return each slot's words, according to the tags."""
     pairs = [*zip(row.words.split(), row.slots.split(), strict=True)]
     slots = {tag[2:] for _, tag in pairs if tag != "O"}
     return {slot: " ".join(word for word, tag in pairs if tag[2:] == slot) for slot in slots}
 
 
-def test_open_lists_get_words_that_fit_the_template():
+def test_open_lists_are_filled_with_words_that_fit_the_template():
     templates = {"Lock": ["(lock|bolt|secure) [the|my|our] {name}"]}
     sentences = sample(grammar(templates, requires_context={"domain": ["lock", "cover"]}), 9_000)
     names = {*NAMES["lock"].split(", "), *NAMES["cover"].split(", ")}
@@ -115,17 +115,17 @@ GOLDEN = [
     "go to the bathroom sunday",
     "show me library friday",
     "show me living room friday",
-]  # also in a process with another hash of strings
+]  # the same in every process, whatever its hash seed
 LISTS = {
     "day": {"values": ["today", "tonight", "tomorrow", "monday", "tuesday", "friday", "sunday"]},
     "hour": {"range": {"from": 1, "to": 24}},
 }
 
 
-def test_intents_get_equally_many_up_to_a_tenth_and_those_with_fewer_than_twenty_are_left_out():
-    poor = ["turn it (on|off) (now|soon|later) [please] [again]"]
-    tiny = ["turn it (up|down) (now|soon|later) [please|again]"]
-    templates = grammar({"Rich": RICH, "Tiny": tiny, "Alike": RICH, "Poor": poor}, LISTS)
+def test_intents_have_equally_many_sentences_at_most_a_tenth_and_those_with_fewer_than_20_are_dropped():
+    few_sentences = ["turn it (on|off) (now|soon|later) [please] [again]"]
+    too_few_sentences = ["turn it (up|down) (now|soon|later) [please|again]"]
+    templates = grammar({"Rich": RICH, "Tiny": too_few_sentences, "Alike": RICH, "Poor": few_sentences}, LISTS)
     sentences = sample(templates, 400)
     assert len({row.words for row in sentences}) == len(sentences)
     assert {name: sum(row.intent == name for row in sentences) for name in templates.intents} == {
@@ -140,7 +140,7 @@ def test_intents_get_equally_many_up_to_a_tenth_and_those_with_fewer_than_twenty
 
 @pytest.fixture
 def records(monkeypatch):
-    """`load` for a grammar of twelve intents in two languages."""
+    """The function `load`, for a grammar of twelve intents in any language."""
     monkeypatch.setattr(
         home_assistant_data, "grammar", lambda code: grammar({f"Do{i}": RICH for i in range(12)}, LISTS, language=code)
     )
@@ -148,7 +148,7 @@ def records(monkeypatch):
 
 
 def rows(records):
-    """(words, slots, intent, language) of each record, words and slots joined by spaces."""
+    """Yield (words, slots, intent, language) of each record, with words and slots joined by spaces."""
     for row in records.as_numpy_iterator():
         joined = [b" ".join(row["words"]), b" ".join(row["slots"]), row["intent"], row["language"]]
         yield tuple(field.decode() for field in joined)
@@ -159,9 +159,9 @@ def texts(records):
 
 
 def test_the_same_seed_gives_the_same_records(records):
-    first, again, other = records(rows=200), records(rows=200), records(rows=200, seed=1)
-    assert [*rows(first["train"])] == [*rows(again["train"])]
-    assert set(texts(first["train"])) != set(texts(other["train"]))
+    first, same_seed, other_seed = records(rows=200), records(rows=200), records(rows=200, seed=1)
+    assert [*rows(first["train"])] == [*rows(same_seed["train"])]
+    assert set(texts(first["train"])) != set(texts(other_seed["train"]))
     assert texts(first["train"].take(3)) == GOLDEN
 
 
@@ -179,25 +179,31 @@ def test_parts(records):
 
 
 def test_a_sentence_is_in_one_part_whatever_the_seed(records):
-    first, other = records(rows=1_000), records(rows=1_000, seed=1)
-    first, other = ({part: set(texts(rows)) for part, rows in parts.items()} for parts in (first, other))
-    both = {part: first[part] | other[part] for part in first}
-    assert first["test"] & other["test"]
-    assert not both["test"] & both["train"] | both["test"] & both["validation"] | both["train"] & both["validation"]
+    first, other_seed = records(rows=1_000), records(rows=1_000, seed=1)
+    first, other_seed = ({part: set(texts(rows)) for part, rows in parts.items()} for parts in (first, other_seed))
+    texts_of_both = {part: first[part] | other_seed[part] for part in first}
+    assert first["test"] & other_seed["test"]
+    assert (
+        not texts_of_both["test"] & texts_of_both["train"]
+        | texts_of_both["test"] & texts_of_both["validation"]
+        | texts_of_both["train"] & texts_of_both["validation"]
+    )
 
 
 def test_a_tenth_of_the_values_of_long_lists_is_in_the_test_part_only(records):
     parts = records(rows=3_000)
-    seen = {part: {"area": set(), "hour": set(), "day": set()} for part in parts}
+    values_by_part = {part: {"area": set(), "hour": set(), "day": set()} for part in parts}
     for part, records in parts.items():
         for words, slots, *_ in rows(records):
             for slot, value in values(Sentence(words, slots, "", "")).items():
-                seen[part][slot].add(value)
-    assert seen["test"]["area"] == set(WORDS["area"].split(", "))
-    assert seen["test"]["hour"] == {str(hour) for hour in range(1, 25)}
+                values_by_part[part][slot].add(value)
+    assert values_by_part["test"]["area"] == set(WORDS["area"].split(", "))
+    assert values_by_part["test"]["hour"] == {str(hour) for hour in range(1, 25)}
     for part in ("train", "validation"):
-        held_out = {slot: len(seen["test"][slot] - seen[part][slot]) for slot in seen[part]}
-        assert held_out == {"area": 2, "hour": 2, "day": 0}
+        missing_counts = {
+            slot: len(values_by_part["test"][slot] - values_by_part[part][slot]) for slot in values_by_part[part]
+        }
+        assert missing_counts == {"area": 2, "hour": 2, "day": 0}
 
 
 def test_the_script_writes_folders_that_the_library_reads(records, tmp_path, capsys, monkeypatch):
@@ -224,7 +230,7 @@ def test_templates_come_from_the_package(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
-def test_home_assistant_understands_the_sentences_of_its_templates_alike(language):
+def test_home_assistant_gives_the_sentences_the_same_intents_and_values(language):
     try:
         templates = home_assistant_data.grammar(language)
     except RuntimeError as error:
@@ -238,10 +244,10 @@ def test_home_assistant_understands_the_sentences_of_its_templates_alike(languag
     for row in sentences[::40]:
         readings = recognize_all(row.words, templates, lists, intent_context={"area": "kitchen"})
         assert any(
-            reading.intent.name == row.intent and agree(reading.entities, values(row)) for reading in readings
+            reading.intent.name == row.intent and equal_values(reading.entities, values(row)) for reading in readings
         ), row
 
 
-def agree(entities, values):
+def equal_values(entities, values):
     texts = {slot: entity.text_clean.lower() for slot, entity in entities.items() if entity.text}
     return texts.keys() == values.keys() and all(text in values[slot] for slot, text in texts.items())

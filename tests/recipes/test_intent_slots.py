@@ -1,4 +1,4 @@
-"""The recipe of intents and slots through its command line, on a few hundred made-up requests."""
+"""The recipe `intent_slots` through its command line, on a few hundred made-up requests."""
 
 import json
 import random
@@ -11,7 +11,7 @@ CITIES = ["boston", "denver", "new york", "san jose"]
 
 
 def request(rng):
-    """Words, slots and intent of a request to fly, or for the weather."""
+    """Words, slots and intent of a request for a flight or for the weather."""
     city, day = rng.choice(CITIES).split(), rng.choice(["monday", "friday"])
     kind = rng.choice(["fly", "weather"])
     start = ["fly", "to"] if kind == "fly" else ["weather", "in"]
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(run_recipe, folder, tmp_path_factory):
-    """The folder of a run, what it printed, and metrics.json."""
+    """The folder, printed text and metrics.json of a run."""
     workdir = tmp_path_factory.mktemp("intent_slots")
     process = run_recipe(
         "intent_slots", workdir, "--smoke", "--data", folder, "--epochs", "6", "--learning-rate", "0.01"
@@ -43,7 +43,7 @@ def results(run_recipe, folder, tmp_path_factory):
     return workdir, process.stdout, json.loads((workdir / "runs" / "metrics.json").read_text())
 
 
-def test_all_of_a_request_is_learnt(results):
+def test_intents_and_slots_are_learnt(results):
     _, printed, document = results
     assert document["model"] == "bilstm"
     metrics = document["test"]
@@ -57,10 +57,10 @@ def test_all_of_a_request_is_learnt(results):
 def test_the_exported_model_answers(results):
     workdir, *_ = results
     signatures = tf.saved_model.load(str(workdir / "export" / "1")).signatures
-    answer = signatures["serving_default"](text=tf.constant(["fly to new york on friday"]))
-    assert answer["intent_label"].numpy()[0] == b"fly"
-    assert answer["slots_span_texts"].numpy()[0, :3].tolist() == [b"new york", b"friday", b""]
-    assert answer["slots_span_types"].numpy()[0, :2].tolist() == [b"to_city", b"day"]
+    outputs = signatures["serving_default"](text=tf.constant(["fly to new york on friday"]))
+    assert outputs["intent_label"].numpy()[0] == b"fly"
+    assert outputs["slots_span_texts"].numpy()[0, :3].tolist() == [b"new york", b"friday", b""]
+    assert outputs["slots_span_types"].numpy()[0, :2].tolist() == [b"to_city", b"day"]
 
 
 def test_a_folder_without_its_parts(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a recipe's process writes to stderr when it imports TensorFlow."""
+"""The messages of a recipe's process while it imports TensorFlow."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ def stderr(level):
     return process.stderr
 
 
-def test_start_up_messages_are_dropped_and_all_else_appears():
+def test_only_start_up_messages_are_dropped():
     lines = stderr({}).splitlines()
     assert lines[0] == "something serious"
     assert "UserWarning: a warning of Python" in lines[1]
@@ -43,11 +43,11 @@ def test_start_up_messages_are_dropped_and_all_else_appears():
     assert not [line for line in lines[:-1] if line.startswith(("I0000", "W0000", "E0000", "WARNING"))]
 
 
-def test_a_log_level_of_the_users_shows_every_message():
+def test_a_log_level_set_by_the_user_shows_every_message():
     assert "port.cc:153] a start-up message" in stderr({"TF_CPP_MIN_LOG_LEVEL": "0"})
 
 
-def test_only_warnings_of_retracing_are_dropped():
+def test_only_warnings_about_retracing_are_dropped():
     def record(message):
         return logging.LogRecord("tensorflow", logging.WARNING, "", 0, message, ("f",), None)
 

@@ -1,4 +1,4 @@
-"""The options that all recipes have, and where they leave their results."""
+"""The options that all recipes have, and the file of their metrics."""
 
 import importlib
 import json
@@ -15,7 +15,7 @@ REQUIRED = {"classify_and_tag": ["--entities", "entities", "--pos", "pos"]}
 
 
 def common_help(recipe, capsys):
-    """The part of a recipe's help about the options of all recipes."""
+    """Return the section of a recipe's help about the options of all recipes."""
     with pytest.raises(SystemExit):
         importlib.import_module(recipe).parse(["--help"])
     return capsys.readouterr().out.split("options of all recipes:")[1]
@@ -23,10 +23,10 @@ def common_help(recipe, capsys):
 
 def test_all_recipes_have_the_same_options(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    texts = {recipe: common_help(recipe, capsys).replace(recipe, "RECIPE") for recipe in RECIPES}
-    assert texts["sentiment"] == texts["classify_and_tag"] == texts["intent_slots"]
-    assert texts["fashion_pairs"] == texts["census_income"]
-    without_seeds = [re.sub(r".*--seeds? .*\n", "", texts[recipe]) for recipe in ("sentiment", "fashion_pairs")]
+    help_texts = {recipe: common_help(recipe, capsys).replace(recipe, "RECIPE") for recipe in RECIPES}
+    assert help_texts["sentiment"] == help_texts["classify_and_tag"] == help_texts["intent_slots"]
+    assert help_texts["fashion_pairs"] == help_texts["census_income"]
+    without_seeds = [re.sub(r".*--seeds? .*\n", "", help_texts[recipe]) for recipe in ("sentiment", "fashion_pairs")]
     assert without_seeds[0] == without_seeds[1]
 
 

@@ -12,7 +12,7 @@ TASKS = ("domain", "polarity", "intensity", "disagreement")
 
 @pytest.fixture(scope="session")
 def run(run_recipe, sentiment_folder):
-    """A function that runs the recipe, and returns what it printed, and metrics.json."""
+    """A function that runs the recipe and returns the printed text and metrics.json."""
 
     def run(folder, *options):
         process = run_recipe("sentiment", folder, "--smoke", "--data", sentiment_folder, *options)
@@ -25,7 +25,7 @@ def run(run_recipe, sentiment_folder):
 
 @pytest.fixture(scope="module")
 def results(run, tmp_path_factory):
-    """The folder of a run, what it printed, and metrics.json."""
+    """The folder, printed text and metrics.json of a run."""
     folder = tmp_path_factory.mktemp("sentiment")
     return folder, *run(folder, "--epochs", "8", "--learning-rate", "0.003")
 
@@ -35,7 +35,7 @@ def test_metrics(results):
     assert document["model"] == "transformer"
     assert document["options"]["epochs"] == 8
     metrics = document["test"]
-    assert metrics["intensity_pearson"] > 0.5  # a single word determines it
+    assert metrics["intensity_pearson"] > 0.5  # single words determine it
     assert metrics["domain_accuracy"] > 0.5
     assert 0 < metrics["polarity_macro_f1"] <= 1
     assert all(np.isfinite(value) for value in metrics.values())
@@ -65,8 +65,8 @@ def test_the_exported_model_answers(results):
     assert float(outputs["intensity_value"][0]) > float(outputs["intensity_value"][1])
     assert np.abs(outputs["intensity_value"]).max() <= 4
     assert set(np.char.decode(outputs["polarity_label"].numpy().astype(bytes))) <= {"negative", "neutral", "positive"}
-    answers = printed.split("from a new process:")[1]
-    assert answers.count("intensity_value") == answers.count("domain_label") == 3
+    printed_answers = printed.split("from a new process:")[1]
+    assert printed_answers.count("intensity_value") == printed_answers.count("domain_label") == 3
 
 
 def test_the_same_seed_gives_the_same_numbers_and_two_devices_are_described(

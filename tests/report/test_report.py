@@ -2,7 +2,7 @@ import pytest
 
 import tf_mtl as mtl
 
-# NYUv2: single-task results and those of equal weights, by task, as published with LibMTL.
+# NYUv2: the results of single-task models and of equal weights, by task, as published with LibMTL.
 SINGLE = {
     "segmentation": {"miou": 38.30, "pixel_accuracy": 63.76},
     "depth": {"abs_err": 0.6754, "rel_err": 0.2780},
@@ -16,21 +16,23 @@ MULTI = {
 
 
 def test_both_conventions_of_delta_m_give_the_published_values():
-    found = mtl.report.compare(MULTI, SINGLE)
-    assert 100 * found.drop_per_metric == pytest.approx(5.589, abs=1e-3)
-    assert 100 * found.gain_per_task == pytest.approx(0.878, abs=1e-3)
+    comparison = mtl.report.compare(MULTI, SINGLE)
+    assert 100 * comparison.drop_per_metric == pytest.approx(5.589, abs=1e-3)
+    assert 100 * comparison.gain_per_task == pytest.approx(0.878, abs=1e-3)
 
 
 def test_the_direction_of_metrics_can_be_given():
-    found = mtl.report.compare({"a": {"x": 2.0, "loss": 2.0}}, {"a": {"x": 1.0, "loss": 1.0}}, lower_is_better=["x"])
-    assert [row[-1] for row in found.rows] == [-1.0, 1.0]
+    comparison = mtl.report.compare(
+        {"a": {"x": 2.0, "loss": 2.0}}, {"a": {"x": 1.0, "loss": 1.0}}, lower_is_better=["x"]
+    )
+    assert [row[-1] for row in comparison.rows] == [-1.0, 1.0]
 
 
 def test_a_gain_over_a_negative_result():
     assert mtl.report.compare({"a": {"pearson": -0.2}}, {"a": {"pearson": -0.4}}).gain_per_task == pytest.approx(0.5)
 
 
-def test_the_table_names_both():
+def test_the_table_has_both_conventions():
     text = str(mtl.report.compare(MULTI, SINGLE))
     assert "| depth        | abs_err        |" in text
     assert "+18.67%" in text
@@ -38,7 +40,7 @@ def test_the_table_names_both():
     assert "mean over metrics (positive: drop): +5.589%" in text
 
 
-def test_results_that_do_not_fit():
+def test_results_that_do_not_match():
     with pytest.raises(ValueError, match="`single_task`.*Missing: \\['b'\\]"):
         mtl.report.compare({"a": {"auc": 1.0}, "b": {"auc": 1.0}}, {"a": {"auc": 1.0}})
     with pytest.raises(ValueError, match="single_task\\['a'\\].*'acu'.*Did you mean 'auc'"):

@@ -1,5 +1,5 @@
-// Asks every signature of a SavedModel that takes strings named "text".
-// Usage: ask FOLDER TEXT...; prints "signature \t output \t row \t value ...", a line per output and row.
+// Runs every signature of a SavedModel that takes strings named "text".
+// Usage: ask FOLDER TEXT...; prints "signature \t output \t row \t value ...", one line per output and row.
 #include <iomanip>
 #include <iostream>
 #include <string>

@@ -1,4 +1,4 @@
-"""Three exports, and a server of two of them, shared by all tests in this folder."""
+"""Exports, and a server that loads three of them, shared by all tests in this folder."""
 
 import json
 import os
@@ -13,8 +13,8 @@ import serving_models
 import tf_mtl as mtl
 
 
-def export(folder, made, **options):
-    model, preprocessor = made
+def export(folder, model_and_preprocessor, **options):
+    model, preprocessor = model_and_preprocessor
     path = mtl.export.saved_model(model, folder, preprocessor=preprocessor, check=False, **options)
     return SimpleNamespace(model=model, preprocessor=preprocessor, path=path)
 
@@ -36,16 +36,16 @@ def vectors(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bytes_export(tmp_path_factory):
-    """An export with an example request of bytes that are not text."""
+    """An export whose example request contains bytes that are not text."""
     folder = tmp_path_factory.mktemp("exports") / "bytes"
     return export(folder, serving_models.words(), version=3, warmup=[b"\xff\xfe good"])
 
 
 @pytest.fixture(scope="session")
 def server(words, vectors, bytes_export):
-    """The process, and its ports `grpc` and `rest`."""
+    """A running server: its process, and its ports `grpc` and `rest`."""
     script = Path(__file__).with_name("session_server.py")
-    folders = [str(one.path.parent) for one in (words, vectors, bytes_export)]
+    folders = [str(exported.path.parent) for exported in (words, vectors, bytes_export)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     command = [sys.executable, str(script), *folders]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -1,4 +1,4 @@
-"""A process that exports under difficult conditions: `exporting.py NAME FOLDER`, with the name of a function below.
+"""A process that exports under difficult conditions: `exporting.py NAME FOLDER`, where NAME is a function below.
 
 It prints the result of each attempt as a line of JSON.
 """
@@ -23,7 +23,7 @@ ATTEMPTS = {
 
 
 def disk_full(folder):
-    """Export with a limit of file sizes that is below the size of the named file."""
+    """For each file in `ATTEMPTS`, export with a limit on file sizes that the file exceeds."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     model, _ = serving_models.vectors()
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -36,7 +36,7 @@ def disk_full(folder):
 def no_permission(folder):
     """Export to a folder without write permission; as the user "nobody" if root runs the tests."""
     model, _ = serving_models.vectors()
-    mtl.export.saved_model(model, tempfile.mkdtemp(), check=False)  # runs late imports
+    mtl.export.saved_model(model, tempfile.mkdtemp(), check=False)  # so that all imports are done
     if os.geteuid() == 0:
         os.seteuid(65534)
     attempt("next version", model, folder)
@@ -45,7 +45,7 @@ def no_permission(folder):
 
 
 def forever(folder):
-    """Export until killed, beside other processes that do the same."""
+    """Export again and again until killed, while other processes do the same."""
     model, _ = serving_models.vectors()
     while True:
         attempt("export", model, folder)

@@ -16,9 +16,9 @@ OUTPUTS = {
     "tags": {"tags_labels", "tags_scores"},
     "stars": {"stars_value", "stars_raw"},
 }
-ALL = set.union(*OUTPUTS.values())
-FROM_TEXT = {"serving_default": ALL, **OUTPUTS}
-FROM_TENSORS = {"tensors": ALL, **{f"tensors_{task}": names for task, names in OUTPUTS.items()}}
+ALL_OUTPUTS = set.union(*OUTPUTS.values())
+TEXT_SIGNATURES = {"serving_default": ALL_OUTPUTS, **OUTPUTS}
+TENSOR_SIGNATURES = {"tensors": ALL_OUTPUTS, **{f"tensors_{task}": names for task, names in OUTPUTS.items()}}
 LENGTH = 8
 
 
@@ -41,7 +41,7 @@ def words():
 
 
 def pieces():
-    """A BERT on word pieces, from ops of TF-Text."""
+    """A BERT on word pieces, tokenized by ops of TF-Text."""
     keras.utils.set_random_seed(7)
     sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": LENGTH}
     backbone = keras_hub.models.BertBackbone(len(PIECES), **sizes)
@@ -59,20 +59,20 @@ def vectors():
 
 
 def answers(model, preprocessor, texts):
-    """Return the model's answers for texts, by their names in an export."""
-    found = model.decode(model.predict(preprocessor(tf.constant(texts)), verbose=0))
-    return {f"{task}_{key}": value for task, parts in found.items() for key, value in parts.items()}
+    """Return the model's answers for texts, by their names in exports."""
+    answers_by_task = model.decode(model.predict(preprocessor(tf.constant(texts)), verbose=0))
+    return {f"{task}_{key}": value for task, parts in answers_by_task.items() for key, value in parts.items()}
 
 
-def assert_same(found, expected):
+def assert_same(actual, expected):
     """Assert that strings are equal and numbers agree to 1e-5."""
-    found = np.asarray(found)
-    assert found.shape == expected.shape
+    actual = np.asarray(actual)
+    assert actual.shape == expected.shape
     if expected.dtype.kind in "OSU":
-        assert texts_of(found) == texts_of(expected)
+        assert strings_in(actual) == strings_in(expected)
     else:
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
-def texts_of(array):
+def strings_in(array):
     return [x.decode() if isinstance(x, bytes) else str(x) for x in np.asarray(array).ravel()]

@@ -1,7 +1,7 @@
-"""Models loaded with the session loader of TensorFlow 1, with a server's checks of requests.
+"""Models loaded with TensorFlow 1's session loader, which check requests as a server does.
 
-This is not TensorFlow Serving: its codes and messages for bad requests are imitated, to test clients and the contract
-of exports where the real server is not available.
+This is not TensorFlow Serving. It imitates the codes and messages for bad requests, so that clients and exports are
+tested where the real server is not available.
 """
 
 import threading
@@ -15,7 +15,7 @@ DEFAULT = "serving_default"
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-class Refused(Exception):
+class RequestError(Exception):
     """A bad request: the name of a gRPC status code, and the reason."""
 
     def __init__(self, code, reason):
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 
 class Version:
-    """One version's signatures."""
+    """One version of a model, with its signatures."""
 
     def __init__(self, number, path):
         self.number = number
@@ -36,54 +36,55 @@ class Version:
 
     def signature(self, name):
         if name not in self.meta.signature_def:
-            raise Refused("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+            raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         return self.meta.signature_def[name]
 
-    def run(self, name, inputs, wanted=()):
-        """Return a signature's outputs, all or only those in `wanted`, by name, from arrays by name."""
+    def run(self, name, inputs, output_names=()):
+        """Return a signature's outputs by name, all or only those in `output_names`, for inputs by name."""
         name = name or DEFAULT
         signature = self.signature(name)
-        sent, needed = set(inputs), set(signature.inputs)
-        if len(sent) != len(needed):
-            raise Refused(
+        sent, required = set(inputs), set(signature.inputs)
+        if len(sent) != len(required):
+            raise RequestError(
                 "INVALID_ARGUMENT",
-                f"input size does not match signature: {len(sent)}!={len(needed)}. Sent extra: {_set(sent - needed)}. "
-                f"Missing but required: {_set(needed - sent)}.",
+                f"input size does not match signature: {len(sent)}!={len(required)}. Sent extra: "
+                f"{_braced(sent - required)}. Missing but required: {_braced(required - sent)}.",
             )
-        for key in sent - needed:
-            raise Refused(
+        for key in sent - required:
+            raise RequestError(
                 "INVALID_ARGUMENT",
-                f"input tensor alias not found in signature: {key}. Inputs expected to be in the set {_set(needed)}.",
+                f"input tensor alias not found in signature: {key}. Inputs expected to be in the set "
+                f"{_braced(required)}.",
             )
-        for key in wanted:
+        for key in output_names:
             if key not in signature.outputs:
-                raise Refused(
+                raise RequestError(
                     "INVALID_ARGUMENT",
                     f"output tensor alias not found in signature: {key} Outputs expected to be in the set "
-                    f"{_set(signature.outputs)}.",
+                    f"{_braced(signature.outputs)}.",
                 )
-        names = tuple(wanted) or tuple(sorted(signature.outputs))
-        order = sorted(needed)
+        names = tuple(output_names) or tuple(sorted(signature.outputs))
+        input_names = sorted(required)
         try:
-            values = self._callable(name, order, names)(*(inputs[key] for key in order))
+            values = self._callable(name, input_names, names)(*(inputs[key] for key in input_names))
         except tf.errors.OpError as error:
-            raise Refused(CODES[error.error_code], error.message) from error
+            raise RequestError(CODES[error.error_code], error.message) from error
         return dict(zip(names, values, strict=True))
 
-    def _callable(self, name, order, names):
-        """A callable with the session's own checks; `Session.run` casts and checks its inputs in Python first."""
+    def _callable(self, name, input_names, names):
+        """A callable with the session's C++ checks only; `Session.run` casts and checks its inputs in Python first."""
         with self._lock:
             if (name, names) not in self._callables:
                 signature = self.signature(name)
                 fetches = [signature.outputs[key].name for key in names]
-                feeds = [signature.inputs[key].name for key in order]
+                feeds = [signature.inputs[key].name for key in input_names]
                 options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
                 self._callables[name, names] = self.session._make_callable_from_options(options)
             return self._callables[name, names]
 
 
 class Models:
-    """All versions in the folders of some models; a model has the name of its folder."""
+    """All versions of some models. Each model has a folder of versions, and the folder's name."""
 
     def __init__(self, folders):
         self.versions = {
@@ -96,15 +97,15 @@ class Models:
     def version(self, name, number=None):
         """Return a version of a model, by default the newest."""
         if not name:
-            raise Refused("INVALID_ARGUMENT", "ModelSpec has no name specified.")
+            raise RequestError("INVALID_ARGUMENT", "ModelSpec has no name specified.")
         versions = self.versions.get(name, {})
-        wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+        servable = f"Latest({name})" if number is None else f"Specific({name}, {number})"
         if number is None:
             number = max(versions, default=None)
         if number not in versions:
-            raise Refused("NOT_FOUND", f"Servable not found for request: {wanted}")
+            raise RequestError("NOT_FOUND", f"Servable not found for request: {servable}")
         return versions[number]
 
 
-def _set(names):
+def _braced(names):
     return "{" + ",".join(sorted(names)) + "}"

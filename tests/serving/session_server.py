@@ -1,7 +1,7 @@
-"""A substitute for TensorFlow Serving: its gRPC and REST interfaces for prediction, with the session loader behind.
+"""A substitute for TensorFlow Serving: its gRPC and REST interfaces for prediction, on top of the session loader.
 
-It tests the contract of an export and its clients, NOT the real server: neither its C++ code, nor its batching or its
-loading of versions. Run as `session_server.py FOLDER...`; it prints its two ports on the loopback as JSON.
+It tests exports and their clients, NOT the real server: not its C++ code, its batching, or how it loads versions.
+Run as `session_server.py FOLDER...`; it prints its two ports on the loopback interface as JSON.
 """
 
 import base64
@@ -17,7 +17,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf import any_pb2
-from session_models import Models, Refused
+from session_models import Models, RequestError
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 HTTP_CODES = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "NOT_FOUND": 404}
@@ -31,37 +31,39 @@ class Grpc(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.models = models
 
     def Predict(self, request, context):
-        with _statuses(context):
+        with _errors_as_statuses(context):
             version = self._version(request)
             inputs = {}
             for name, proto in request.inputs.items():
                 try:
                     inputs[name] = tf.make_ndarray(proto)
                 except (TypeError, ValueError) as error:
-                    raise Refused("INVALID_ARGUMENT", f"tensor parsing error: {name}") from error
+                    raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {name}") from error
             signature = request.model_spec.signature_name
-            answer = predict_pb2.PredictResponse()
+            response = predict_pb2.PredictResponse()
             for name, value in version.run(signature, inputs, request.output_filter).items():
-                answer.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-            answer.model_spec.name = request.model_spec.name
-            answer.model_spec.version.value = version.number
-            answer.model_spec.signature_name = signature or "serving_default"
-            return answer
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+            response.model_spec.name = request.model_spec.name
+            response.model_spec.version.value = version.number
+            response.model_spec.signature_name = signature or "serving_default"
+            return response
 
     def GetModelMetadata(self, request, context):
-        with _statuses(context):
+        with _errors_as_statuses(context):
             if list(request.metadata_field) != ["signature_def"]:
-                raise Refused("INVALID_ARGUMENT", f"Metadata fields {list(request.metadata_field)} are not supported")
+                raise RequestError(
+                    "INVALID_ARGUMENT", f"Metadata fields {list(request.metadata_field)} are not supported"
+                )
             version = self._version(request)
             signatures = get_model_metadata_pb2.SignatureDefMap()
             for name, signature in version.meta.signature_def.items():
                 signatures.signature_def[name].CopyFrom(signature)
-            answer, packed = get_model_metadata_pb2.GetModelMetadataResponse(), any_pb2.Any()
+            response, packed = get_model_metadata_pb2.GetModelMetadataResponse(), any_pb2.Any()
             packed.Pack(signatures)
-            answer.metadata["signature_def"].CopyFrom(packed)
-            answer.model_spec.name = request.model_spec.name
-            answer.model_spec.version.value = version.number
-            return answer
+            response.metadata["signature_def"].CopyFrom(packed)
+            response.model_spec.name = request.model_spec.name
+            response.model_spec.version.value = version.number
+            return response
 
     def _version(self, request):
         spec = request.model_spec
@@ -69,7 +71,7 @@ class Grpc(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 class Rest(http.server.BaseHTTPRequestHandler):
-    """POST .../NAME[/versions/N]:predict with a row per instance."""
+    """POST .../NAME[/versions/N]:predict, with one row per instance."""
 
     models: Models
 
@@ -80,29 +82,29 @@ class Rest(http.server.BaseHTTPRequestHandler):
             return self._send(404, {"error": f"Malformed request: POST {self.path}"})
         try:
             return self._send(200, {"predictions": self._predict(body, *address.groups())})
-        except Refused as error:
+        except RequestError as error:
             return self._send(HTTP_CODES.get(error.code, 500), {"error": str(error)})
 
     def _predict(self, body, name, number):
         version = self.models.version(name, number and int(number))
         try:
-            asked = json.loads(body)
-            rows = asked["instances"]
-            name = asked.get("signature_name", "serving_default")
+            request = json.loads(body)
+            rows = request["instances"]
+            name = request.get("signature_name", "serving_default")
             infos = version.signature(name).inputs
             if not isinstance(rows[0], dict) or "b64" in rows[0]:
-                (only,) = infos
-                rows = [{only: row} for row in rows]
+                (input_name,) = infos
+                rows = [{input_name: row} for row in rows]
             inputs = {key: _array([row[key] for row in rows], infos.get(key)) for key in rows[0]}
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise Refused("INVALID_ARGUMENT", f"Failed to process element: {error!r}") from error
+            raise RequestError("INVALID_ARGUMENT", f"Failed to process element: {error!r}") from error
         outputs = version.run(name, inputs)
-        listed = {key: [_plain(value) for value in values] for key, values in outputs.items()}
-        rows = [dict(zip(listed, row, strict=True)) for row in zip(*listed.values(), strict=True)]
-        return rows if len(listed) > 1 else [next(iter(row.values())) for row in rows]
+        columns = {key: [_json_value(value) for value in values] for key, values in outputs.items()}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return rows if len(columns) > 1 else [next(iter(row.values())) for row in rows]
 
-    def _send(self, code, answer):
-        body = json.dumps(answer, indent=1).encode()
+    def _send(self, code, response):
+        body = json.dumps(response, indent=1).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -114,10 +116,10 @@ class Rest(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def _statuses(context):
+def _errors_as_statuses(context):
     try:
         yield
-    except Refused as error:
+    except RequestError as error:
         context.abort(grpc.StatusCode[error.code], str(error))
 
 
@@ -127,16 +129,16 @@ def _array(values, info):
     return np.array([base64.b64decode(x["b64"]) if isinstance(x, dict) else x.encode() for x in values], object)
 
 
-def _plain(value):
+def _json_value(value):
     value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     return value.decode() if isinstance(value, bytes) else value
 
 
 def main(folders):
     with contextlib.suppress(ImportError):
-        import tensorflow_text  # noqa: F401  # whose ops TensorFlow Serving has
+        import tensorflow_text  # noqa: F401  # registers ops that TensorFlow Serving has, too
     models = Models(folders)
     service = grpc.server(concurrent.futures.ThreadPoolExecutor(16))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Grpc(models), service)

@@ -1,4 +1,4 @@
-"""A version appears complete or not at all: on a full disk, without permission, and when exports are killed."""
+"""A version appears either complete or not at all: on a full disk, without permission, and if exports are killed."""
 
 import json
 import os
@@ -29,7 +29,7 @@ FILES = (
     "assets.extra/tf_serving_warmup_requests",
 )
 KILLED_AT = ("README.md", "saved_model.pb", "variables", "")
-LEAST = 5
+MIN_VERSIONS = 5
 X = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
 
 
@@ -41,7 +41,7 @@ def start(name, folder):
 
 
 def attempts(name, folder):
-    """Return each attempt's error."""
+    """Return the error of each attempt, by name."""
     with start(name, folder) as process:
         return {line["name"]: line["error"] for line in map(json.loads, process.stdout)}
 
@@ -58,14 +58,14 @@ def unfinished(folder, process="*"):
     return list(folder.glob(f".writing-*-{process}-*"))
 
 
-def answer(path):
-    found = tf.saved_model.load(str(path)).signatures["serving_default"](x=X)
-    return {name: value.numpy() for name, value in found.items()}
+def outputs(path):
+    tensors = tf.saved_model.load(str(path)).signatures["serving_default"](x=X)
+    return {name: value.numpy() for name, value in tensors.items()}
 
 
 @pytest.fixture
 def open_folder():
-    """A folder that all users may enter, unlike `tmp_path`."""
+    """A folder that all users can enter, unlike `tmp_path`."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -82,7 +82,7 @@ def test_a_full_disk_fails_the_export_and_leaves_nothing(tmp_path):
     assert content(tmp_path) == before
 
 
-def test_a_folder_without_permission_is_left_as_it_is(open_folder):
+def test_a_folder_without_permission_stays_unchanged(open_folder):
     mtl.export.saved_model(serving_models.vectors()[0], open_folder, check=False)
     open_folder.chmod(0o555)
     before = content(open_folder)
@@ -91,16 +91,16 @@ def test_a_folder_without_permission_is_left_as_it_is(open_folder):
     assert content(open_folder) == before
 
 
-def test_killed_exports_leave_only_whole_versions_and_the_next_one_cleans_up(tmp_path):
+def test_killed_exports_leave_only_complete_versions_and_the_next_export_cleans_up(tmp_path):
     model, _ = serving_models.vectors()
     mtl.export.saved_model(model, tmp_path, check=False)
-    seen, stop = {}, threading.Event()
+    missing_files, stop = {}, threading.Event()
 
     def watch():
         while not stop.is_set():
             for path in versions(tmp_path):
-                if path.name not in seen:
-                    seen[path.name] = [name for name in FILES if not (path / name).is_file()]
+                if path.name not in missing_files:
+                    missing_files[path.name] = [name for name in FILES if not (path / name).is_file()]
             time.sleep(0.001)
 
     watcher = threading.Thread(target=watch)
@@ -110,7 +110,9 @@ def test_killed_exports_leave_only_whole_versions_and_the_next_one_cleans_up(tmp
         for process, file in zip(processes, KILLED_AT, strict=True):
             process.stdout.readline()
             deadline = time.monotonic() + 60
-            while len(seen) < LEAST or not any((one / file).exists() for one in unfinished(tmp_path, process.pid)):
+            while len(missing_files) < MIN_VERSIONS or not any(
+                (path / file).exists() for path in unfinished(tmp_path, process.pid)
+            ):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
@@ -126,12 +128,12 @@ def test_killed_exports_leave_only_whole_versions_and_the_next_one_cleans_up(tmp
         watcher.join()
 
     assert errors <= {None, "FileExistsError"}  # another process was faster
-    assert {name: missing for name, missing in seen.items() if missing} == {}
+    assert {version: files for version, files in missing_files.items() if files} == {}
     assert unfinished(tmp_path)
     last = mtl.export.saved_model(model, tmp_path, check=False)
     assert not unfinished(tmp_path)
     assert int(last.name) == max(int(path.name) for path in versions(tmp_path))
-    right = answer(last)
+    expected = outputs(last)
     for path in versions(tmp_path):
-        for name, value in answer(path).items():
-            serving_models.assert_same(value, right[name])
+        for name, value in outputs(path).items():
+            serving_models.assert_same(value, expected[name])

@@ -1,4 +1,4 @@
-"""A program without Python, with the loader and session of TensorFlow Serving, gives the model's answers."""
+"""A C++ program with the loader and session of TensorFlow Serving gives the model's answers."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from serving_models import FROM_TEXT, answers, assert_same
+from serving_models import TEXT_SIGNATURES, answers, assert_same
 
 COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 TEXTS = ["good ship", "", "très bien, 好船 🚢", "very bad, late", "not good " * 11_000]
@@ -32,23 +32,23 @@ def printed(program, words):
     """The program's output, `{signature: {output: rows}}`."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [str(program), str(words.path), *TEXTS]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    found = defaultdict(lambda: defaultdict(dict))
-    for line in done.stdout.splitlines():
+    process = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert process.returncode == 0, process.stderr
+    values_by_signature = defaultdict(lambda: defaultdict(dict))
+    for line in process.stdout.splitlines():
         signature, output, row, *values = line.split("\t")
-        found[signature][output][int(row)] = values
+        values_by_signature[signature][output][int(row)] = values
     return {
         signature: {name: [rows[i] for i in range(len(rows))] for name, rows in outputs.items()}
-        for signature, outputs in found.items()
+        for signature, outputs in values_by_signature.items()
     }
 
 
-def test_every_signature_for_texts_answers_with_its_outputs(printed):
-    assert {signature: set(outputs) for signature, outputs in printed.items()} == FROM_TEXT
+def test_every_text_signature_returns_its_outputs(printed):
+    assert {signature: set(outputs) for signature, outputs in printed.items()} == TEXT_SIGNATURES
 
 
-def test_answers_are_the_models(printed, words):
+def test_answers_equal_the_models(printed, words):
     expected = answers(words.model, words.preprocessor, TEXTS)
     for outputs in printed.values():
         for name, rows in outputs.items():
@@ -56,14 +56,14 @@ def test_answers_are_the_models(printed, words):
             assert_same(values.reshape(expected[name].shape), expected[name])
 
 
-def test_the_program_is_without_python(program):
+def test_the_program_does_not_link_python(program):
     linked = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True).stdout
     assert "libtensorflow_cc" in linked
     assert "libpython" not in linked
     assert "not found" not in linked
 
 
-def test_the_program_says_why_a_folder_is_no_model(program, tmp_path):
-    done = subprocess.run([str(program), str(tmp_path), "good"], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "SavedModel" in done.stderr
+def test_a_folder_without_a_model_is_an_error(program, tmp_path):
+    process = subprocess.run([str(program), str(tmp_path), "good"], capture_output=True, text=True)
+    assert process.returncode == 1
+    assert "SavedModel" in process.stderr

@@ -1,4 +1,4 @@
-"""Exports behind the REST interface of TensorFlow Serving, with the substitute server of `session_server.py`."""
+"""Exports served by TensorFlow Serving's REST interface, in the substitute server of `session_server.py`."""
 
 import base64
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from serving_client import columns, post
-from serving_models import FROM_TENSORS, FROM_TEXT, answers, assert_same
+from serving_models import TENSOR_SIGNATURES, TEXT_SIGNATURES, answers, assert_same
 
 TEXTS = ["good ship", "", "très 好 🚢", 'very "bad"\n late\\']
-REFUSED = {
+BAD_REQUESTS = {
     "unknown model": ({"instances": TEXTS}, {"model": "other"}, 404, "Latest(other)"),
     "unknown version": ({"instances": TEXTS}, {"suffix": "/versions/7"}, 404, "Specific(words, 7)"),
     "unknown signature": ({"signature_name": "price", "instances": TEXTS}, {}, 400, '"price" not found'),
@@ -26,50 +26,50 @@ def expected(words):
     return answers(words.model, words.preprocessor, TEXTS)
 
 
-@pytest.mark.parametrize("signature", FROM_TEXT)
-def test_outputs_keep_their_names_from_texts(server, expected, signature):
+@pytest.mark.parametrize("signature", TEXT_SIGNATURES)
+def test_outputs_for_texts(server, expected, signature):
     for rows in (TEXTS, [{"text": text} for text in TEXTS]):
-        code, answer = post(server, {"signature_name": signature, "instances": rows})
+        code, response = post(server, {"signature_name": signature, "instances": rows})
         assert code == 200
-        found = columns(answer["predictions"])
-        assert set(found) == FROM_TEXT[signature]
-        for name, value in found.items():
+        outputs = columns(response["predictions"])
+        assert set(outputs) == TEXT_SIGNATURES[signature]
+        for name, value in outputs.items():
             assert_same(value, expected[name])
 
 
-@pytest.mark.parametrize("signature", FROM_TENSORS)
-def test_outputs_keep_their_names_from_tensors(server, words, expected, signature):
+@pytest.mark.parametrize("signature", TENSOR_SIGNATURES)
+def test_outputs_for_tensors(server, words, expected, signature):
     ids = np.asarray(words.preprocessor(tf.constant(TEXTS))).tolist()
-    code, answer = post(server, {"signature_name": signature, "instances": [{"ids": row} for row in ids]})
+    code, response = post(server, {"signature_name": signature, "instances": [{"ids": row} for row in ids]})
     assert code == 200
-    found = columns(answer["predictions"])
-    assert set(found) == FROM_TENSORS[signature]
-    for name, value in found.items():
+    outputs = columns(response["predictions"])
+    assert set(outputs) == TENSOR_SIGNATURES[signature]
+    for name, value in outputs.items():
         assert_same(value, expected[name])
 
 
-def test_a_version_can_be_named_and_bytes_sent(server, expected):
+def test_bytes_are_sent_to_a_named_version(server, expected):
     rows = [{"text": {"b64": base64.b64encode(text.encode()).decode()}} for text in TEXTS]
-    code, answer = post(server, {"instances": rows}, suffix="/versions/1")
+    code, response = post(server, {"instances": rows}, suffix="/versions/1")
     assert code == 200
-    assert_same(columns(answer["predictions"])["stars_raw"], expected["stars_raw"])
+    assert_same(columns(response["predictions"])["stars_raw"], expected["stars_raw"])
 
 
-def test_vectors_are_answered_with_all_outputs(server, vectors):
+def test_vectors_give_all_outputs(server, vectors):
     x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
-    _, answer = post(server, {"instances": x.tolist()}, model="vectors")
-    found = columns(answer["predictions"])
+    _, response = post(server, {"instances": x.tolist()}, model="vectors")
+    outputs = columns(response["predictions"])
     for task, parts in vectors.model.decode(vectors.model.predict(x, verbose=0)).items():
         for key, value in parts.items():
-            assert_same(found[f"{task}_{key}"], value)
+            assert_same(outputs[f"{task}_{key}"], value)
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_bad_requests_are_refused_and_the_server_lives(server, expected, case):
-    asked, where, code, reason = REFUSED[case]
-    found, answer = post(server, asked, **where)
-    assert found == code
-    assert reason in answer["error"]
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_bad_requests_are_refused_and_the_server_keeps_running(server, expected, case):
+    content, address, expected_code, reason = BAD_REQUESTS[case]
+    code, response = post(server, content, **address)
+    assert code == expected_code
+    assert reason in response["error"]
     assert server.process.poll() is None
-    _, answer = post(server, {"instances": TEXTS})
-    assert_same(columns(answer["predictions"])["stars_raw"], expected["stars_raw"])
+    _, response = post(server, {"instances": TEXTS})
+    assert_same(columns(response["predictions"])["stars_raw"], expected["stars_raw"])

@@ -1,4 +1,4 @@
-"""Tagging compared with hand-computed parts: words of sub-words, losses, spans, legal paths, spans in the text."""
+"""Tagging compared with values by hand: words of sub-words, losses, spans, legal paths, spans in the text."""
 
 import keras
 import numpy as np
@@ -11,32 +11,32 @@ import tf_mtl as mtl
 TAGS = ["O", "B-a", "I-a", "B-b"]
 
 
-class Given(keras.layers.Layer):
+class PassThrough(keras.layers.Layer):
     """An encoder that returns its inputs as features."""
 
     def call(self, inputs):
         return {**inputs, "mask": keras.ops.not_equal(inputs["mask"], 0)}
 
 
-class Forgetful(keras.layers.Layer):
-    """An encoder that drops the input `word_starts`."""
+class DropsWordStarts(keras.layers.Layer):
+    """An encoder that does not pass on the input `word_starts`."""
 
     def call(self, inputs):
         return {"sequence": inputs["sequence"], "mask": keras.ops.not_equal(inputs["mask"], 0)}
 
 
-def given(width=3, words=True):
+def feature_inputs(width=3, words=True):
     names = ("mask", "word_starts") if words else ("mask",)
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
     return {"sequence": keras.Input((None, width), name="sequence"), **inputs}
 
 
 def build(task, words=True, encoder=None):
-    return mtl.build_model(given(words=words), mtl.trunks.HardSharing(encoder or Given()), [task])
+    return mtl.build_model(feature_inputs(words=words), mtl.trunks.HardSharing(encoder or PassThrough()), [task])
 
 
 def sequences(rows=6, steps=7, seed=0):
-    """Features, and per row the positions of first sub-words: none in the first row, one in the second."""
+    """Features, and each row's positions of first sub-words: none in the first row, one in the second."""
     rng = np.random.default_rng(seed)
     lengths = np.array([0, 1, *rng.integers(2, steps + 1, rows - 2)])
     mask = np.arange(steps) < lengths[:, None]
@@ -51,7 +51,7 @@ def sequences(rows=6, steps=7, seed=0):
 
 
 def randomise(model):
-    """Assign weights with which all tags occur."""
+    """Assign weights such that all tags occur."""
     rng = np.random.default_rng(0)
     for v in model.trainable_variables:
         v.assign(rng.normal(size=v.shape) * (4.0 if v.path.endswith("kernel") else 0.3))
@@ -59,10 +59,10 @@ def randomise(model):
 
 @pytest.mark.parametrize("crf", [False, True])
 def test_words_are_the_first_subwords(crf):
-    """The output for sub-words equals that for a sequence of only the first sub-words."""
+    """The output for sub-words equals the output for only the first sub-words."""
     model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
-    alone = build(mtl.tasks.Tagging("t", TAGS, crf=crf), words=False)
-    alone.set_weights(model.get_weights())
+    words_model = build(mtl.tasks.Tagging("t", TAGS, crf=crf), words=False)
+    words_model.set_weights(model.get_weights())
     x, starts_by_row = sequences()
     answers = model.decode(model(x))["t"]
     for row, starts in enumerate(starts_by_row):
@@ -72,9 +72,9 @@ def test_words_are_the_first_subwords(crf):
         assert (answers["scores"][row][len(starts) :] == 0).all()
         if len(starts):
             words = {"sequence": x["sequence"][[row]][:, starts], "mask": np.ones((1, len(starts)), "int32")}
-            one = alone.decode(alone(words))["t"]
-            np.testing.assert_array_equal(one["tags"][0], tags[: len(starts)])
-            np.testing.assert_allclose(one["scores"][0], answers["scores"][row][: len(starts)], rtol=1e-5)
+            words_answer = words_model.decode(words_model(words))["t"]
+            np.testing.assert_array_equal(words_answer["tags"][0], tags[: len(starts)])
+            np.testing.assert_allclose(words_answer["scores"][0], answers["scores"][row][: len(starts)], rtol=1e-5)
 
 
 def test_loss_is_the_mean_over_labelled_words():
@@ -100,46 +100,46 @@ def test_loss_is_the_mean_over_labelled_words():
 
 @pytest.mark.parametrize("crf", [False, True])
 @pytest.mark.parametrize("weight", ["none", "rows", "column", "everywhere"])
-def test_only_words_count_whatever_the_weights_of_padding(crf, weight):
+def test_only_words_count_whatever_weights_padding_has(crf, weight):
     model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
     x, starts_by_row = sequences()
     y = np.random.default_rng(1).integers(0, 4, (6, 7))
     is_word = np.array([[word < len(starts) for word in range(7)] for starts in starts_by_row], "float32")
     rows = np.array([1, 1, 0, 1, 1, 0], "float32")
-    of_rows = {"none": np.ones(6), "rows": rows, "column": rows, "everywhere": rows}[weight]
-    given = {"none": None, "rows": {"t": rows}, "column": {"t": rows[:, None]}}
-    given["everywhere"] = {"t": np.repeat(rows[:, None], 7, 1)}
+    row_weights = {"none": np.ones(6), "rows": rows, "column": rows, "everywhere": rows}[weight]
+    given_weights = {"none": None, "rows": {"t": rows}, "column": {"t": rows[:, None]}}
+    given_weights["everywhere"] = {"t": np.repeat(rows[:, None], 7, 1)}
     results = []
-    for w in (given[weight], {"t": is_word * of_rows[:, None]}):
+    for label_weights in (given_weights[weight], {"t": is_word * row_weights[:, None]}):
         model.compile("adam")
-        results.append(model.evaluate(x, {"t": y}, sample_weight=w, verbose=0, return_dict=True))
+        results.append(model.evaluate(x, {"t": y}, sample_weight=label_weights, verbose=0, return_dict=True))
     assert results[0] == pytest.approx(results[1], rel=1e-6)
     assert results[0]["t_accuracy"] > 0
     assert results[0]["t_loss"] > 0.1
 
 
 @pytest.mark.parametrize("crf", [False, True])
-def test_labels_without_weight_may_hold_anything(crf):
+def test_labels_with_weight_0_may_be_anything(crf):
     x, starts_by_row = sequences()
     rng = np.random.default_rng(1)
     y = rng.integers(0, 4, (6, 7)).astype("float32")
     weight = np.array([[word < len(starts) and word % 2 for word in range(7)] for starts in starts_by_row], "float32")
-    trained = []
-    for hole in (0.0, np.nan, -7.0):
+    values_by_filler = []
+    for filler in (0.0, np.nan, -7.0):
         keras.utils.set_random_seed(0)
         model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
         model.compile("adam", metrics={"t": ["accuracy", mtl.metrics.SpanF1(TAGS)]})
-        labels = {"t": np.where(weight > 0, y, hole)}
+        labels = {"t": np.where(weight > 0, y, filler)}
         model.fit(x, labels, sample_weight={"t": weight}, epochs=2, verbose=0)
         results = model.evaluate(x, labels, sample_weight={"t": weight}, verbose=0, return_dict=True)
-        trained.append([*model.get_weights(), np.array([results[name] for name in sorted(results)])])
-    for others in trained[1:]:
-        for one, other in zip(trained[0], others, strict=True):
-            np.testing.assert_array_equal(one, other)
+        values_by_filler.append([*model.get_weights(), np.array([results[name] for name in sorted(results)])])
+    for values in values_by_filler[1:]:
+        for value, expected in zip(values, values_by_filler[0], strict=True):
+            np.testing.assert_array_equal(value, expected)
 
 
 @pytest.mark.parametrize("crf", [False, True])
-def test_labels_of_another_length(crf):
+def test_labels_of_a_wrong_length(crf):
     model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))
     model.compile("adam")
     x, _ = sequences()
@@ -167,10 +167,10 @@ def test_crf_loss_leaves_out_words_without_a_label():
     weight = np.zeros((1, 7), "float32")
     weight[0, labelled] = 1
     y[0, 2] = 99
-    part = {"sequence": x["sequence"][:, labelled], "mask": np.ones((1, 5), "int32")}
-    whole = model.evaluate(x, {"t": y}, sample_weight={"t": weight}, verbose=0, return_dict=True)
-    alone = model.evaluate(part, {"t": y[:, labelled]}, verbose=0, return_dict=True)
-    assert whole["t_loss"] == pytest.approx(alone["t_loss"], rel=1e-5)
+    labelled_x = {"sequence": x["sequence"][:, labelled], "mask": np.ones((1, 5), "int32")}
+    results = model.evaluate(x, {"t": y}, sample_weight={"t": weight}, verbose=0, return_dict=True)
+    labelled_results = model.evaluate(labelled_x, {"t": y[:, labelled]}, verbose=0, return_dict=True)
+    assert results["t_loss"] == pytest.approx(labelled_results["t_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("crf", [False, True])
@@ -180,22 +180,22 @@ def test_spans_are_those_of_the_tags(crf):
     x, _ = sequences(rows=40, seed=3)
     randomise(model)
     answers = model.decode(model(x))["t"]
-    number = 0
+    span_count = 0
     for row in range(40):
         tags = [tag for tag in answers["tags"][row] if tag]
-        found = get_entities(tags)
-        number += len(found)
-        n = len(found)
+        expected = get_entities(tags)
+        n = len(expected)
+        span_count += n
         spans = [answers[f"span_{key}"][row] for key in ("types", "begins", "ends", "scores")]
-        assert list(zip(*(part[:n].tolist() for part in spans[:3]), strict=True)) == [
-            (kind, first, last + 1) for kind, first, last in found
+        assert list(zip(*(column[:n].tolist() for column in spans[:3]), strict=True)) == [
+            (kind, first, last + 1) for kind, first, last in expected
         ]
         assert (spans[0][n:] == "").all()
         assert (spans[1][n:] == -1).all()
         assert (spans[3][n:] == 0).all()
-        means = [answers["scores"][row][first : last + 1].mean() for _, first, last in found]
+        means = [answers["scores"][row][first : last + 1].mean() for _, first, last in expected]
         np.testing.assert_allclose(spans[3][:n], means, rtol=1e-5)
-    assert number > 20
+    assert span_count > 20
 
 
 def test_a_crf_decodes_legal_tags_only():
@@ -203,10 +203,10 @@ def test_a_crf_decodes_legal_tags_only():
     randomise(model)
     x, _ = sequences(rows=50)
     answers = model.decode(model({"sequence": x["sequence"], "mask": x["mask"]}))["t"]["tags"]
-    before = np.concatenate([np.full((50, 1), "O"), answers[:, :-1]], 1)
+    previous = np.concatenate([np.full((50, 1), "O"), answers[:, :-1]], 1)
     inside = answers == "I-a"
     assert inside.sum() > 10
-    assert np.isin(before[inside], ["B-a", "I-a"]).all()
+    assert np.isin(previous[inside], ["B-a", "I-a"]).all()
 
 
 def test_spans_in_the_text():
@@ -219,10 +219,12 @@ def test_spans_in_the_text():
     assert located["span_texts"].numpy().tolist() == [["Zoë Ω".encode(), b"Rome", b"", b""], [b""] * 4]
     assert located["span_byte_begins"].numpy()[0].tolist() == [0, 13, -1, -1]
     assert located["span_byte_ends"].numpy()[0].tolist() == [7, 17, -1, -1]
-    alone = mtl.tasks.Tagging("t", 4, scheme="none")
-    answer = alone.decode(9.0 * np.eye(4, dtype="float32")[[[1, 2, 0, 3], [0, 0, 0, 0]]])
+    without_spans = mtl.tasks.Tagging("t", 4, scheme="none")
+    answer = without_spans.decode(9.0 * np.eye(4, dtype="float32")[[[1, 2, 0, 3], [0, 0, 0, 0]]])
     assert set(answer) == {"tags", "scores"}
-    assert set(alone.locate(answer, mtl.text.LocatedTexts(texts, tf.constant(begins), tf.constant(ends)))) == {"words"}
+    assert set(without_spans.locate(answer, mtl.text.LocatedTexts(texts, tf.constant(begins), tf.constant(ends)))) == {
+        "words"
+    }
 
 
 @pytest.mark.parametrize("crf", [False, True])
@@ -235,8 +237,8 @@ def test_a_batch_without_labels_leaves_the_task_unchanged(crf):
     model.fit(x, {"t": np.zeros((6, 7))}, sample_weight={"t": weight}, verbose=0)
     before = model.get_weights()
     model.fit(x, {"t": y}, sample_weight={"t": np.zeros((6, 7), "float32")}, verbose=0)
-    for one, other in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,10 @@ def test_a_batch_without_labels_leaves_the_task_unchanged(crf):
         (lambda: mtl.tasks.Tagging("t", ["NOUN", "VERB"]), "scheme='none'"),
         (lambda: mtl.tasks.Tagging("t", 3), "BIO"),
         (lambda: build(mtl.tasks.Tagging("t", TAGS, features="mask")), "reads a sequence"),
-        (lambda: build(mtl.tasks.Tagging("t", TAGS), encoder=Forgetful()), "'word_starts' tells where words begin"),
+        (
+            lambda: build(mtl.tasks.Tagging("t", TAGS), encoder=DropsWordStarts()),
+            "'word_starts' tells where words begin",
+        ),
         (
             lambda: mtl.build_model(
                 keras.Input((4,)), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4])), [mtl.tasks.Tagging("t", TAGS)]
@@ -260,11 +265,11 @@ def test_bad_arguments(make, message):
         make()
 
 
-def test_labels_that_are_not_tags():
+def test_labels_out_of_range():
     for crf in (False, True):
         model = build(mtl.tasks.Tagging("t", TAGS, crf=crf), words=False)
         model.compile("adam")
         x = {"sequence": np.ones((1, 2, 3), "float32"), "mask": np.ones((1, 2), "int32")}
-        for wrong in (4, -1):
+        for label in (4, -1):
             with pytest.raises(ValueError, match="class indices from 0 to 3"):
-                model.fit(x, {"t": np.array([[0, wrong]])}, verbose=0)
+                model.fit(x, {"t": np.array([[0, label]])}, verbose=0)

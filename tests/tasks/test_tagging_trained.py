@@ -1,4 +1,4 @@
-"""Training with Tagging: on two replicas, in trunks that return sequences, in micro-batches."""
+"""Training with Tagging: on two replicas, in micro-batches, and in trunks that return sequences."""
 
 import contextlib
 import gc
@@ -34,23 +34,27 @@ def tasks():
 
 
 def rows():
-    """Sentences of 0 to 7 tokens; labels of words, of sentences and of a whole task are missing."""
+    """Sentences of 0 to 7 tokens. Some words, some sentences and the last rows lack slots."""
     rng = np.random.default_rng(0)
-    there = np.arange(STEPS) < rng.integers(0, STEPS + 1, ROWS)[:, None]
-    starts = there & (rng.random((ROWS, STEPS)) < 0.7)
-    words = np.arange(STEPS) < starts.sum(1, keepdims=True)
+    is_token = np.arange(STEPS) < rng.integers(0, STEPS + 1, ROWS)[:, None]
+    word_starts = is_token & (rng.random((ROWS, STEPS)) < 0.7)
+    is_word = np.arange(STEPS) < word_starts.sum(1, keepdims=True)
     x = {
-        "token_ids": np.where(there, rng.integers(1, 20, (ROWS, STEPS)), 0),
-        "padding_mask": there.astype("int32"),
-        "word_starts": starts.astype("int32"),
+        "token_ids": np.where(is_token, rng.integers(1, 20, (ROWS, STEPS)), 0),
+        "padding_mask": is_token.astype("int32"),
+        "word_starts": word_starts.astype("int32"),
     }
-    kept = words * (rng.random((ROWS, STEPS)) < 0.8) * (np.arange(ROWS) < 9)[:, None]
+    has_slot_label = is_word * (rng.random((ROWS, STEPS)) < 0.8) * (np.arange(ROWS) < 9)[:, None]
     y = {
-        "slots": np.where(kept, rng.integers(0, 4, (ROWS, STEPS)), -7),
-        "pos": np.where(words, rng.integers(0, 4, (ROWS, STEPS)), 99),
+        "slots": np.where(has_slot_label, rng.integers(0, 4, (ROWS, STEPS)), -7),
+        "pos": np.where(is_word, rng.integers(0, 4, (ROWS, STEPS)), 99),
         "intent": rng.integers(0, 3, ROWS),
     }
-    weight = {"slots": kept.astype("float32"), "pos": words.astype("float32"), "intent": np.ones(ROWS, "float32")}
+    weight = {
+        "slots": has_slot_label.astype("float32"),
+        "pos": is_word.astype("float32"),
+        "intent": np.ones(ROWS, "float32"),
+    }
     return x, y, weight
 
 
@@ -71,21 +75,25 @@ def trained(balancing, scope=contextlib.nullcontext, **options):
 @pytest.mark.parametrize("balancing", ["equal", "upgrad"])
 def test_two_replicas_equal_one(balancing):
     weights, results = trained(balancing)
-    others, found = trained(balancing, mtl.distribute.strategy("mirrored").scope)
-    for one, other in zip(weights, others, strict=True):
-        np.testing.assert_allclose(other, one, atol=2e-5)
-    assert results.keys() == found.keys() >= {"slots_span_f1_a", "slots_span_f1_b", "frame_accuracy", "pos_accuracy"}
+    weights_of_two, results_of_two = trained(balancing, mtl.distribute.strategy("mirrored").scope)
+    for one, two in zip(weights, weights_of_two, strict=True):
+        np.testing.assert_allclose(two, one, atol=2e-5)
+    assert (
+        results.keys()
+        == results_of_two.keys()
+        >= {"slots_span_f1_a", "slots_span_f1_b", "frame_accuracy", "pos_accuracy"}
+    )
     for name, value in results.items():
         if not name.startswith(("cosine", "conflict", "weight")):
-            np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+            np.testing.assert_allclose(results_of_two[name], value, atol=1e-4, err_msg=name)
     assert results["slots_span_f1"] > 0
 
 
 def test_micro_batches_equal_one_batch():
     weights, _ = trained("equal")
-    others, _ = trained("equal", accumulate=3)
-    for one, other in zip(weights, others, strict=True):
-        np.testing.assert_allclose(other, one, atol=2e-5)
+    accumulated, _ = trained("equal", accumulate=3)
+    for expected, weight in zip(weights, accumulated, strict=True):
+        np.testing.assert_allclose(weight, expected, atol=2e-5)
 
 
 TRUNKS = {
@@ -102,7 +110,7 @@ TRUNKS = {
     "trunk", [pytest.param(name, marks=pytest.mark.slow if name in ("soft", "cross-stitch") else ()) for name in TRUNKS]
 )
 def test_trunks_pass_on_where_words_start(trunk, tmp_path):
-    """Further sub-words of a word change nothing that is decoded for padding, and words keep their positions."""
+    """There are as many decoded tags as words, however many sub-words these have, and a loaded model gives the same."""
     keras.utils.set_random_seed(1)
     model = mtl.build_model(inputs(), TRUNKS[trunk](), tasks())
     model.compile(keras.optimizers.Adam(0.02))
@@ -113,9 +121,9 @@ def test_trunks_pass_on_where_words_start(trunk, tmp_path):
     for task in ("slots", "pos"):
         np.testing.assert_array_equal((answers[task]["tags"] != "").sum(1), x["word_starts"].sum(1))
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
     for task, output in model.predict(x, verbose=0).items():
-        np.testing.assert_array_equal(again.predict(x, verbose=0)[task], output)
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0)[task], output)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -133,20 +141,20 @@ def test_mixed_precision(policy):
 
 
 def test_a_batch_of_empty_sentences():
-    """There is nothing to learn and no tag. The sequence axis of such a batch has the length 1."""
+    """The loss is 0, and no weight changes. The sequence axis of such a batch has the length 1."""
     words = mtl.text.Words(["a"], 4)
-    made = mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=3, units=3)
-    model = mtl.build_model(words.inputs(), mtl.trunks.HardSharing(made), tasks()[:2])
+    recurrent_encoder = mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=3, units=3)
+    model = mtl.build_model(words.inputs(), mtl.trunks.HardSharing(recurrent_encoder), tasks()[:2])
     model.compile("adam")
-    kinds = {"words": tf.TensorSpec([None], tf.string), "pos": tf.TensorSpec([None], tf.int32)}
-    kinds["slots"] = kinds["pos"]
-    empty = [{name: [] for name in kinds}] * 3
-    records = tf.data.Dataset.from_generator(lambda: iter(empty), output_signature=kinds)
+    spec = {"words": tf.TensorSpec([None], tf.string), "pos": tf.TensorSpec([None], tf.int32)}
+    spec["slots"] = spec["pos"]
+    empty = [{name: [] for name in spec}] * 3
+    records = tf.data.Dataset.from_generator(lambda: iter(empty), output_signature=spec)
     batches = mtl.data.batch_by_length(mtl.data.encode_text(records, words, tasks()[:2]), 3, [1, 4])
     before = model.get_weights()
     assert model.fit(batches, verbose=0).history["loss"] == [0.0]
-    for one, other in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
     assert (model.decode(model.predict(batches.map(lambda x, *labels: x), verbose=0))["slots"]["tags"] == "").all()
 
 
@@ -159,22 +167,22 @@ def test_a_backbone_tags_the_first_subwords(tmp_path):
     tokens = {"token_ids": x["token_ids"], "padding_mask": x["padding_mask"], "segment_ids": 0 * x["token_ids"]}
     sequence = bert(tokens)["sequence_output"].numpy()
     head = model.get_layer("pos_scores")
-    found = model.predict(x, verbose=0)
+    outputs = model.predict(x, verbose=0)
     for row, starts in enumerate(x["word_starts"] == 1):
         expected = head(sequence[row][starts]).numpy()
-        np.testing.assert_allclose(found["pos"][row, : starts.sum()], expected, atol=1e-5)
-        assert (found["pos"][row, starts.sum() :] == -1e9).all()
+        np.testing.assert_allclose(outputs["pos"][row, : starts.sum()], expected, atol=1e-5)
+        assert (outputs["pos"][row, starts.sum() :] == -1e9).all()
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras").predict(x, verbose=0)
-    np.testing.assert_array_equal(again["slots"], found["slots"])
+    loaded_outputs = keras.models.load_model(tmp_path / "model.keras").predict(x, verbose=0)
+    np.testing.assert_array_equal(loaded_outputs["slots"], outputs["slots"])
 
 
 @pytest.mark.parametrize("trunk", ["soft", "cross-stitch"])
-def test_copies_start_from_the_given_matrix(trunk):
+def test_copies_start_from_the_given_embedding_matrix(trunk):
     matrix = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
-    made = mtl.encoders.RecurrentEncoder(20, dim=6, units=3, layers=2, embeddings=matrix)
-    kinds = {"soft": mtl.trunks.SoftSharing, "cross-stitch": mtl.trunks.CrossStitch}
-    model = mtl.build_model(inputs(), kinds[trunk](made), tasks()[:2])
+    recurrent_encoder = mtl.encoders.RecurrentEncoder(20, dim=6, units=3, layers=2, embeddings=matrix)
+    trunks = {"soft": mtl.trunks.SoftSharing, "cross-stitch": mtl.trunks.CrossStitch}
+    model = mtl.build_model(inputs(), trunks[trunk](recurrent_encoder), tasks()[:2])
     tables = [v for v in model.weights if v.name == "embeddings"]
     assert len(tables) == 2
     for table in tables:
@@ -183,9 +191,9 @@ def test_copies_start_from_the_given_matrix(trunk):
 
 def test_a_given_embedding_matrix():
     matrix = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
-    made = mtl.encoders.RecurrentEncoder(20, dim=6, units=3, dropout=0.0, embeddings=matrix)
-    made(np.array([[3, 0]]))
-    np.testing.assert_array_equal(made.stages[0].embedding.embeddings, matrix)
+    recurrent_encoder = mtl.encoders.RecurrentEncoder(20, dim=6, units=3, dropout=0.0, embeddings=matrix)
+    recurrent_encoder(np.array([[3, 0]]))
+    np.testing.assert_array_equal(recurrent_encoder.stages[0].embedding.embeddings, matrix)
     with pytest.raises(ValueError, match=r"\(20, 6\), received \(19, 6\)"):
         mtl.encoders.RecurrentEncoder(20, dim=6, embeddings=matrix[1:])
     with pytest.raises(ValueError, match="'lstm' or 'gru'"):
@@ -193,20 +201,22 @@ def test_a_given_embedding_matrix():
 
 
 def test_padding_changes_nothing():
-    made = encoder()
+    recurrent_encoder = encoder()
     ids = np.array([[3, 5, 2]])
-    short, long = made(ids), made(np.pad(ids, [[0, 0], [0, 4]]))
+    short, long = recurrent_encoder(ids), recurrent_encoder(np.pad(ids, [[0, 0], [0, 4]]))
     np.testing.assert_allclose(long["sequence"][:, :3], short["sequence"], atol=1e-6)
     np.testing.assert_allclose(long["pooled"], short["pooled"], atol=1e-6)
-    other = made({"token_ids": np.array([[3, 5, 2, 9]]), "padding_mask": np.array([[1, 1, 1, 0]])})
-    np.testing.assert_allclose(other["pooled"], short["pooled"], atol=1e-6)
+    masked = recurrent_encoder({"token_ids": np.array([[3, 5, 2, 9]]), "padding_mask": np.array([[1, 1, 1, 0]])})
+    np.testing.assert_allclose(masked["pooled"], short["pooled"], atol=1e-6)
 
 
 def test_layers_are_not_confused_if_garbage_is_collected_while_a_model_loads():
     """While a model is loaded, Keras confuses a layer with a deleted one at the same address."""
-    made = []
+    stages = []
     with ObjectSharingScope():  # as `load_model` does
-        for place in range(60):
-            made.append(recurrent.RecurrentStage(5, "lstm", 0.0, name=f"stage_{place}"))
+        for index in range(60):
+            stages.append(recurrent.RecurrentStage(5, "lstm", 0.0, name=f"stage_{index}"))
             gc.collect()
-    assert len({id(part) for stage in made for part in (stage.layer.forward_layer, stage.layer.backward_layer)}) == 120
+    assert (
+        len({id(layer) for stage in stages for layer in (stage.layer.forward_layer, stage.layer.backward_layer)}) == 120
+    )
