@@ -22,7 +22,7 @@ class Counting(mtl.balancing.Weighting):
 
 
 def test_weights_are_epoch_means_and_only_in_training_logs(tmp_path):
-    seen, batches = [], []
+    epoch_logs, weights_by_batch = [], []
     model = small_models.model()
     model.compile("sgd", loss=small_models.LOSS, balancing=Counting())
     collect = keras.callbacks.LambdaCallback(
@@ -43,13 +43,13 @@ def test_weights_are_epoch_means_and_only_in_training_logs(tmp_path):
         assert name in written
 
 
-def test_what_each_kind_logs():
-    logged = {}
+def test_what_each_kind_of_balancing_logs():
+    logged_names = {}
     for method in ("equal", small_models.LearnedWeights(), small_models.InverseNorm(), small_models.Normalised()):
         model = small_models.model()
         model.compile("sgd", loss=small_models.LOSS, balancing=method)
         history = model.fit(*small_models.full_data(), verbose=0).history
-        logged[getattr(method, "name", method)] = {name for name in history if "loss" not in name}
+        logged_names[getattr(method, "name", method)] = {name for name in history if "loss" not in name}
     weights, cosines = {"weight/topic", "weight/price"}, {"cosine/topic/price", "conflict"}
     assert logged_names == {
         "equal": set(),

@@ -70,7 +70,7 @@ def plus_all(one: Sequence[Gradient], other: Sequence[Gradient]) -> list[Gradien
 
 
 def after(gradients: Any, x: Any) -> Any:
-    """Return `x`, available once earlier gradients are computed, so that one micro-batch's activations live at a time."""
+    """Return `x`, computed after earlier gradients, so that one micro-batch's activations live at a time."""
     given = [g for g in tf.nest.flatten(gradients, expand_composites=True) if g is not None]
     if not given:
         return x
