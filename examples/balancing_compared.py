@@ -11,8 +11,8 @@ import numpy as np
 
 import tf_mtl as mtl
 
-# Three things to say about the weather from ten measurements, in three units: pressure varies by hundreds of pascals,
-# temperature by two degrees, and rain is a yes or no. They share a front that passes; the rest is each one's own.
+# Three weather quantities predicted from ten measurements, in three units: pressure varies by hundreds of pascals,
+# temperature by two degrees, and rain is yes or no. They share a front that passes; the rest is specific to each.
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=(4000, 10)).astype("float32")
@@ -24,7 +24,7 @@ y = {
 }
 
 # `scale` brings the outputs to the labels' units. Losses are in the labels' units as well, squared: that of pressure
-# is about 100,000, that of rain about 0.7. Their sum hears nothing but pressure, and this is what balancing changes.
+# is about 100,000, that of rain about 0.7. Their sum is dominated by pressure, and this is what balancing changes.
 
 TASKS = [
     mtl.tasks.Regression("temperature", scale=y["temperature"].std()),

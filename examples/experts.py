@@ -47,7 +47,7 @@ model.describe_sharing()
 
 # The gates are layers like any others, so a sub-model gives their outputs. At the last level click and buy read the
 # shared expert and hardly their own, while the task of another kind reads its own: a hint at which tasks belong
-# together. It is no more than a hint, for not every seed separates them so clearly.
+# together. It is no more than a hint, because not every seed separates them so clearly.
 
 results = model.evaluate(*testing, verbose=0, return_dict=True)
 gates = keras.Model(model.input, {task: model.get_layer(f"gate_level_1_{task}").output for task in y})

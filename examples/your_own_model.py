@@ -14,8 +14,8 @@ import numpy as np
 
 import tf_mtl as mtl
 
-# Two thousand flats, each with eight measurements. Two things are known of each: which of three districts it is in,
-# and its price. Both depend on the same two hidden factors, which is what makes it worth while to learn them together.
+# Two thousand flats, each with eight measurements. Two things are known about each: which of three districts it is in,
+# and its price. Both depend on the same two hidden factors, which is what makes it worthwhile to learn them together.
 
 keras.utils.set_random_seed(0)
 rng = np.random.default_rng(0)
@@ -49,8 +49,8 @@ metrics = {"district": ["accuracy"], "price": ["mae"]}
 model.compile(keras.optimizers.Adam(3e-3), loss=loss, metrics=metrics, balancing="equal")
 model.fit(train_x, train_y, validation_data=(test_x, test_y), epochs=15, verbose=0)
 
-# The graph is the same, so `keras.Model` can evaluate it, and finds the same numbers. The batches are of equal size,
-# for Keras averages each task's loss over the batches, and a smaller last one would count too much.
+# The graph is the same, so `keras.Model` can evaluate it, and gives the same numbers. The batches are of equal size,
+# because Keras averages each task's loss over the batches, and a smaller last one would count too much.
 
 plain = keras.Model(inputs, outputs)
 plain.compile(loss=loss, metrics=metrics)

@@ -42,4 +42,6 @@ is_quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") != "0"
 with without_start_up_messages() if is_quiet else contextlib.nullcontext():
     import tensorflow as tf
 
+    tf.config.list_physical_devices()  # which looks for GPUs, and complains if it finds none
+
 tf.get_logger().addFilter(is_not_about_retracing)

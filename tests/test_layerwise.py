@@ -253,3 +253,24 @@ def test_new_factors_replace_those_of_an_earlier_call():
     optimizer.apply([np.ones(b.shape, "float32") for b in biases], biases)
     np.testing.assert_allclose(before[0] - biases[0].numpy(), 1.0, rtol=1e-6)
     np.testing.assert_allclose(before[1] - biases[1].numpy(), 0.1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factors", [{"a": 0.1}, {"a": 0.1, "b": 5.0}], ids=["first layer", "both layers"])
+def test_weight_decay_on_two_replicas_equals_that_on_one(factors):
+    """Also where the factor of the last layer is not 1, on both replicas."""
+
+    def trained():
+        keras.utils.set_random_seed(0)
+        x = keras.Input((3,))
+        model = mtl.MultiTaskModel(x, {task: keras.layers.Dense(1, name=task)(x) for task in ("b", "a")})
+        optimizer = layerwise(keras.optimizers.SGD(0.1, weight_decay=0.1), model, factors)
+        model.compile(optimizer, loss="mse", jit_compile=False)
+        model.fit(np.ones((8, 3)), {"a": np.ones(8), "b": np.ones(8)}, batch_size=4, epochs=3, verbose=0)
+        return model
+
+    one = trained()
+    with mtl.distribute.strategy("mirrored").scope():
+        two = trained()
+    for expected, variable in zip(one.get_weights(), two.weights, strict=True):
+        for value in two.distribute_strategy.experimental_local_results(variable.value):
+            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6, err_msg=variable.path)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
+from tf_mtl.text._located import locate
 
 
 def decode(
@@ -32,7 +33,7 @@ def decode(
         rows = {task.name: outputs[task.name].shape[0] for task in tasks}
         if isinstance(texts, str) or any(len(texts) != number for number in rows.values()):
             raise ValueError(f"`texts` must be a list with one text per row of `outputs`, {rows}.")
-        located = preprocessor.locate(tf.constant(list(texts), tf.string))
+        located = locate(preprocessor, tf.constant(list(texts), tf.string))
     elif texts is not None or preprocessor is not None:
         raise ValueError("Pass `texts` and `preprocessor` together: the preprocessor tells where the words are.")
     return {

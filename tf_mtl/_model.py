@@ -25,6 +25,8 @@ from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
 from tf_mtl.trunks import Trunk
 
+CLASS_WEIGHT_ERROR = "`class_weight` is for models with one output: pass label weights, `sample_weight`."
+
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class MultiTaskModel(keras.Model):
@@ -160,8 +162,9 @@ class MultiTaskModel(keras.Model):
         Args:
             optimizer: See `keras.Model.compile`.
             loss: `{task: loss}`, or one loss for all tasks. Tasks left out keep the loss they declare.
-            loss_weights: `{task: factor}` of each task's loss, before balancing; 1 by default.
-            metrics: `{task: metrics}`. Tasks left out keep the metrics they declare; [] means none.
+            loss_weights: `{task: factor}` with the factor of every task's loss, before balancing; all 1 by default.
+            metrics: `{task: metrics}`. Tasks left out keep the metrics they declare; [] means none. Without
+                task objects every task needs an entry.
             weighted_metrics: `{task: metrics}` that count rows by their label weight.
             joint_metrics: Metrics of several tasks at once, such as `tf_mtl.metrics.FrameAccuracy`.
             balancing: A method of `tf_mtl.balancing`, or the name of one.
@@ -197,7 +200,8 @@ class MultiTaskModel(keras.Model):
                 gradients=gradients,
                 accumulate=accumulate,
             )
-            check_loss_scaling(optimizer, engine.balancing, auto_scale_loss and self.dtype_policy.name)
+            scales_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
+            check_loss_scaling(optimizer, engine.balancing, scales_loss)
             super().compile(
                 optimizer=optimizer,
                 run_eagerly=run_eagerly,
@@ -250,7 +254,7 @@ class MultiTaskModel(keras.Model):
         """
         engine = self._engine_for("fit")
         if class_weight is not None:
-            raise ValueError("`class_weight` is for models with one output: pass label weights, `sample_weight`.")
+            raise ValueError(CLASS_WEIGHT_ERROR)
         self._feed = fit_feed(
             engine.objectives.specs,
             engine.balancing,
@@ -324,10 +328,12 @@ class MultiTaskModel(keras.Model):
     ) -> Any:
         """Run one training step on arrays; see `keras.Model.train_on_batch`."""
         engine = self._engine_for("train_on_batch")
+        if class_weight is not None:
+            raise ValueError(CLASS_WEIGHT_ERROR)
         if engine.balancing.needs_validation:
             raise ValueError(f"{type(engine.balancing).__name__} learns from other batches as well: train with `fit`.")
         x, y, sample_weight = with_checks((x, y, sample_weight), engine.objectives.specs)
-        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
+        return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""

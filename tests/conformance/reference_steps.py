@@ -171,6 +171,7 @@ def gradients_of(model, method, batch, features=False):
         objective, [global_losses, *(v.value for v in method.trainable_variables)]
     )
     rows = factors[:, None] * rows
+    weights = tf.ones_like(factors)
     if is_scalarizer:
         direction = tf.reduce_sum(rows, 0)
     elif method.kind == "jacobian":
@@ -187,6 +188,11 @@ def gradients_of(model, method, batch, features=False):
     direction = [tf.cast(tf.reshape(piece, z.shape), z.dtype) for piece, z in zip(pieces, balanced, strict=True)]
     if features:
         direction = tape.gradient(frontier, shared, output_gradients=direction, unconnected_gradients="zero")
+        tied = {id(v) for v in parts.tied}
+        for i, v in enumerate(trained(parts.shared)):
+            if id(v) in tied:  # what the tasks' own parts contribute, beyond the frontier
+                direct = [heads_tape.gradient(loss, v.value, unconnected_gradients="zero") for loss in losses]
+                direction[i] += tf.tensordot(weights * factors, tf.stack(direct), 1)
 
     def with_penalty(gradients, variables):
         penalty_gradients = tape.gradient(penalty, variables, unconnected_gradients="zero")

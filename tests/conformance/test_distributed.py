@@ -82,6 +82,7 @@ def test_two_workers(one_device, tmp_path):
     check(run_cases(tmp_path, *TWO_WORKERS, CASES), one_device)
 
 
+@pytest.mark.slow
 def test_three_workers(one_device, tmp_path):
     cases = CASES[2:4]
     check(run_cases(tmp_path, *THREE_WORKERS, cases), {case: one_device[case] for case in cases})

@@ -76,7 +76,7 @@ def test_decode_needs_both_texts_and_preprocessor():
     preprocessor = mtl.text.Words(["a"], 4)
     model = build(preprocessor, False)
     outputs = model.predict(preprocessor(["a"]), verbose=0)
-    with pytest.raises(ValueError, match="go together"):
+    with pytest.raises(ValueError, match="`texts` and `preprocessor` together"):
         model.decode(outputs, ["a"])
     for texts in ("a", ["a", "a"]):
         with pytest.raises(ValueError, match="as many texts as `outputs` have rows, {'entities': 1"):

@@ -103,6 +103,7 @@ def test_every_trunk_and_three_tasks(folder, tmp_path):
     assert all(0.4 < row["college"]["mean"] <= 1 for row in metrics["trunks"].values())
 
 
+@pytest.mark.slow
 def test_smoke(folder, tmp_path, capsys):
     metrics, runs = run(folder, tmp_path, "--smoke", "--rows", "300")
     assert [(entry["trunk"], entry["seed"]) for entry in runs] == [("single-task", 0), ("mmoe", 0)]

@@ -128,6 +128,7 @@ def test_command_line(folder, tmp_path, capsys, monkeypatch):
     assert len(trained) == 7
 
 
+@pytest.mark.slow
 def test_a_seed_always_gives_the_same_numbers(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(mtl.export, "saved_model", lambda *args, **kwargs: None)
     runs = [run(folder, tmp_path / name, *SETTINGS, "--methods", "equal", "--seeds", "1")[1] for name in "ab"]
@@ -135,6 +136,7 @@ def test_a_seed_always_gives_the_same_numbers(folder, tmp_path, monkeypatch):
         assert {**a, "step_ms": 0} == {**b, "step_ms": 0}
 
 
+@pytest.mark.slow
 def test_smoke(folder, tmp_path, capsys):
     metrics, runs = run(folder, tmp_path, "--smoke")
     assert [entry["method"] for entry in runs] == ["single-task", "equal", "pcgrad"]

@@ -72,7 +72,7 @@ def trained(balancing, scope=contextlib.nullcontext, **options):
     return model.get_weights(), {**history, **model.evaluate(data, verbose=0, return_dict=True)}
 
 
-@pytest.mark.parametrize("balancing", ["equal", "upgrad"])
+@pytest.mark.parametrize("balancing", [pytest.param("equal", marks=pytest.mark.slow), "upgrad"])
 def test_two_replicas_equal_one(balancing):
     weights, results = trained(balancing)
     weights_of_two, results_of_two = trained(balancing, mtl.distribute.strategy("mirrored").scope)
@@ -213,10 +213,12 @@ def test_padding_changes_nothing():
 def test_layers_are_not_confused_if_garbage_is_collected_while_a_model_loads():
     """While a model is loaded, Keras confuses a layer with a deleted one at the same address."""
     stages = []
+    gc.freeze()  # so that a collection looks at the objects of this test only
     with ObjectSharingScope():  # as `load_model` does
         for index in range(60):
             stages.append(recurrent.RecurrentStage(5, "lstm", 0.0, name=f"stage_{index}"))
             gc.collect()
+    gc.unfreeze()
     assert (
         len({id(layer) for stage in stages for layer in (stage.layer.forward_layer, stage.layer.backward_layer)}) == 120
     )

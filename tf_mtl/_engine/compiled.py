@@ -7,11 +7,11 @@ import keras
 
 from tf_mtl import balancing as methods
 from tf_mtl._engine.balancing_log import BalancingLog
-from tf_mtl._engine.methods import input_shape, update_function
 from tf_mtl._engine.metric_arguments import compiled_metrics
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.step import Engine
 from tf_mtl._engine.task_losses import TaskLosses
+from tf_mtl._engine.update_functions import input_shape, update_function
 from tf_mtl._graph.partition import partition
 from tf_mtl.tasks import Task
 

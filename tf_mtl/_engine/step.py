@@ -15,13 +15,13 @@ import tensorflow as tf
 from tf_mtl._engine import lookahead
 from tf_mtl._engine.balancing_log import BalancingLog
 from tf_mtl._engine.batch_losses import BatchLosses
-from tf_mtl._engine.methods import UpdateFunction, update_function
 from tf_mtl._engine.objectives import Objectives, TaskLabels
 from tf_mtl._engine.replicas import replica_sum
 from tf_mtl._engine.scalarized import nothing_shared
 from tf_mtl._engine.task_losses import TaskLosses
 from tf_mtl._engine.task_metrics import TaskMetrics
 from tf_mtl._engine.unlabelled import SavedValues, restore_where_unlabelled
+from tf_mtl._engine.update_functions import UpdateFunction, update_function
 from tf_mtl._graph.partition import Partition, partition
 from tf_mtl._optimizers.internals import apply_global, with_slots
 from tf_mtl._pipeline.division import divide

@@ -5,14 +5,23 @@ into another model.
 """
 
 import contextlib
-from collections import Counter
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-_replaced: Counter[tuple[int, str]] = Counter()
+
+@dataclasses.dataclass
+class _Replaced:
+    """What an optimizer object itself held under a method's name, if anything, and how many blocks replace it."""
+
+    previous: Callable[..., Any] | None
+    blocks: int = 0
+
+
+_replaced: dict[tuple[int, str], _Replaced] = {}
 
 
 def unwrapped(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
@@ -56,17 +65,31 @@ def apply_global(
 
 @contextlib.contextmanager
 def methods_replaced(optimizer: keras.optimizers.Optimizer, **methods: Callable[..., Any]) -> Iterator[None]:
-    """Replace methods of an optimizer until the block ends on every replica.
+    """Replace methods of an optimizer for a whole `apply`, until the block ends on every replica.
 
-    The replicas of one machine are threads that take turns within an update, so the last one to leave restores.
+    The replicas of one machine are threads that take turns within an update: the first to enter replaces the methods,
+    the last to leave restores what the object held before.
     """
     for name, method in methods.items():
-        _replaced[id(optimizer), name] += 1
-        vars(optimizer)[name] = method
+        replaced = _replaced.setdefault((id(optimizer), name), _Replaced(vars(optimizer).get(name)))
+        replaced.blocks += 1
+        if replaced.blocks == 1:
+            vars(optimizer)[name] = method
     try:
         yield
     finally:
         for name in methods:
-            _replaced[id(optimizer), name] -= 1
-            if not _replaced[id(optimizer), name]:
+            replaced = _replaced[id(optimizer), name]
+            replaced.blocks -= 1
+            if not replaced.blocks:
                 del _replaced[id(optimizer), name], vars(optimizer)[name]
+                if replaced.previous is not None:
+                    vars(optimizer)[name] = replaced.previous
+
+
+def original_method(optimizer: keras.optimizers.Optimizer, name: str) -> Callable[..., Any]:
+    """Return a method of an optimizer as it is outside of `methods_replaced`."""
+    replaced = _replaced.get((id(optimizer), name))
+    if replaced is None:
+        return getattr(optimizer, name)
+    return replaced.previous or getattr(type(optimizer), name).__get__(optimizer)

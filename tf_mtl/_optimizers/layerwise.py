@@ -9,7 +9,7 @@ import keras
 
 from tf_mtl._graph.partition import partition
 from tf_mtl._names import nearest
-from tf_mtl._optimizers.internals import methods_replaced, unwrapped
+from tf_mtl._optimizers.internals import methods_replaced, original_method, unwrapped
 
 
 def layerwise(
@@ -141,6 +141,7 @@ class Layerwise(keras.optimizers.Optimizer):
         self.inner_optimizer = inner_optimizer
         self.factors = dict(factors)
         self._by_key: dict[Any, float] = {}
+        self._decay_factors: dict[int, float] = {}
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Make the inner optimizer's variables for all variables that move."""
@@ -205,24 +206,29 @@ class Layerwise(keras.optimizers.Optimizer):
 
     def _scaled(self, part):
         """Return an optimizer's methods with the learning rate times each variable's factor, also in weight decay."""
-        kind = type(part)
+        self._decay_factors[id(part)] = 1.0
 
         def update_step(gradient, variable, learning_rate):
-            kind.update_step(part, gradient, variable, learning_rate * self._by_key[self._var_key(variable)])
+            factor = self._by_key[self._var_key(variable)]
+            original_method(part, "update_step")(gradient, variable, learning_rate * factor)
 
         def apply_weight_decay(variables):
             by_factor: dict[float, list[Any]] = {}
             for variable in variables:
                 by_factor.setdefault(self._by_key[self._var_key(variable)], []).append(variable)
-            for factor, alike in by_factor.items():
+            for factor, alike in by_factor.items():  # each replica sets the factor right before and after the decay
+                self._decay_factors[id(part)] = factor
+                original_method(part, "_apply_weight_decay")(alike)
+                self._decay_factors[id(part)] = 1.0
 
-                def rate(factor=factor):
-                    return kind._get_current_learning_rate(part) * factor
+        def learning_rate():
+            return original_method(part, "_get_current_learning_rate")() * self._decay_factors[id(part)]
 
-                with methods_replaced(part, _get_current_learning_rate=rate):
-                    kind._apply_weight_decay(part, alike)
-
-        return {"update_step": update_step, "_apply_weight_decay": apply_weight_decay}
+        return {
+            "update_step": update_step,
+            "_apply_weight_decay": apply_weight_decay,
+            "_get_current_learning_rate": learning_rate,
+        }
 
 
 def _variables(model, key):

@@ -51,19 +51,19 @@ def check_options(
 
 
 def check_loss_scaling(
-    optimizer: keras.optimizers.Optimizer | None, method: keras.layers.Layer, scaled_policy: str | bool
+    optimizer: keras.optimizers.Optimizer | None, method: keras.layers.Layer, scales_loss: bool
 ) -> None:
     """Raise where float16's loss scaling would spoil the state of a balancing method.
 
     Args:
         optimizer: The optimizer given to `compile`.
         method: The balancing method.
-        scaled_policy: The model's precision policy; False where `compile` was told not to scale the loss.
+        scales_loss: Whether `compile` scales the loss on its own.
 
     Raises:
         ValueError: if the loss is scaled and the method keeps float32 state.
     """
-    scales_loss = scaled_policy == "mixed_float16" or isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    scales_loss = scales_loss or isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     if scales_loss and any(v.dtype == "float32" for v in method.non_trainable_variables):
         raise ValueError(
             f"balancing={type(method).__name__!r} keeps state, which the infinite gradients of a step that float16 "

@@ -45,7 +45,7 @@ def _checked_batch(batch, specs):
 
 
 def _checked_arrays(x, y, weight, specs):
-    if x is None or y is None or not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y))):
+    if x is None or not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y)) if leaf is not None):
         return x, y, weight
     check_structure(y, weight, tuple(spec.task for spec in specs))
     if any(leaf.shape[0] == 0 for leaf in keras.tree.flatten(x)):

@@ -47,20 +47,12 @@ def fit_feed(
     validation_batch_size: int | None,
     validation_steps: int | None,
 ) -> Feed:
-    """Return what `fit` works with; see there for the arguments.
+    """Return what `fit` works with.
 
     Args:
-        specs: What the labels of each task must look like.
+        specs: What the labels of each task must satisfy.
         balancing: The balancing method.
-        data: (x, y, sample_weight), as `fit` was given them.
-        batch_size: As given to `fit`, as are all that follow.
-        shuffle: See above.
-        steps_per_epoch: See above.
-        callbacks: See above.
-        validation_split: See above.
-        validation_data: See above.
-        validation_batch_size: See above.
-        validation_steps: See above.
+        data: (x, y, sample_weight), as `fit` was given them; all further arguments are those of `fit`.
     """
     x = data[0]
     check_finite("x", x, steps_per_epoch, "steps_per_epoch")
@@ -110,7 +102,8 @@ def with_epoch_end(callbacks: Any, model: keras.Model, balancing: Balancing, mix
     if mixture is not None:
         first.append(_SourceShares(mixture))
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.callbacks[:0] = first
+        given = [each for each in callbacks.callbacks if not isinstance(each, (_EndOfEpoch, _SourceShares))]
+        callbacks.callbacks[:] = [*first, *given]  # the list may have served an earlier `fit`
         for callback in first:
             callback.set_model(model)
         return callbacks

@@ -19,7 +19,7 @@ class Every(Wrapper):
     direction is reused. The method is also solved if a task has labels but had none at the last solution.
 
     Needs: what the method needs.
-    Cost: one backward pass per task, and the solver at every n-th step only.
+    Cost: that of the method; the solver of a gradient method runs at every n-th step only.
     Reference: Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, section 4.
 
     Args:

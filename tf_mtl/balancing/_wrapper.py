@@ -22,7 +22,7 @@ class Wrapper(Balancing):
 
     Raises:
         TypeError: if `method` is not a balancing method.
-        ValueError: if the method learns from validation batches.
+        ValueError: if the method learns from validation batches, or has been used before.
     """
 
     def __init__(self, method: Balancing, name: str | None = None):
@@ -31,6 +31,8 @@ class Wrapper(Balancing):
             raise TypeError(f"`method` must be a method of tf_mtl.balancing, received {method!r}.")
         if method.needs_validation:
             raise ValueError(f"`method` must not learn from validation batches, as {type(method).__name__} does.")
+        if method.built:
+            raise ValueError(f"`method` must be new, received a {type(method).__name__} that has already been used.")
         self.weighting = method  # a path in saved files
         self.kind = method.kind
         self.needs_half_batches = method.needs_half_batches
@@ -76,14 +78,15 @@ class Wrapper(Balancing):
         return tf.cast(result, values.dtype)
 
     def _objective(self, losses: tf.Tensor) -> tf.Tensor:
+        fixed_losses = tf.stop_gradient(losses)
         with tf.GradientTape() as tape:
-            tape.watch(losses)
-            objective = self.weighting.call(losses)
-        slopes = tf.cast(tape.gradient(objective, losses), tf.float32)
-        weights = self.replace(lambda: slopes, losses != 0)
-        # The derivatives with respect to the losses become the new weights; those with respect to the wrapped method's
-        # variables do not change.
-        return objective + tf.reduce_sum(tf.stop_gradient(tf.cast(weights - slopes, losses.dtype)) * losses)
+            tape.watch(fixed_losses)
+            objective = self.weighting.call(fixed_losses)
+        slopes = tf.cast(tape.gradient(objective, fixed_losses), tf.float32)
+        weights = tf.cast(self.replace(lambda: slopes, losses != 0), losses.dtype)
+        # The derivatives by the losses are the new weights, those by the wrapped method's variables the method's own.
+        linear = tf.reduce_sum(tf.stop_gradient(weights) * losses)
+        return objective + linear - tf.stop_gradient(linear)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "method": keras.saving.serialize_keras_object(self.weighting)}

@@ -1,5 +1,6 @@
 """The inputs of an export: the model's inputs by name, and raw inputs with the way to the model's."""
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.text import LocatedTexts, TextPreprocessor
+from tf_mtl.text import LocatedTexts
+from tf_mtl.text._located import locate
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class RawInputs:
     Attributes:
         specs: Named `tf.TensorSpec`s of the raw inputs, in the structure that `prepare` takes.
         prepare: A traced function from raw inputs to the model's, each in the shape and type that the model takes.
-        locate: Locates the words of texts; None if the preprocessor is not a `TextPreprocessor`.
+        locate: Locates the words of texts; None if the preprocessor has no `locate`.
     """
 
     specs: Any
@@ -53,7 +55,7 @@ class RawInputs:
                     "the batch's longest row. Give the model an Input of a fixed length, to which rows are truncated "
                     "or padded."
                 )
-        return cls(raw, traced, preprocessor.locate if isinstance(preprocessor, TextPreprocessor) else None)
+        return cls(raw, traced, functools.partial(locate, preprocessor) if hasattr(preprocessor, "locate") else None)
 
     def located(self, inputs: Any) -> LocatedTexts | None:
         """Return raw texts with the positions of their words; None for other raw inputs."""

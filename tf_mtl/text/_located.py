@@ -1,6 +1,6 @@
 """Texts together with the positions of their words."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -17,3 +17,17 @@ class LocatedTexts(NamedTuple):
     texts: tf.Tensor
     begins: tf.Tensor
     ends: tf.Tensor
+
+
+def locate(preprocessor: Any, texts: tf.Tensor) -> LocatedTexts:
+    """Return texts [B] with the positions of their words, from a preprocessor that can locate them.
+
+    Raises:
+        TypeError: if its `locate` returns anything else.
+    """
+    located = preprocessor.locate(texts)
+    if not isinstance(located, LocatedTexts):
+        raise TypeError(
+            f"`preprocessor.locate` must return a tf_mtl.text.LocatedTexts, received {type(located).__name__}."
+        )
+    return located
