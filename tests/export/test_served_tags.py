@@ -79,7 +79,7 @@ def test_decode_needs_both_texts_and_preprocessor():
     with pytest.raises(ValueError, match="`texts` and `preprocessor` together"):
         model.decode(outputs, ["a"])
     for texts in ("a", ["a", "a"]):
-        with pytest.raises(ValueError, match="as many texts as `outputs` have rows, {'entities': 1"):
+        with pytest.raises(ValueError, match="one text per row of `outputs`, {'entities': 1"):
             model.decode(outputs, texts, preprocessor)
 
 
