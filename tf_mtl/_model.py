@@ -1,6 +1,5 @@
 """A functional Keras model that is trained on several tasks."""
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,16 +9,14 @@ import numpy as np
 from tf_mtl import balancing as methods
 from tf_mtl._decoding import decode
 from tf_mtl._engine.compiled import compiled_engine
-from tf_mtl._engine.objectives import Objectives
+from tf_mtl._engine.keras_hooks import KerasHooks
 from tf_mtl._engine.similarity import gradient_cosines
-from tf_mtl._engine.step import Engine, results_over_replicas
 from tf_mtl._graph.functional import as_float32, freeze_again
 from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
 from tf_mtl._optimizers.options import check_loss_scaling, check_options
 from tf_mtl._pipeline.checks import readable_errors, with_checks
 from tf_mtl._pipeline.feed import Feed, evaluate_feed, fit_feed, predict_feed, with_epoch_end
-from tf_mtl._pipeline.step_functions import predict_function, step_function
 from tf_mtl.distribute._workers import lost_worker_errors
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
@@ -29,7 +26,7 @@ CLASS_WEIGHT_ERROR = "`class_weight` is for models with one output: pass label w
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class MultiTaskModel(keras.Model):
+class MultiTaskModel(KerasHooks):
     r"""A functional Keras model with a dict of outputs, one per task, whose tasks are balanced in training.
 
     It differs from `keras.Model` as follows:
@@ -72,8 +69,6 @@ class MultiTaskModel(keras.Model):
     ['loss', 'price_loss', 'price_mae', 'topic_accuracy', 'topic_loss']
     """
 
-    predict_function: Callable[[list], Any] | None
-
     def __init__(
         self,
         inputs: Any,
@@ -96,9 +91,7 @@ class MultiTaskModel(keras.Model):
         freeze_again(self)
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
-        self._engine: Engine | None = None
         self._feed: Feed | None = None  # while `fit` runs
-        self._evaluating = False
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -211,16 +204,6 @@ class MultiTaskModel(keras.Model):
             )
             self._loss_tracker, self._compile_metrics = engine.losses, engine.metrics
             self._engine = engine
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The metrics that `fit` and `evaluate` report, and those of the layers."""
-        own: list[keras.metrics.Metric] = []
-        if self._engine is not None:
-            own = [self._engine.losses, self._engine.metrics]
-            if self._engine.balancing_log is not None and not self._evaluating:
-                own.append(self._engine.balancing_log)
-        return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]
 
     def fit(
         self,
@@ -438,26 +421,6 @@ class MultiTaskModel(keras.Model):
                 single.set_weights(shared.get_weights())
         return single
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Run one training step on a global batch, in the replica context."""
-        self._engine_for("fit").train_step(self, data, self._training_objectives)
-        return results_over_replicas(self)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Run one evaluation step on a global batch, in the replica context."""
-        self._engine_for("evaluate").test_step(self, data)
-        return results_over_replicas(self)
-
-    def make_train_function(self, force: bool = False) -> Any:
-        """Make the optimizer's variables, then the training function."""
-        self._build_optimizer()
-        return super().make_train_function(force)
-
-    def make_predict_function(self, force: bool = False) -> None:
-        """Make the function that `predict` calls."""
-        if force or self.predict_function is None:
-            self.predict_function = predict_function(self)
-
     def get_config(self) -> dict[str, Any]:
         """Return the config of the graph, the tasks, and the trunk unless it holds functions."""
         config = super().get_config()
@@ -476,57 +439,3 @@ class MultiTaskModel(keras.Model):
         if "trunk" in config:
             config["trunk"] = keras.saving.deserialize_keras_object(config["trunk"], custom_objects)
         return super().from_config(config, custom_objects)
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """Return what `compile` was called with, for saving."""
-        if self._engine is None:
-            return {}
-        own = {"optimizer": self.optimizer, **self._engine.compile_arguments}
-        return {**super().get_compile_config(), **keras.saving.serialize_keras_object(own)}
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile with `get_compile_config`'s dict, and make the optimizer's variables."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self._build_optimizer()
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras averages a batch over the replicas here, which fails for strings; the model is already built.
-        pass
-
-    def _make_function(self, step):
-        return step_function(self, step)
-
-    def _get_metrics_result_or_logs(self, logs):
-        if not logs:
-            raise ValueError("The data set is empty: it has no batch. Check its source, filters and `take`.")
-        return {name: float(value) for name, value in logs.items()}
-
-    def _build_optimizer(self):
-        if self.optimizer is not None and not self.optimizer.built:
-            learned = self._engine_for("fit").balancing.trainable_variables
-            with self.distribute_strategy.scope():
-                self.optimizer.build([*self.trainable_variables, *learned])
-
-    def _training_objectives(self, x: Any) -> Objectives:
-        """Return what a training step minimises on rows with these inputs; a subclass may add to it."""
-        return self._engine_for("fit").objectives
-
-    def _refresh_trainable(self):
-        """Train the variables that are trainable now; state is kept, and the training step is traced again."""
-        self._engine = self._engine_for("fit").with_current_trainable(self)
-        self.make_train_function(force=True)
-
-    def _engine_for(self, caller: str) -> Engine:
-        """Return the engine for a method, which `compile` must precede."""
-        if self._engine is None:
-            raise ValueError(f"You must call `compile()` before calling `{caller}()`.")
-        return self._engine
-
-    @contextlib.contextmanager
-    def _evaluation(self):
-        """Leave out of `metrics` what is measured in training only."""
-        self._evaluating = True
-        try:
-            yield
-        finally:
-            self._evaluating = False

@@ -1,0 +1,103 @@
+"""What Keras calls on a model to train, evaluate and save it."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tf_mtl._engine.objectives import Objectives
+from tf_mtl._engine.step import Engine, results_over_replicas
+from tf_mtl._pipeline.step_functions import predict_function, step_function
+
+
+class KerasHooks(keras.Model):
+    """A model that answers Keras' calls through its engine, which `compile` makes."""
+
+    predict_function: Callable[[list], Any] | None
+    _engine: Engine | None = None
+    _evaluating = False
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics that `fit` and `evaluate` report, and those of the layers."""
+        own: list[keras.metrics.Metric] = []
+        if self._engine is not None:
+            own = [self._engine.losses, self._engine.metrics]
+            if self._engine.balancing_log is not None and not self._evaluating:
+                own.append(self._engine.balancing_log)
+        return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Run one training step on a global batch, in the replica context."""
+        self._engine_for("fit").train_step(self, data, self._training_objectives)
+        return results_over_replicas(self)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Run one evaluation step on a global batch, in the replica context."""
+        self._engine_for("evaluate").test_step(self, data)
+        return results_over_replicas(self)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Make the optimizer's variables, then the training function."""
+        self._build_optimizer()
+        return super().make_train_function(force)
+
+    def make_predict_function(self, force: bool = False) -> None:
+        """Make the function that `predict` calls."""
+        if force or self.predict_function is None:
+            self.predict_function = predict_function(self)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return what `compile` was called with, for saving."""
+        if self._engine is None:
+            return {}
+        own = {"optimizer": self.optimizer, **self._engine.compile_arguments}
+        return {**super().get_compile_config(), **keras.saving.serialize_keras_object(own)}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile with `get_compile_config`'s dict, and make the optimizer's variables."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self._build_optimizer()
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras averages a batch over the replicas here, which fails for strings; the model is already built.
+        pass
+
+    def _make_function(self, step):
+        return step_function(self, step)
+
+    def _get_metrics_result_or_logs(self, logs):
+        if not logs:
+            raise ValueError("The data set is empty: it has no batch. Check its source, filters and `take`.")
+        return {name: float(value) for name, value in logs.items()}
+
+    def _build_optimizer(self):
+        if self.optimizer is not None and not self.optimizer.built:
+            learned = self._engine_for("fit").balancing.trainable_variables
+            with self.distribute_strategy.scope():
+                self.optimizer.build([*self.trainable_variables, *learned])
+
+    def _training_objectives(self, x: Any) -> Objectives:
+        """Return what a training step minimises on rows with these inputs; a subclass may add to it."""
+        return self._engine_for("fit").objectives
+
+    def _refresh_trainable(self):
+        """Train the variables that are trainable now; state is kept, and the training step is traced again."""
+        self._engine = self._engine_for("fit").with_current_trainable(self)
+        self.make_train_function(force=True)
+
+    def _engine_for(self, caller: str) -> Engine:
+        """Return the engine for a method, which `compile` must precede."""
+        if self._engine is None:
+            raise ValueError(f"You must call `compile()` before calling `{caller}()`.")
+        return self._engine
+
+    @contextlib.contextmanager
+    def _evaluation(self):
+        """Leave out of `metrics` what is measured in training only."""
+        self._evaluating = True
+        try:
+            yield
+        finally:
+            self._evaluating = False
