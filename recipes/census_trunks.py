@@ -1,5 +1,6 @@
 """The trunks of the Census-Income recipe, by name, and the width that gives each the same number of parameters."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import keras
@@ -56,19 +57,22 @@ def fitting_width(name: str, budget: int, encoder: mtl.encoders.TabularEncoder, 
     Raises:
         ValueError: if the closest is more than 5 % off.
     """
+
+    @functools.cache
+    def count(width):
+        return parameters(name, width, encoder, tasks)
+
     low, high = 1, 2
-    while parameters(name, high, encoder, tasks) < budget:
+    while count(high) < budget:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        is_below = parameters(name, middle, encoder, tasks) < budget
-        low, high = (middle, high) if is_below else (low, middle)
-    counts = {width: parameters(name, width, encoder, tasks) for width in (low, high)}
-    width = min(counts, key=lambda width: abs(counts[width] - budget))
-    if abs(counts[width] - budget) > 0.05 * budget:
+        low, high = (middle, high) if count(middle) < budget else (low, middle)
+    width = min(low, high, key=lambda width: abs(count(width) - budget))
+    if abs(count(width) - budget) > 0.05 * budget:
         raise ValueError(
             f"No width of '{name}' comes within 5 % of the budget of {budget:,} parameters: the nearest is {width}, "
-            f"with {counts[width]:,} parameters. Choose a larger --width."
+            f"with {count(width):,} parameters. Choose a larger --width."
         )
     keras.utils.clear_session()
-    return width, counts[width]
+    return width, count(width)

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl._pipeline.assertions import MARK, assert_none
+from tf_mtl._pipeline.assertions import MARK
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
+from tf_mtl._pipeline.values import check_values, checked
 from tf_mtl.data import Mixture
 
 
@@ -41,7 +42,7 @@ def with_checks(data: tuple[Any, Any, Any], specs: Sequence[LabelSpec]) -> tuple
 
 def _checked_batch(batch, specs):
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-    return _checked_arrays(x, y, weight, specs)
+    return keras.utils.pack_x_y_sample_weight(*_checked_arrays(x, y, weight, specs))
 
 
 def _checked_arrays(x, y, weight, specs):
@@ -53,9 +54,7 @@ def _checked_arrays(x, y, weight, specs):
     weights = {spec.task: weight_of(spec.task, weight) for spec in specs}
     for spec in specs:
         spec.check_shape(tf.TensorShape(y[spec.task].shape))
-    with tf.device("CPU"):
-        for violation in _violations(x, y, weights, specs):
-            _raise(*violation)
+    check_values(x, y, weight, specs)
     if all(w is None for w in weights.values()):
         return x, y, None
     rows = len(keras.tree.flatten(x)[0])
@@ -100,30 +99,11 @@ def _checked_dataset(dataset, specs):
     @tf.autograph.experimental.do_not_convert
     def check(*batch):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        asserts = [assert_none(*violation) for violation in _violations(x, y, weight, specs)]
-        with tf.control_dependencies(asserts):
-            return tf.nest.map_structure(tf.identity, batch)
+        return checked(x, y, weight, specs), *batch[1:]
 
     if isinstance(dataset, Mixture) and not dataset.draws_ahead:  # training has yet to settle its rates
         return dataset.map(check)
     return dataset.map(check, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
-
-
-def _violations(x, y, weight, specs):
-    violations = []
-    for path, leaf in keras.tree.flatten_with_path(x):
-        if tf.as_dtype(leaf.dtype).is_floating:
-            name = "".join(f"[{key!r}]" for key in path)
-            rule = f"`x{name}` must not hold NaN or infinity. Fill or drop such rows first."
-            violations.append((~tf.math.is_finite(leaf), leaf, rule))
-    for spec in specs:
-        violations += spec.violations(y[spec.task], weight_of(spec.task, weight))
-    return violations
-
-
-def _raise(wrong, values, rule):
-    if tf.reduce_any(wrong):
-        raise ValueError(f"{rule} Received: {tf.boolean_mask(values, wrong)[:6].numpy().tolist()}.")
 
 
 @contextlib.contextmanager

@@ -1,14 +1,14 @@
 """What the labels of a task must look like, and the check of a batch against that."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl._names import check_names
-from tf_mtl._shapes import match_rank
 from tf_mtl.losses import CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood
 
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
@@ -68,31 +68,36 @@ class LabelSpec:
                 f"{expected}. Reshape the labels, or change the task's output or loss."
             )
 
-    def violations(self, y: tf.Tensor, weight: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor, str]]:
-        """Return what is wrong in a batch: (which cells, their values, the rule that they break)."""
-        y = tf.cast(y, tf.float32)
-        counted = tf.ones_like(y, tf.bool)
-        violations = []
+    def violations(self, y: np.ndarray, weight: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+        """Yield what is wrong in a batch: (which cells, their values, the rule that they break)."""
+        y = y.astype("float32")
+        counted = np.ones(y.shape, bool)
         if weight is not None:
-            weight = tf.cast(weight, tf.float32)
+            weight = weight.astype("float32")
             rule = f"`sample_weight['{self.task}']` must be finite and not negative (0: no label)."
-            violations.append((~((weight >= 0) & tf.math.is_finite(weight)), weight, rule))
-            counted &= match_rank(weight > 0, len(y.shape))
+            yield ~((weight >= 0) & np.isfinite(weight)), weight, rule
+            counted &= _with_rank(weight > 0, y.ndim)
         if self.ignored is not None:
-            counted &= tf.not_equal(y, float(self.ignored))
-        finite = tf.math.is_finite(y)
+            counted &= y != self.ignored
+        finite = np.isfinite(y)
         mark_missing = "Give missing labels the weight 0, for instance with tf_mtl.data.mask_missing."
         rule = f"`y['{self.task}']` must not hold NaN or infinity where its weight is not 0. {mark_missing}"
-        violations.append((~finite & counted, y, rule))
+        yield ~finite & counted, y, rule
         if self.high is not None:
             inside = (y >= 0) & (y <= self.high)
             rule = f"lie in [0, {self.high:g}]"
             if self.classes:
-                inside &= tf.equal(y, tf.round(y))
+                inside &= y == np.round(y)
                 rule = f"be class indices from 0 to {self.high}"
             rule = f"`y['{self.task}']` must {rule} where its weight is not 0. {mark_missing}"
-            violations.append((~inside & counted & finite, y, rule))
-        return violations
+            yield ~inside & counted & finite, y, rule
+
+
+def _with_rank(array, rank):
+    """An array with axes of size 1 appended, or trailing axes of size 1 removed."""
+    while array.ndim > rank and array.shape[-1] == 1:
+        array = array[..., 0]
+    return array.reshape(array.shape + (1,) * (rank - array.ndim))
 
 
 def check_structure(y: Any, weight: Any, tasks: tuple[str, ...]) -> None:
