@@ -23,8 +23,9 @@ y = {
     "rain": x[:, 4] * x[:, 5] + front > 0,
 }
 
-# `scale` brings the outputs to the labels' units. Losses are in the labels' units as well, squared: that of pressure
-# is about 100,000, that of rain about 0.7. Their sum is dominated by pressure, and this is what balancing changes.
+# `scale` brings the outputs to the labels' units. `Regression` would take its loss in units of `scale` too. Here "mse"
+# replaces it, as in a Keras model of your own, in the labels' units, squared: the loss of pressure is about 100,000,
+# that of rain about 0.7. Their sum is dominated by pressure, and this is what balancing changes.
 
 TASKS = [
     mtl.tasks.Regression("temperature", scale=y["temperature"].std()),
@@ -39,7 +40,8 @@ def train(tasks, balancing):
     keras.utils.set_random_seed(0)
     trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([32, 32]))
     model = mtl.build_model(keras.Input((10,), name="x"), trunk, tasks)
-    model.compile(keras.optimizers.Adam(3e-3), balancing=balancing)
+    loss = {task: "mse" for task in ("temperature", "pressure") if task in model.task_names}
+    model.compile(keras.optimizers.Adam(3e-3), loss, balancing=balancing)
     labels = {task: y[task] for task in model.task_names}
     training = x[:3000], {task: values[:3000] for task, values in labels.items()}
     testing = x[3000:], {task: values[3000:] for task, values in labels.items()}

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         model = mtl.build_model(text.inputs, mtl.trunks.HardSharing(text.encoder), tasks(train))
         steps = args.epochs * -(-len(train) // args.batch_size)
         optimizer = optimizers.adamw(args.learning_rate, steps)
-        model.compile(optimizer, loss_weights=loss_weights(train), balancing=args.balancing)
+        model.compile(optimizer, balancing=args.balancing)
 
     train_batches = batches(train, text, args.batch_size, args.seed)
     validation_batches, test_batches = (batches(part, text, args.batch_size) for part in (validation, test))
@@ -100,12 +100,6 @@ def tasks(train: Sentences) -> list[mtl.tasks.Task]:
             low=0,
         ),
     ]
-
-
-def loss_weights(train: Sentences) -> dict[str, float]:
-    """Return weights that divide squared errors by the labels' variance, so that all four losses begin near 1."""
-    variances = {"intensity": np.nanvar(train.intensity), "disagreement": np.nanvar(train.disagreement)}
-    return {task: float(1 / variances.get(task, 1.0)) for task in train.labels}
 
 
 def batches(

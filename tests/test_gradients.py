@@ -148,3 +148,22 @@ def test_compile_replaces_the_previous_method():
         metrics = {"topic": [], "price": []}
     assert len(model.variables) == 6
     assert type(model.balancing) is mtl.balancing.Equal
+
+
+@pytest.mark.parametrize("shape", ["one layer", "tasks that overlap", "a layer that two of three share"])
+def test_features_that_two_tasks_do_not_both_read_are_refused(shape):
+    """Gradients of different outputs of one layer never seem to conflict."""
+    x = keras.Input((4,))
+    first, second = keras.layers.Lambda(lambda h: [h, 2 * h])(keras.layers.Dense(3)(x))
+    if shape == "a layer that two of three share":
+        middle = keras.layers.Dense(3)(first)
+        reads = {"a": middle, "b": middle, "c": first}
+    elif shape == "one layer":
+        reads = {"a": first, "b": second}
+    else:
+        reads = {"a": first, "b": keras.layers.Concatenate()([first, second]), "c": second}
+    model = mtl.MultiTaskModel(x, {task: keras.layers.Dense(1)(h) for task, h in reads.items()})
+    last = list(reads)[-1]
+    with pytest.raises(ValueError, match=f"'a' and '{last}' read different outputs.*gradients='parameters'"):
+        model.compile("sgd", loss="mse", balancing="upgrad", gradients="features")
+    model.compile("sgd", loss="mse", balancing="equal", gradients="features")  # which balances no gradients

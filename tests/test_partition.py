@@ -177,10 +177,6 @@ def graph_models():
     first = dense("a", 4)(dense("encoder", 4)(x))
     yield "output feeds a task", x, {"a": first, "b": dense("b")(first)}
     x = keras.Input((4,), name="x")
-    h = dense("encoder", 4)(x)
-    middle = dense("middle", 4)(keras.layers.Activation("tanh")(h))
-    yield "two of three", x, {"a": dense("a")(middle), "b": dense("b")(middle), "c": dense("c")(h)}
-    x = keras.Input((4,), name="x")
     h, common = dense("encoder", 4)(x), dense("common", 4)
     yield "layer called twice", x, {t: common(keras.layers.Activation("tanh")(dense(f"own_{t}", 4)(h))) for t in "ab"}
     x = keras.Input((4,), name="x")

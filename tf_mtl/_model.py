@@ -11,7 +11,7 @@ from tf_mtl._decoding import decode
 from tf_mtl._engine.compiled import compiled_engine
 from tf_mtl._engine.keras_hooks import KerasHooks
 from tf_mtl._engine.similarity import gradient_cosines
-from tf_mtl._graph.functional import as_float32, freeze_again
+from tf_mtl._graph.functional import ClonedOutputs, as_float32, freeze_again
 from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
 from tf_mtl._optimizers.options import check_loss_scaling, check_options
@@ -84,6 +84,8 @@ class MultiTaskModel(KerasHooks):
                 "`outputs` must be a flat dict {task: symbolic tensor}, which names the tasks; "
                 f"received {type(outputs).__name__}: {outputs}."
             )
+        if isinstance(outputs, ClonedOutputs):
+            tasks, trunk = outputs.tasks or None, outputs.trunk
         if tasks is not None:
             check_names("tasks", [task.name for task in tasks], outputs)
         outputs = {task: as_float32(task, output) for task, output in outputs.items()}
@@ -137,9 +139,9 @@ class MultiTaskModel(KerasHooks):
         self,
         optimizer: str | keras.optimizers.Optimizer = "adamw",
         loss: Any = None,
-        loss_weights: Mapping[str, float] | None = None,
-        metrics: Mapping[str, Any] | None = None,
-        weighted_metrics: Mapping[str, Any] | None = None,
+        loss_weights: Mapping[str, float] | Sequence[float] | None = None,
+        metrics: Mapping[str, Any] | Sequence | None = None,
+        weighted_metrics: Mapping[str, Any] | Sequence | None = None,
         *,
         joint_metrics: Sequence[keras.metrics.Metric] | None = None,
         balancing: str | methods.Balancing = "equal",
@@ -154,11 +156,12 @@ class MultiTaskModel(KerasHooks):
 
         Args:
             optimizer: See `keras.Model.compile`.
-            loss: `{task: loss}`, or one loss for all tasks. Tasks left out keep the loss they declare.
-            loss_weights: `{task: factor}` with the factor of every task's loss, before balancing; all 1 by default.
-            metrics: `{task: metrics}`. Tasks left out keep the metrics they declare; [] means none. Without
-                task objects every task needs an entry.
-            weighted_metrics: `{task: metrics}` that count rows by their label weight.
+            loss: `{task: loss}`, one loss for all tasks, or a list in the order of `model.outputs`, which is that of
+                their names. Tasks left out keep the loss they declare. An output without a loss, or with None, is not
+                trained, as in Keras.
+            loss_weights: `{task: factor}`, or a list, with the factor of a task's loss, before balancing; 1 by default.
+            metrics: `{task: metrics}`, or a list. Tasks left out keep the metrics they declare; [] means none.
+            weighted_metrics: `{task: metrics}`, or a list, of metrics that count rows by their label weight.
             joint_metrics: Metrics of several tasks at once, such as `tf_mtl.metrics.FrameAccuracy`.
             balancing: A method of `tf_mtl.balancing`, or the name of one.
             gradients: What gradient methods balance: "parameters", the gradients of shared variables (as the
@@ -174,7 +177,7 @@ class MultiTaskModel(KerasHooks):
             auto_scale_loss: See `keras.Model.compile`.
 
         Raises:
-            ValueError: for unknown or missing task names, losses or metrics that are not supported, a
+            ValueError: for unknown task names, losses or metrics that are not supported, a
                 gradient method where nothing is shared, or options that are not supported under the strategy.
         """
         strategy = self.distribute_strategy

@@ -1,7 +1,8 @@
 """Checks of names, such as the keys of a dict keyed by task."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
@@ -14,6 +15,28 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
 def key(name: str) -> str:
     """Return a name in lower case and without underscores."""
     return name.replace("_", "").lower()
+
+
+def by_output(argument: str, given: Any, outputs: Iterable[str]) -> dict[str, Any]:
+    """Return what `compile` was given for several outputs as a dict: a dict, or a list in Keras' order of outputs.
+
+    Keras orders the outputs of a dict by name, as in `model.outputs` and `model.output_names`.
+
+    Raises:
+        ValueError: for an unknown key, a list of another length, or anything else.
+    """
+    names = sorted(outputs)
+    if isinstance(given, (list, tuple)):
+        if len(given) != len(names):
+            raise ValueError(
+                f"`{argument}` as a list must have one entry per output, in the order {names}, received {given!r}. "
+                f"Pass a dict {{task: entry}} to give some outputs an entry."
+            )
+        return dict(zip(names, given, strict=True))
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(f"`{argument}` must be a dict {{task: entry}}, received {given!r}.")
+    check_names(argument, given or {}, outputs, required=False)
+    return dict(given or {})
 
 
 def check_names(argument: str, given: Iterable[str], tasks: Iterable[str], required: bool = True) -> None:

@@ -1,6 +1,6 @@
 """A training run with every kind of state that a checkpoint must contain; it writes its results.
 
-Usage: long_run.py STRATEGY DIRECTORY OUT EVERY [steps_per_execution]
+Usage: long_run.py STRATEGY DIRECTORY OUT EVERY [EPOCHS]
 """
 
 import pickle
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 
-EPOCHS, STEPS = 5, 20
+STEPS = 20
 
 
 class Slow(keras.callbacks.Callback):
@@ -43,7 +43,7 @@ def data(seed):
     return rows.filter(lambda x, y, weight: True).shuffle(50, seed=5).batch(8)
 
 
-def main(name, directory, out, every, steps_per_execution="1"):
+def main(name, directory, out, every, epochs="5"):
     """Train with dropout, a method with random state, validation, and callbacks with state."""
     keras.utils.set_random_seed(1)
     strategy = mtl.distribute.strategy(name)
@@ -54,12 +54,12 @@ def main(name, directory, out, every, steps_per_execution="1"):
             [mtl.tasks.Regression(task) for task in "abc"],
         )
         method = mtl.balancing.EMA(mtl.balancing.PCGrad(seed=1))
-        model.compile("adam", balancing=method, jit_compile=False, steps_per_execution=int(steps_per_execution))
+        model.compile("adam", balancing=method, jit_compile=False)
     schedule = keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, min_delta=0.5)
     stop = keras.callbacks.EarlyStopping("val_loss", patience=50, restore_best_weights=True)
     checkpoint = mtl.callbacks.Checkpoint(directory, every=every)
     callbacks = [schedule, stop, checkpoint, Slow()]
-    history = model.fit(data(0), validation_data=data(1), epochs=EPOCHS, verbose=0, callbacks=callbacks)
+    history = model.fit(data(0), validation_data=data(1), epochs=int(epochs), verbose=0, callbacks=callbacks)
     if mtl.distribute.is_chief(strategy):
         variables = [*model.variables, *model.optimizer.variables, *model.balancing.variables]
         results = {"weights": [v.numpy() for v in variables], "history": history.history, "epochs": history.epoch}

@@ -79,7 +79,13 @@ def test_four_devices(one_device, tmp_path):
 
 
 def test_two_workers(one_device, tmp_path):
-    check(run_cases(tmp_path, *TWO_WORKERS, CASES), one_device)
+    cases = CASES[2:5]
+    check(run_cases(tmp_path, *TWO_WORKERS, cases), {case: one_device[case] for case in cases})
+
+
+@pytest.mark.slow
+def test_two_workers_in_every_case(one_device, tmp_path):
+    check(run_cases(tmp_path, *TWO_WORKERS, CASES), {case: one_device[case] for case in CASES})
 
 
 @pytest.mark.slow

@@ -30,8 +30,15 @@ def build(preprocessor, crf):
     return mtl.build_model(preprocessor.inputs(), mtl.trunks.HardSharing(encoder), tasks)
 
 
-@pytest.mark.parametrize("crf", [False, True])
-@pytest.mark.parametrize("kind", ["words", "subwords"])
+@pytest.mark.parametrize(
+    ("kind", "crf"),
+    [
+        ("words", False),
+        ("subwords", True),
+        pytest.param("words", True, marks=pytest.mark.slow),
+        pytest.param("subwords", False, marks=pytest.mark.slow),
+    ],
+)
 def test_served_words_and_spans_are_in_the_text(kind, crf, tmp_path):
     if kind == "words":
         preprocessor = mtl.text.Words(["zoë", "lives", "in", "new", "york", "rome", ",", "!"], 16)

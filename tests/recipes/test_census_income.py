@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_mtl as mtl
 
 ROWS = {"train": 600, "test": 200}
-SETTINGS = ["--epochs", "10", "--batch-size", "64", "--width", "12", "--seeds", "1"]
+SETTINGS = ["--epochs", "6", "--batch-size", "64", "--width", "12", "--seeds", "1"]
 
 
 def person(rng):

@@ -34,9 +34,9 @@ class BalancingLog(keras.metrics.Metric):
         super().__init__(name="balance")
         self.tasks = tasks
         size = len(tasks)
-        self.weights = self.add_variable((size + 1,), "zeros", name="weights") if weights else None
-        self.cosines = self.add_variable((2, size, size), "zeros", name="cosines") if cosines else None
-        self.conflict = self.add_variable((2,), "zeros", name="conflict") if cosines else None
+        self.weights = self.add_variable((size + 1,), "zeros", "float32", name="weights") if weights else None
+        self.cosines = self.add_variable((2, size, size), "zeros", "float32", name="cosines") if cosines else None
+        self.conflict = self.add_variable((2,), "zeros", "float32", name="conflict") if cosines else None
 
     def update_state(self, weights, gramian):
         """Add one step's weights [T] and Gramian [T, T]; either may be None where it is not counted."""

@@ -7,7 +7,8 @@ import keras
 
 from tf_mtl import balancing as methods
 from tf_mtl._engine.balancing_log import BalancingLog
-from tf_mtl._engine.metric_arguments import compiled_metrics
+from tf_mtl._engine.feature_gradients import by_features
+from tf_mtl._engine.metric_arguments import MetricArguments, compiled_metrics
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.step import Engine
 from tf_mtl._engine.task_losses import TaskLosses
@@ -21,19 +22,25 @@ def compiled_engine(
     tasks: Sequence[Task],
     *,
     loss: Any,
-    loss_weights: Mapping[str, float] | None,
-    metrics: Mapping[str, Any] | None,
-    weighted_metrics: Mapping[str, Any] | None,
+    loss_weights: Mapping[str, float] | Sequence[float] | None,
+    metrics: Mapping[str, Any] | Sequence | None,
+    weighted_metrics: Mapping[str, Any] | Sequence | None,
     joint_metrics: Sequence[keras.metrics.Metric] | None,
     balancing: str | methods.Balancing,
     gradients: str,
     accumulate: int,
 ) -> Engine:
     """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises."""
-    objectives = Objectives.create(model.output, tasks, loss, loss_weights)
-    task_metrics = compiled_metrics(objectives, tasks, metrics, weighted_metrics, joint_metrics)
-    method, parts = methods.get(balancing), partition(model)
+    measures = MetricArguments.create(model.output, tasks, metrics, weighted_metrics, joint_metrics)
+    objectives = Objectives.create(model.output, tasks, loss, loss_weights, measures.measured)
+    task_metrics = compiled_metrics(measures, objectives, tasks)
+    method, parts = methods.get(balancing), partition(model, objectives.losses)
     update = update_function(method, gradients, parts, accumulate)
+    if update is by_features and (unread := measures.measured - objectives.losses.keys()):
+        raise ValueError(
+            f"`metrics` of {sorted(unread)}, which have no loss, are not supported with gradients='features': only the "
+            "trained tasks' outputs are computed. Use gradients='parameters', or leave these metrics out."
+        )
     method.bind(parts.tasks, input_shape(method, gradients, parts), model)
     return Engine(
         objectives=objectives,

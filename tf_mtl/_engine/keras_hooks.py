@@ -8,6 +8,7 @@ import keras
 
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.step import Engine, results_over_replicas
+from tf_mtl._graph.functional import ClonedOutputs
 from tf_mtl._pipeline.step_functions import predict_function, step_function
 
 
@@ -63,6 +64,12 @@ class KerasHooks(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Keras averages a batch over the replicas here, which fails for strings; the model is already built.
         pass
+
+    def _run_through_graph(self, inputs, **options):
+        outputs = super()._run_through_graph(inputs, **options)
+        # Only `clone_model` passes both options. It makes the new model from inputs, outputs and name alone.
+        cloning = {"operation_fn", "call_fn"} <= options.keys()
+        return ClonedOutputs(outputs, self.tasks, self.trunk) if cloning else outputs
 
     def _make_function(self, step):
         return step_function(self, step)

@@ -41,11 +41,6 @@ def as_loss(task: str, loss: str | Callable | keras.losses.Loss) -> keras.losses
         ValueError: if it asks for the reduction "sum", which depends on the number of replicas.
     """
     loss = keras.losses.get(loss)
-    if loss is None:
-        raise ValueError(
-            f"`loss['{task}']` must be a Keras loss, its name or a function, received None. "
-            f"To leave the task out, leave '{task}' out of the model's outputs."
-        )
     if not isinstance(loss, keras.losses.Loss):
         loss = FunctionLoss(loss)
     if loss.reduction == "sum":
@@ -56,11 +51,13 @@ def as_loss(task: str, loss: str | Callable | keras.losses.Loss) -> keras.losses
     return loss
 
 
-def clean_labels(loss: keras.losses.Loss, y: tf.Tensor, weight: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor | None]:
+def clean_labels(
+    loss: keras.losses.Loss | None, y: tf.Tensor, weight: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Replace labels of weight 0, which may hold anything, by 0, or the loss' `missing_label`, so that no NaN counts.
 
     Args:
-        loss: The task's loss; the labels of its `ignore_class` get weight 0.
+        loss: The task's loss, if it has one; the labels of its `ignore_class` get weight 0.
         y: Labels, [B, ...].
         weight: Label weights, [B] or of the labels' shape; None when every row is labelled.
 

@@ -1,58 +1,82 @@
 """From what `compile` is given as metrics to the metrics of each task."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.task_metrics import TaskMetrics
-from tf_mtl._names import check_names
+from tf_mtl._names import by_output, check_names
 from tf_mtl.tasks import Task
 
 
-def compiled_metrics(
-    objectives: Objectives,
-    tasks: Sequence[Task],
-    metrics: Mapping[str, Any] | None,
-    weighted_metrics: Mapping[str, Any] | None,
-    joint_metrics: Sequence[keras.metrics.Metric] | None,
-) -> TaskMetrics:
-    """Combine the metrics that the tasks declare with those given to `compile`.
+class MetricArguments(NamedTuple):
+    """The metrics that `compile` was given, or that tasks declare, by output; unresolved."""
+
+    metrics: dict[str, Any]
+    weighted: dict[str, Any]
+    joint: Sequence[keras.metrics.Metric]
+
+    @classmethod
+    def create(
+        cls,
+        outputs: Mapping[str, keras.KerasTensor],
+        tasks: Sequence[Task],
+        metrics: Mapping[str, Any] | Sequence | None,
+        weighted_metrics: Mapping[str, Any] | Sequence | None,
+        joint_metrics: Sequence[keras.metrics.Metric] | None,
+    ) -> "MetricArguments":
+        """Combine the metrics that the tasks declare with those given to `compile`.
+
+        Raises:
+            ValueError: for unknown task names.
+        """
+        declared = {task.name: task.metrics() for task in tasks}
+        weighted = by_output("weighted_metrics", weighted_metrics, outputs)
+        return cls(declared | by_output("metrics", metrics, outputs), weighted, joint_metrics or ())
+
+    @property
+    def measured(self) -> set[str]:
+        """The outputs that have metrics."""
+        joint = {task for metric in self.joint for task in getattr(metric, "tasks", ())}
+        return joint | {task for each in (self.metrics, self.weighted) for task, given in each.items() if given}
+
+
+def compiled_metrics(arguments: MetricArguments, objectives: Objectives, tasks: Sequence[Task]) -> TaskMetrics:
+    """Return the metrics in force.
 
     Raises:
-        ValueError: for unknown or missing task names, or metrics that are not supported.
+        ValueError: for metrics that are not supported.
     """
-    losses = objectives.losses
-    given = {**{task.name: task.metrics() for task in tasks}, **_by_task("metrics", metrics)}
-    check_names("metrics", given, losses, required=bool(metrics))
-    weighted = _by_task("weighted_metrics", weighted_metrics)
-    check_names("weighted_metrics", weighted, losses, required=False)
-    for metric in joint_metrics or ():
+    for metric in arguments.joint:
         _check_joint(metric, objectives)
     by_task, weighted_by_task = (
-        {task: as_metrics(task, each.get(task, []), loss) for task, loss in losses.items()}
-        for each in (given, weighted)
+        {
+            spec.task: as_metrics(spec.task, each.get(spec.task), objectives.losses.get(spec.task))
+            for spec in objectives.specs
+        }
+        for each in (arguments.metrics, arguments.weighted)
     )
-    predictions = {task.name: task.predictions for task in tasks}
-    return TaskMetrics(by_task, weighted_by_task, joint_metrics or (), predictions)
+    predictions = {task.name: task.predictions for task in tasks if task.name in arguments.measured}
+    return TaskMetrics(by_task, weighted_by_task, arguments.joint, predictions)
 
 
 def as_metrics(
-    task: str, metrics: str | keras.metrics.Metric | Sequence, loss: keras.losses.Loss
+    task: str, metrics: str | keras.metrics.Metric | Sequence | None, loss: keras.losses.Loss | None
 ) -> list[keras.metrics.Metric]:
     """Return the metrics of one task as a list of `keras.metrics.Metric`.
 
     Args:
         task: The task's name, for messages.
-        metrics: A metric, the name of one, or a list of these.
-        loss: The task's loss, which determines what "accuracy" means.
+        metrics: A metric, the name of one, a list of these, or None.
+        loss: The task's loss, which determines what "accuracy" means; None without.
 
     Raises:
         ValueError: for a name that Keras does not know, or "accuracy" with a loss that does not determine which.
     """
-    given = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-    return [_as_metric(task, metric, loss) for metric in given]
+    given = keras.tree.flatten(metrics)  # Keras takes nested lists, and None for no metric
+    return [_as_metric(task, metric, loss) for metric in given if metric is not None]
 
 
 def _as_metric(task, metric, loss):
@@ -63,10 +87,10 @@ def _as_metric(task, metric, loss):
             "binary_crossentropy": keras.metrics.BinaryAccuracy,
             "crf_negative_log_likelihood": keras.metrics.SparseCategoricalAccuracy,
         }
-        kind = getattr(getattr(loss, "fn", None), "__name__", loss.name)
+        kind = getattr(getattr(loss, "fn", None), "__name__", getattr(loss, "name", None))
         if kind not in kinds:
             raise ValueError(
-                f"`metrics['{task}']` is '{metric}', but the loss '{loss.name}' does not determine which accuracy. "
+                f"`metrics['{task}']` is '{metric}', but the task's loss, '{kind}', does not determine which accuracy. "
                 "Pass a metric object, such as keras.metrics.SparseCategoricalAccuracy()."
             )
         if kind == "binary_crossentropy" and _from_logits(loss):
@@ -87,12 +111,6 @@ def _from_logits(loss):
     return not hasattr(loss, "from_logits") or loss.from_logits
 
 
-def _by_task(argument, metrics):
-    if metrics is not None and not isinstance(metrics, Mapping):
-        raise ValueError(f"`{argument}` must be a dict {{task: metrics}}, received {metrics!r}.")
-    return metrics or {}
-
-
 def _check_joint(metric, objectives):
     tasks = getattr(metric, "tasks", None)
     if not isinstance(tasks, (list, tuple)) or not tasks:
@@ -100,9 +118,9 @@ def _check_joint(metric, objectives):
             "`joint_metrics` must hold metrics of several tasks, such as tf_mtl.metrics.FrameAccuracy(tasks), "
             f"received {metric!r}. Metrics of one task belong in `metrics`."
         )
-    check_names(f"tasks of '{metric.name}'", tasks, objectives.losses, required=False)
+    check_names(f"tasks of '{metric.name}'", tasks, [spec.task for spec in objectives.specs], required=False)
     for spec in objectives.specs:
-        if spec.task in tasks and not spec.classes and not _is_binary(objectives.losses[spec.task], spec):
+        if spec.task in tasks and not spec.classes and not _is_binary(objectives.losses.get(spec.task), spec):
             raise ValueError(
                 f"'{metric.name}' of `joint_metrics` counts predictions as right or wrong, which '{spec.task}' does "
                 "not allow: labels must be class indices or tags, or binary with logits for outputs."
@@ -110,4 +128,4 @@ def _check_joint(metric, objectives):
 
 
 def _is_binary(loss, spec):
-    return spec.high == 1 and "categorical" not in loss.name and getattr(loss, "from_logits", True)
+    return loss is not None and spec.high == 1 and "categorical" not in loss.name and getattr(loss, "from_logits", True)

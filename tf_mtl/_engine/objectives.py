@@ -1,6 +1,7 @@
 """What the tasks of a compiled model minimise: losses, loss weights, and which labels count."""
 
-from collections.abc import Callable, Mapping, Sequence
+import numbers
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._engine.masked_losses import as_loss, clean_labels, weighted_sums
-from tf_mtl._names import check_names
+from tf_mtl._names import by_output
 from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
 from tf_mtl._shapes import match_rank
@@ -22,9 +23,9 @@ class Objectives:
     """The losses in force.
 
     Attributes:
-        losses: The loss of each task, in the order of the model's outputs.
+        losses: The loss of each task, in the order of the model's outputs; outputs without a loss are not trained.
         loss_weights: The factor of each loss, in the same order.
-        specs: What the labels of each task must look like.
+        specs: What the labels of each output must look like.
         valid_masks: For task objects, the function from the output to the positions that labels may stand at.
     """
 
@@ -39,40 +40,57 @@ class Objectives:
         outputs: Mapping[str, keras.KerasTensor],
         tasks: Sequence[Task],
         loss: Any,
-        loss_weights: Mapping[str, float] | None,
+        loss_weights: Mapping[str, float] | Sequence[float] | None,
+        measured: Collection[str],
     ) -> "Objectives":
         """Combine the losses that the tasks declare with those given to `compile`.
 
+        Args:
+            outputs: The model's symbolic outputs.
+            tasks: The task objects.
+            loss: See `MultiTaskModel.compile`.
+            loss_weights: See `MultiTaskModel.compile`.
+            measured: The outputs that have metrics.
+
         Raises:
-            ValueError: for unknown or missing task names, or losses and weights that are not supported.
+            ValueError: for unknown task names, no loss at all, or losses and weights that are not supported.
         """
-        if loss is not None and not isinstance(loss, Mapping):
-            loss = dict.fromkeys(outputs, loss)
-        given = {**{task.name: task.loss for task in tasks}, **(loss or {})}
-        check_names("loss", given, outputs)
-        losses = {task: as_loss(task, given[task]) for task in outputs}
-        specs = [LabelSpec.of(task, loss, outputs[task]) for task, loss in losses.items()]
-        return cls(losses, _factors(loss_weights, outputs), specs, {task.name: task.valid_mask for task in tasks})
+        is_one = loss is not None and not isinstance(loss, (Mapping, list, tuple))
+        given = {task.name: task.loss for task in tasks}
+        given |= dict.fromkeys(outputs, loss) if is_one else by_output("loss", loss, outputs)
+        losses = {task: as_loss(task, given[task]) for task in outputs if given.get(task) is not None}
+        if not losses:
+            raise ValueError(
+                f"`loss` must give at least one of the outputs {list(outputs)} a loss, received {loss!r}. "
+                "Pass {task: loss}."
+            )
+        specs = [LabelSpec.of(task, losses.get(task), outputs[task], task in measured) for task in outputs]
+        factors = _factors(loss_weights, outputs, losses)
+        return cls(losses, factors, specs, {task.name: task.valid_mask for task in tasks})
 
     def unpack_labels(self, y: Any, weight: Any) -> TaskLabels:
         """Return each task's labels, those of weight 0 replaced by 0, and their weights (None: all labelled)."""
-        check_structure(y, weight, tuple(self.losses))
+        check_structure(y, weight, self.specs)
+        labels = {}
         for spec in self.specs:
-            spec.check_shape(tf.TensorShape(y[spec.task].shape))
-        return {task: clean_labels(loss, y[task], weight_of(task, weight)) for task, loss in self.losses.items()}
+            if spec.counts:
+                spec.check_shape(tf.TensorShape(y[spec.task].shape))
+                loss = self.losses.get(spec.task)
+                labels[spec.task] = clean_labels(loss, y[spec.task], weight_of(spec.task, weight))
+        return labels
 
     def within_sequences(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> TaskLabels:
         """Return the labels, those after the end of a sequence with weight 0."""
         result = dict(labels)
         for task, valid_mask in self.valid_masks.items():
-            mask = valid_mask(outputs[task])
+            mask = valid_mask(outputs[task]) if task in labels else None
             if mask is None:
                 continue
             y, weight = labels[task]
             mask = tf.cast(mask, tf.float32)
             with tf.control_dependencies([_assert_as_long(task, y, mask)]):
                 weight = tf.identity(mask) if weight is None else mask * match_rank(weight, 2)
-            result[task] = clean_labels(self.losses[task], y, weight)
+            result[task] = clean_labels(self.losses.get(task), y, weight)
         return result
 
     def loss_sums(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -97,16 +115,12 @@ def _assert_as_long(task, y, mask):
     return assert_none(length != tf.shape(mask)[1:2], length, rule)
 
 
-def _factors(loss_weights, outputs):
-    if loss_weights is None:
-        return [1.0] * len(outputs)
-    if not isinstance(loss_weights, Mapping):
-        raise ValueError(f"`loss_weights` must be a dict {{task: factor}}, received {loss_weights!r}.")
-    check_names("loss_weights", loss_weights, outputs)
-    for task, factor in loss_weights.items():
-        if not isinstance(factor, (int, float)) or not 0 <= factor < float("inf"):
+def _factors(loss_weights, outputs, losses):
+    given = by_output("loss_weights", loss_weights, outputs)
+    for task, factor in given.items():
+        if not isinstance(factor, numbers.Real) or not 0 <= float(factor) < float("inf"):
             raise ValueError(
                 f"`loss_weights['{task}']` must be a finite number, not negative, received {factor!r}. "
                 "For weights that change in training use `balancing`."
             )
-    return [float(loss_weights[task]) for task in outputs]
+    return [float(given.get(task, 1.0)) for task in losses]

@@ -92,7 +92,7 @@ class Engine:
 
     def with_current_trainable(self, model: keras.Model) -> Engine:
         """Return the engine for the variables that are trainable now; its state is this one's."""
-        parts = partition(model)
+        parts = partition(model, self.parts.tasks)
         if self.balancing.kind == "losses" or any(v.trainable for v in parts.shared):
             update = update_function(self.balancing, self.gradients, parts, self.accumulate)
         else:

@@ -20,8 +20,8 @@ class TaskLosses(keras.metrics.Metric):
         super().__init__(name="loss")
         self.tasks = tasks
         self.loss_weights = loss_weights
-        self.sums = self.add_variable((2, len(tasks)), "zeros", name="sums")
-        self.penalties = self.add_variable((2,), "zeros", name="penalties")
+        self.sums = self.add_variable((2, len(tasks)), "zeros", "float32", name="sums")
+        self.penalties = self.add_variable((2,), "zeros", "float32", name="penalties")
 
     def update_state(self, loss_sums, weight_sums, penalty=None):
         """Add sum(w * l) and sum(w), both [T], and the batch's penalty, a scalar."""

@@ -1,5 +1,6 @@
 """How a balancing method is used: by which function its updates are computed, and with which shape it is called."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import TypeAlias
@@ -63,3 +64,11 @@ def _check_features(balancing, name, parts, accumulate):
             "gradients='features' needs tensors between the shared layers and the tasks' own layers, which this "
             f"graph does not have{inside}. Use gradients='parameters'."
         )
+    for one, other in itertools.combinations(parts.tasks, 2):
+        share = any({one, other} <= set(tasks) for tasks in parts.sharers)
+        if share and not any({one, other} <= readers for readers in parts.readers):
+            raise ValueError(
+                f"gradients='features' needs every two tasks to read a common tensor, but '{one}' and '{other}' read "
+                "different outputs of the layers that they share, so their gradients would never seem to conflict. "
+                "Let them read the same feature, or use gradients='parameters'."
+            )

@@ -1,11 +1,26 @@
 """What Keras' functional models need before they are trained on several tasks."""
 
+from typing import Any
+
 import keras
 
 
+class ClonedOutputs(dict[str, keras.KerasTensor]):
+    """The outputs of a cloned graph, with what `keras.models.clone_model` does not pass to the new model.
+
+    Attributes:
+        tasks: The task objects of the model that was cloned.
+        trunk: Its sharing structure.
+    """
+
+    def __init__(self, outputs: dict[str, keras.KerasTensor], tasks: Any, trunk: Any):
+        super().__init__(outputs)
+        self.tasks, self.trunk = tasks, trunk
+
+
 def as_float32(task: str, output: keras.KerasTensor) -> keras.KerasTensor:
-    """Return a task's output, cast to float32 if it has 16 bits."""
-    if keras.backend.standardize_dtype(output.dtype) in ("float16", "bfloat16"):
+    """Return a task's output, cast to float32 if it has another precision."""
+    if keras.backend.standardize_dtype(output.dtype) in ("float16", "bfloat16", "float64"):
         return keras.layers.Activation("linear", dtype="float32", name=f"{task}_float32")(output)
     return output
 

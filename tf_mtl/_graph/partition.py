@@ -1,5 +1,6 @@
 """Which variables tasks share and which are a task's own, read off the functional graph."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ class Partition:
             projection of a task.
         nested: Own variables inside nested models that several tasks read, so before the frontier.
         frontier: Symbolic float tensors that leave the shared part of the graph and depend on shared variables.
+        readers: For each of `frontier`, the tasks whose own parts read it.
         crossing: Other symbolic tensors that the tasks' own parts read: inputs, masks.
     """
 
@@ -32,6 +34,7 @@ class Partition:
     tied: tuple[keras.Variable, ...]
     nested: tuple[keras.Variable, ...]
     frontier: tuple[keras.KerasTensor, ...]
+    readers: tuple[frozenset[str], ...]
     crossing: tuple[keras.KerasTensor, ...]
 
     @property
@@ -66,7 +69,7 @@ class Partition:
             )
 
 
-def partition(model: keras.Model) -> Partition:
+def partition(model: keras.Model, tasks: Collection[str] | None = None) -> Partition:
     """Find the shared and the own variables of a functional model with a dict of outputs.
 
     A variable is a task's own if it reaches the output of that task only, and shared if it reaches two or more. That
@@ -75,6 +78,7 @@ def partition(model: keras.Model) -> Partition:
 
     Args:
         model: A functional model whose output is a dict `{task: tensor}`.
+        tasks: The tasks to consider; all by default.
 
     Returns:
         The `Partition`.
@@ -90,15 +94,16 @@ def partition(model: keras.Model) -> Partition:
     >>> [v.path for v in parts.own["a"]]
     ['a/kernel', 'a/bias']
     """
+    outputs = {task: output for task, output in model.output.items() if tasks is None or task in tasks}
     nodes: dict[int, Any] = {}
     reached_by: dict[int, set[str]] = {}
-    for task, output in model.output.items():
+    for task, output in outputs.items():
         for node in _ancestors(output, model.inputs):
             nodes[id(node)] = node
             reached_by.setdefault(id(node), set()).add(task)
 
     tasks_of: dict[int, set[str]] = {}
-    for task, output in model.output.items():
+    for task, output in outputs.items():
         for variable in _variables(output, model.inputs):
             tasks_of.setdefault(id(variable), set()).add(task)
     in_shared_part: set[int] = set()
@@ -109,17 +114,18 @@ def partition(model: keras.Model) -> Partition:
 
     variables = [v for v in model.variables if id(v) in tasks_of]
     shared = tuple(v for v in variables if len(tasks_of[id(v)]) > 1)
-    own = {task: tuple(v for v in variables if tasks_of[id(v)] == {task}) for task in model.output}
-    frontier, crossing = _frontier(model, nodes, reached_by)
+    own = {task: tuple(v for v in variables if tasks_of[id(v)] == {task}) for task in outputs}
+    frontier, crossing = _frontier(outputs, nodes, reached_by)
     return Partition(
         inputs=model.input,
-        outputs=dict(model.output),
+        outputs=outputs,
         shared=shared,
-        sharers=tuple(tuple(task for task in model.output if task in tasks_of[id(v)]) for v in shared),
+        sharers=tuple(tuple(task for task in outputs if task in tasks_of[id(v)]) for v in shared),
         own=own,
         tied=tuple(v for v in shared if id(v) in in_own_parts),
         nested=tuple(v for variables in own.values() for v in variables if id(v) in in_shared_part),
         frontier=frontier,
+        readers=tuple(_readers(tensor, outputs, nodes, reached_by) for tensor in frontier),
         crossing=crossing,
     )
 
@@ -165,7 +171,7 @@ def _node(tensor):
     return history.operation._inbound_nodes[history.node_index]
 
 
-def _frontier(model, nodes, reached_by):
+def _frontier(outputs, nodes, reached_by):
     """The tensors that cross from the shared part into the tasks' own parts: differentiable ones, and others."""
     is_shared = {key: len(tasks) > 1 for key, tasks in reached_by.items()}
     trains: dict[int, bool] = {}
@@ -179,8 +185,15 @@ def _frontier(model, nodes, reached_by):
         return key not in is_shared or is_shared[key]
 
     read = [x for key, node in nodes.items() if not is_shared[key] for x in node.input_tensors]
-    read += list(model.output.values())
+    read += list(outputs.values())
     crossing = list({id(x): x for x in read if leaves(x)}.values())
     frontier = [x for x in crossing if trains.get(id(_node(x)), False) and keras.backend.is_float_dtype(x.dtype)]
     differentiable = {id(x) for x in frontier}
     return tuple(frontier), tuple(x for x in crossing if id(x) not in differentiable)
+
+
+def _readers(tensor, outputs, nodes, reached_by) -> frozenset[str]:
+    """The tasks whose own parts read a tensor of the frontier, or whose output it is."""
+    reading = [key for key, node in nodes.items() if any(x is tensor for x in node.input_tensors)]
+    own = {task for key in reading if len(reached_by[key]) == 1 for task in reached_by[key]}
+    return frozenset(own | {task for task, output in outputs.items() if output is tensor})

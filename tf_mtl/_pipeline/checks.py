@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._pipeline.assertions import MARK
+from tf_mtl._pipeline.forms import arrays
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
 from tf_mtl._pipeline.values import check_values, checked
 from tf_mtl.data import Mixture
@@ -37,18 +38,20 @@ def with_checks(data: tuple[Any, Any, Any], specs: Sequence[LabelSpec]) -> tuple
             return _CheckedPyDataset(x, specs), y, weight
         if isinstance(x, Iterator):
             return (_checked_batch(batch, specs) for batch in x), y, weight
-    return _checked_arrays(x, y, weight, specs)
+    return _checked_arrays(data, specs)
 
 
 def _checked_batch(batch, specs):
-    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-    return keras.utils.pack_x_y_sample_weight(*_checked_arrays(x, y, weight, specs))
+    data = keras.utils.unpack_x_y_sample_weight(batch)
+    return keras.utils.pack_x_y_sample_weight(*_checked_arrays(data, specs))
 
 
-def _checked_arrays(x, y, weight, specs):
+def _checked_arrays(data, specs):
+    x, y, weight = arrays(data)
     if x is None or not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y)) if leaf is not None):
         return x, y, weight
-    check_structure(y, weight, tuple(spec.task for spec in specs))
+    check_structure(y, weight, specs)
+    specs = [spec for spec in specs if spec.counts]
     if any(leaf.shape[0] == 0 for leaf in keras.tree.flatten(x)):
         raise ValueError("`x` must have at least one row, received an empty array.")
     weights = {spec.task: weight_of(spec.task, weight) for spec in specs}
@@ -92,7 +95,8 @@ def _checked_dataset(dataset, specs):
     if int(dataset.cardinality()) == 0:
         raise ValueError("The data set is empty: it must give at least one batch.")
     _, y, weight = keras.utils.unpack_x_y_sample_weight(element)
-    check_structure(y, weight, tuple(spec.task for spec in specs))
+    check_structure(y, weight, specs)
+    specs = [spec for spec in specs if spec.counts]
     for spec in specs:
         spec.check_shape(y[spec.task].shape)
 

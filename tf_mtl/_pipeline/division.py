@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tf_mtl._pipeline.labels import weight_of
 from tf_mtl._shapes import match_rank
 
 
@@ -43,9 +44,9 @@ def divide(data: Any, pieces: int = 1) -> list[Rows]:
         for piece in range(pieces):
             first = (replica * pieces + piece) * size
             indices = first + tf.range(size)
-            taken = [_take(tensors, tf.minimum(indices, rows - 1)) for tensors in (x, y, weight)]
+            taken = [_take(tensors, indices, rows) for tensors in (x, y, weight)]
             if y is None:
-                divided.append(Rows(first, taken[0]))
+                divided.append(Rows(first, keras.utils.pack_x_y_sample_weight(taken[0])))
                 continue
             if static is None or static % parts:
                 taken[2] = _without(taken[2], indices < rows, y)
@@ -56,23 +57,32 @@ def divide(data: Any, pieces: int = 1) -> list[Rows]:
 def count_rows(data: Any) -> tf.Tensor:
     """Return the number of rows of a batch, a scalar."""
     leaf = keras.tree.flatten(keras.utils.unpack_x_y_sample_weight(data)[0])[0]
+    if isinstance(leaf, tf.SparseTensor):
+        return tf.cast(leaf.dense_shape[0], tf.int32)
     return leaf.nrows(tf.int32) if isinstance(leaf, tf.RaggedTensor) else tf.shape(leaf)[0]
 
 
-def _take(tensors, indices):
-    return tf.nest.map_structure(lambda t: None if t is None else tf.gather(t, indices), tensors)
+def _take(tensors, indices, rows):
+    """The rows of some indices; those after the last row are copies of it, or empty where tensors are sparse."""
+
+    def take(tensor):
+        if isinstance(tensor, tf.SparseTensor):
+            return _sparse_rows(tensor, tf.cast(indices[0], tf.int64), tf.size(indices, tf.int64))
+        return None if tensor is None else tf.gather(tensor, tf.minimum(indices, rows - 1))
+
+    return tf.nest.map_structure(take, tensors)
+
+
+def _sparse_rows(tensor, first, count):
+    start = tf.concat([first[None], tf.zeros_like(tensor.dense_shape[1:])], 0)
+    shape = tf.concat([count[None], tensor.dense_shape[1:]], 0)
+    return tf.sparse.reset_shape(tf.sparse.slice(tensor, start, shape), shape)
 
 
 def _without(weight, kept, tasks):
     """Label weights that are 0 where rows are not `kept`."""
-    kept, weight = tf.cast(kept, tf.float32), weight or {}
-    return {
-        task: kept
-        if weight.get(task) is None
-        else tf.cast(weight[task], tf.float32) * match_rank(kept, _rank(weight[task]))
-        for task in tasks
-    }
-
-
-def _rank(tensor):
-    return len(tensor.shape)
+    kept, result = tf.cast(kept, tf.float32), {}
+    for task in tasks:
+        w = weight_of(task, weight)
+        result[task] = kept if w is None else tf.cast(w, tf.float32) * match_rank(kept, len(w.shape))
+    return result

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_mtl._pipeline.checks import with_checks
 from tf_mtl._pipeline.epochs import check_finite, one_epoch, steps_per_epoch_of
+from tf_mtl._pipeline.forms import arrays
 from tf_mtl._pipeline.labels import LabelSpec
 from tf_mtl._pipeline.stream import Stream, split, stream, unpacked
 from tf_mtl.balancing import Balancing
@@ -85,7 +86,7 @@ def evaluate_feed(
 
 def predict_feed(x: Any, batch_size: int | None, steps: int | None) -> Stream:
     """Return the batches that `predict` works through."""
-    return stream(one_epoch("x", x, steps, "steps"), batch_size=batch_size)
+    return stream(arrays(one_epoch("x", x, steps, "steps")), batch_size=batch_size)
 
 
 def callback_list(callbacks: Any) -> list[keras.callbacks.Callback]:

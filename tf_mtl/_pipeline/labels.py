@@ -1,6 +1,6 @@
 """What the labels of a task must look like, and the check of a batch against that."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class LabelSpec:
         high: Labels lie in [0, high]; None for any number.
         classes: Whether labels are class indices, integers from 0 to `high`.
         ignored: A class index that stands for "no label"; None if there is none.
+        counts: Whether a loss or a metric reads the labels.
     """
 
     task: str
@@ -32,10 +33,13 @@ class LabelSpec:
     high: float | None = None
     classes: bool = False
     ignored: int | None = None
+    counts: bool = True
 
     @classmethod
-    def of(cls, task: str, loss: keras.losses.Loss, output: keras.KerasTensor) -> "LabelSpec":
+    def of(cls, task: str, loss: keras.losses.Loss | None, output: keras.KerasTensor, has_metrics: bool) -> "LabelSpec":
         """Read the demands off a task's loss and symbolic output."""
+        if loss is None:
+            return cls(task, counts=has_metrics)
         if isinstance(loss, CellwiseBinaryCrossentropy):
             return cls(task, tuple(output.shape[1:]), 1.0)
         if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
@@ -100,18 +104,18 @@ def _with_rank(array, rank):
     return array.reshape(array.shape + (1,) * (rank - array.ndim))
 
 
-def check_structure(y: Any, weight: Any, tasks: tuple[str, ...]) -> None:
+def check_structure(y: Any, weight: Any, specs: Sequence[LabelSpec]) -> None:
     """Raise unless labels, and weights if there are any, are dicts keyed by task.
 
     Raises:
         TypeError: if one is not a dict.
-        ValueError: for an unknown task name, or a task without labels.
+        ValueError: for an unknown task name, or a task whose labels count and are missing.
     """
+    tasks = [spec.task for spec in specs]
     if not isinstance(y, Mapping):
-        raise TypeError(
-            f"`y` must be a dict {{task: labels}} with the keys {list(tasks)}, received {type(y).__name__}."
-        )
-    check_names("y", y, tasks)
+        raise TypeError(f"`y` must be a dict {{task: labels}} with the keys {tasks}, received {type(y).__name__}.")
+    unread = [spec.task for spec in specs if not spec.counts]
+    check_names("y", [*y, *(task for task in unread if task not in y)], tasks)
     if isinstance(weight, Mapping):
         check_names("sample_weight", weight, tasks, required=False)
     elif weight is not None and not hasattr(weight, "shape"):

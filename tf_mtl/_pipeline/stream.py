@@ -60,15 +60,22 @@ def split(data: Data, fraction: float) -> tuple[Data, Data]:
             f"`validation_split` needs `x` and `y` to be arrays, received {type(data[0]).__name__}. "
             "Pass `validation_data`."
         )
-    rows = len(leaves[0])
+    rows = leaves[0].shape[0]
     end = int(rows * (1.0 - fraction))
     if not 0 < end < rows:
         raise ValueError(f"`validation_split={fraction}` leaves one side of {rows} rows empty.")
 
-    def part(rows):
-        return keras.tree.map_structure(lambda a: None if a is None else a[rows], data, none_is_leaf=True)
+    def part(first, last):
+        return keras.tree.map_structure(lambda a: None if a is None else _rows(a, first, last), data, none_is_leaf=True)
 
-    return part(slice(0, end)), part(slice(end, None))
+    return part(0, end), part(end, rows)
+
+
+def _rows(array, first, last):
+    if not isinstance(array, tf.SparseTensor):
+        return array[first:last]
+    start = [first, *[0] * (array.shape.rank - 1)]
+    return tf.sparse.slice(array, start, [last - first, *array.shape[1:]])
 
 
 def _batches(data, batch_size, shuffle):

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl.losses import ScaledMeanSquaredError
 from tf_mtl.metrics import Pearson
 from tf_mtl.tasks._base import Task
 
@@ -15,8 +16,9 @@ class Regression(Task):
 
     The head's last layer has outputs x near 0 with variance near 1, and `scale * x + offset` converts them to the
     labels' units. Set `offset` and `scale` to the labels' mean and standard deviation. Labels, outputs and metrics are
-    all in the labels' units. Labels are [B] or [B, D]. Metrics: `mae`, `rmse`, `pearson` (over the data set).
-    Decoded: `value`, clipped to [low, high], and `raw`, before clipping; both [B], or [B, D] for D > 1.
+    in the labels' units. The loss is in units of `scale`, which makes it comparable with other tasks' losses; a loss
+    given to `compile` is taken in the labels' units. Labels are [B] or [B, D]. Metrics: `mae`, `rmse`, `pearson` (over
+    the data set). Decoded: `value`, clipped to [low, high], and `raw`, before clipping; both [B], or [B, D] for D > 1.
 
     Args:
         name: The task's name.
@@ -62,8 +64,8 @@ class Regression(Task):
 
     @property
     def loss(self) -> keras.losses.Loss:
-        """Mean squared error."""
-        return keras.losses.MeanSquaredError()
+        """Mean squared error, in units of `scale`."""
+        return ScaledMeanSquaredError(self.scale)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return mean absolute error, root mean squared error, and correlation over the data set."""
