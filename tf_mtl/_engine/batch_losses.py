@@ -27,7 +27,8 @@ class BatchLosses:
     Attributes:
         x: The inputs.
         labels: The labels and weights by task.
-        loss_sums: sum(w * l) of each task over these rows, [T]; set by `losses_and_penalty`, as are the next three.
+        loss_sums: sum(w * l) of each task over these rows, T scalars; set by `losses_and_penalty`, as are the others.
+        slopes: The derivative of each loss by its sum, [T].
         weight_sums: sum(w) of each task over these rows, [T].
         penalty: The penalty, a scalar or None.
         labelled: Which tasks have a label in the global batch, [T].
@@ -48,7 +49,8 @@ class BatchLosses:
         self._current_penalty = penalty
         self._first, self._pieces = first, pieces
         self._half_weight_sums: tf.Tensor | None = None
-        self.loss_sums: tf.Tensor | None = None
+        self.loss_sums: list[tf.Tensor] = []
+        self.slopes: tf.Tensor | None = None
         self.weight_sums: tf.Tensor | None = None
         self.penalty: tf.Tensor | None = None
         self.labelled: tf.Tensor | None = None
@@ -59,26 +61,25 @@ class BatchLosses:
         self.penalty = self._current_penalty()
         global_weight_sums = self._global(self.weight_sums)
         self.labelled = global_weight_sums > 0
-        losses = tf.math.divide_no_nan(self.loss_sums, global_weight_sums) * self._factors()
+        self.slopes = tf.math.divide_no_nan(self._factors(), global_weight_sums)
+        losses = tf.math.divide_no_nan(tf.stack(self.loss_sums), global_weight_sums) * self._factors()
         return losses, None if self.penalty is None else per_replica_share(self.penalty) / self._pieces
 
     def losses(self, outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return the contributions to the losses [T] for other outputs; no attribute changes."""
         loss_sums, weight_sums = self._objectives.loss_sums(self.labels, outputs)
-        return tf.math.divide_no_nan(loss_sums, self._global(weight_sums)) * self._factors()
+        return tf.math.divide_no_nan(tf.stack(loss_sums), self._global(weight_sums)) * self._factors()
 
-    def half_batch_losses(self, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Split the losses by the rows' indices in the global batch, even and odd.
+    def half_loss_sums(self, outputs: Mapping[str, tf.Tensor]) -> tuple[list[list[tf.Tensor]], tf.Tensor]:
+        """Split the sums by the rows' indices in the global batch, even and odd.
 
         Returns:
-            The contributions [2, T] of the two halves to the losses, and the factors [2, T] that turn each into the
-            mean over the half's own labels.
+            sum(w * l) of each task over either half, and the factors [2, T] that turn a half's contribution to the
+            losses into the mean over the half's own labels.
         """
         loss_sums, weight_sums = self._half_sums(outputs)
         weight_sums = replica_sum(weight_sums) if self._half_weight_sums is None else self._half_weight_sums
-        whole = tf.reduce_sum(weight_sums, 0)
-        losses = tf.math.divide_no_nan(loss_sums, whole) * self._factors()
-        return losses, tf.math.divide_no_nan(whole, weight_sums)
+        return loss_sums, tf.math.divide_no_nan(tf.reduce_sum(weight_sums, 0), weight_sums)
 
     def half_weight_sums(self, outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return sum(w) of each task over the rows with even indices and over those with odd ones, [2, T]."""
@@ -95,7 +96,8 @@ class BatchLosses:
         rows = tf.shape(next(iter(outputs.values())))[0]
         odd = tf.cast((self._first + tf.range(rows)) % 2, tf.float32)
         halves = [self._objectives.loss_sums(self._with_weights_of(rows), outputs) for rows in (1 - odd, odd)]
-        return [tf.stack(sums) for sums in zip(*halves, strict=True)]
+        loss_sums, weight_sums = zip(*halves, strict=True)
+        return list(loss_sums), tf.stack(weight_sums)
 
     def _global(self, weight_sums):
         return replica_sum(weight_sums) if self._half_weight_sums is None else tf.reduce_sum(self._half_weight_sums, 0)

@@ -32,15 +32,15 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
             outputs = heads(tensors, training=True)
             outputs |= {task: tensors[index] for task, index in parts.shared_outputs.items()}
             losses, penalty = batch.losses_and_penalty(outputs)
-            by_task = tf.unstack(losses)
     scale, sums = loss_scale(model), GradientSums()
     slopes = derivatives(balancing, replica_sum(losses), sum_of_transformed(balancing))
     losses = slopes.losses
     sums.add(balancing.trainable_variables, [per_replica_share(g * scale) for g in slopes.by_state])
     rows, tied_rows = [], []
-    for task, loss, factor in zip(parts.tasks, by_task, tf.unstack(slopes.by_losses * scale), strict=True):
+    factors = tf.unstack(slopes.by_losses * scale * batch.slopes)
+    for task, loss_sum, factor in zip(parts.tasks, batch.loss_sums, factors, strict=True):
         sources = [*frontier, *values_of(tied), *values_of(own[task])]
-        gradients = heads_tape.gradient(loss, sources, output_gradients=tf.cast(factor, loss.dtype))
+        gradients = heads_tape.gradient(loss_sum, sources, output_gradients=tf.cast(factor, loss_sum.dtype))
         ends = len(frontier), len(frontier) + len(tied)
         rows.append([_dense(g, z) for g, z in zip(gradients, frontier, strict=False)])
         tied_rows.append(gradients[ends[0] : ends[1]])

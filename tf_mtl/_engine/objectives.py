@@ -93,15 +93,18 @@ class Objectives:
             result[task] = clean_labels(self.losses.get(task), y, weight)
         return result
 
-    def loss_sums(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return sum(w * l) and sum(w) of each task over the given rows, both [T]."""
+    def loss_sums(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Return sum(w * l) of each task over the given rows, T scalars, and sum(w), [T].
+
+        The scalars are separate, so that the backward pass of one task does not pass through the others' heads.
+        """
         labels = self.within_sequences(labels, outputs)
         pairs = [
             weighted_sums(task, loss, labels[task][0], outputs[task], labels[task][1])
             for task, loss in self.losses.items()
         ]
         loss_sums, weight_sums = zip(*pairs, strict=True)
-        return tf.stack(loss_sums), tf.stack(weight_sums)
+        return list(loss_sums), tf.stack(weight_sums)
 
 
 def _assert_as_long(task, y, mask):

@@ -37,11 +37,13 @@ def by_parameters(model: keras.Model, balancing: Balancing, batches: Sequence[Ba
     return Update(collected.outputs, gradients, weights, gramian)
 
 
-def shared_gramian(model: keras.Model, x: Any, losses_of: Callable[..., tf.Tensor], parts: Partition) -> tf.Tensor:
+def shared_gramian(
+    model: keras.Model, x: Any, losses_of: Callable[..., list[tf.Tensor]], parts: Partition
+) -> tf.Tensor:
     """Return the inner products [T, T] of the tasks' gradients of the shared variables, in inference mode."""
     shared = trainable(parts.shared)
     with tf.GradientTape(persistent=True) as tape:
-        losses = tf.unstack(losses_of(model(x, training=False)))
+        losses = losses_of(model(x, training=False))
     return jacobian([tape.gradient(loss, values_of(shared)) for loss in losses], shared).gramian()
 
 
@@ -75,17 +77,16 @@ def _collect(model, balancing, batches, parts):
         with tf.GradientTape(persistent=True) as tape:
             outputs.append(model(x, training=True))
             losses, penalty = batch.losses_and_penalty(outputs[-1])
-            per_half, to_means = losses[None], None
+            loss_sums, to_means = [batch.loss_sums], None
             if balancing.needs_half_batches:
-                per_half, to_means = batch.half_batch_losses(outputs[-1])
-            per_half = [tf.unstack(half) for half in tf.unstack(per_half)]
+                loss_sums, to_means = batch.half_loss_sums(outputs[-1])
         batch_losses.append(losses)
         slopes = slopes_at(losses)
-        factors = tf.unstack(slopes.by_losses * scale)
+        factors = tf.unstack(slopes.by_losses * scale * batch.slopes)
         batch_rows: list[list[Gradient]] = []
-        for half in per_half:
-            for task, loss, factor in zip(parts.tasks, half, factors, strict=True):
-                row = gradients_of(tape, [loss], [*shared, *own[task]], [factor])
+        for half in loss_sums:
+            for task, loss_sum, factor in zip(parts.tasks, half, factors, strict=True):
+                row = gradients_of(tape, [loss_sum], [*shared, *own[task]], [factor])
                 batch_rows.append(row[: len(shared)])
                 sums.add(own[task], row[len(shared) :])
         rows = [plus_all(*pair) for pair in zip(rows, batch_rows, strict=True)] if rows else batch_rows

@@ -20,7 +20,8 @@ def gradient_cosines(model: keras.Model, objectives: Objectives, parts: Partitio
     @tf.function
     def gramian_on(x):
         def losses_of(outputs):
-            return tf.math.divide_no_nan(*objectives.loss_sums(labels, outputs))
+            loss_sums, weight_sums = objectives.loss_sums(labels, outputs)
+            return [tf.math.divide_no_nan(*pair) for pair in zip(loss_sums, tf.unstack(weight_sums), strict=True)]
 
         return shared_gramian(model, x, losses_of, parts)
 

@@ -24,8 +24,8 @@ class TaskLosses(keras.metrics.Metric):
         self.penalties = self.add_variable((2,), "zeros", "float32", name="penalties")
 
     def update_state(self, loss_sums, weight_sums, penalty=None):
-        """Add sum(w * l) and sum(w), both [T], and the batch's penalty, a scalar."""
-        self.sums.assign_add(tf.stack([loss_sums, weight_sums]))
+        """Add sum(w * l), T scalars, sum(w), [T], and the batch's penalty, a scalar."""
+        self.sums.assign_add(tf.stack([tf.stack(loss_sums), weight_sums]))
         if penalty is not None:
             self.penalties.assign_add(tf.stack([penalty, 1.0]))
 
