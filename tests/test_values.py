@@ -126,7 +126,7 @@ def test_rows_that_do_not_match(name, call):
     model = small_models.model()
     model.compile("sgd", loss=small_models.LOSS)
     before = model.get_weights()
-    with pytest.raises(ValueError, match=r"must have as many rows as `x`, \d+. Received: \[\d+\]"):
+    with pytest.raises(ValueError, match=r"(as|equally) many rows.*Received: \[\d+( \d+)*\]"):
         CALLS[call](model, parts["x"]["x"], parts["y"], parts["sample_weight"])
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -37,8 +37,8 @@ def checked(x: Any, y: Any, weight: Any, specs: Sequence[LabelSpec]) -> Any:
     The failure is an `InvalidArgumentError` that `checks.readable_errors` turns into that of `check_values`.
     """
     names, rows = _count_rows(_named_leaves(x, y, weight, specs))
-    differ = ~tf.reduce_all(rows == rows[0])
-    same_rows = _check_if(differ, lambda counts: _check_rows(dict(zip(names, counts, strict=True))), [rows])
+    rule = f"{MARK}All of {names} must have equally many rows. Received:"
+    same_rows = tf.raw_ops.Assert(condition=tf.reduce_all(rows == rows[0]), data=[rule, rows], summarize=len(names))
     with tf.control_dependencies([same_rows]):  # since tasks that differ in rows cannot be stacked
         groups = _stacked(y, weight, specs)
         floats = _floats(x)
@@ -50,12 +50,12 @@ def checked(x: Any, y: Any, weight: Any, specs: Sequence[LabelSpec]) -> Any:
                 for index, spec in enumerate(group.specs):
                     _check_labels(spec, y[index], w[index] if w.size else None)
 
-        flags = [_is_not_finite(values) for values in floats.values()]
+        flags = [tf.constant(False), *map(_is_not_finite, floats.values())]
         flags += [flag for group in groups for flag in _flags(group)]
         without = tf.zeros([0])
         tensors = [*floats.values(), *(g.labels for g in groups)]
         tensors += [without if g.weights is None else g.weights for g in groups]
-        passes = _check_if(tf.reduce_any(tf.stack(flags)), check, tensors) if flags else same_rows
+        passes = _check_if(tf.reduce_any(tf.stack(flags)), check, tensors)
     first, *others = tf.nest.flatten(x)
     with tf.control_dependencies([passes]):
         return tf.nest.pack_sequence_as(x, [tf.identity(first), *others])
