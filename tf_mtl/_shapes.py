@@ -1,4 +1,4 @@
-"""Ranks of labels, weights and losses."""
+"""Ranks and masks of labels, weights and losses."""
 
 import tensorflow as tf
 
@@ -10,3 +10,44 @@ def match_rank(tensor: tf.Tensor, rank: int) -> tf.Tensor:
     while len(tensor.shape) < rank:
         tensor = tf.expand_dims(tensor, -1)
     return tensor
+
+
+def keras_mask(tensor: tf.Tensor) -> tf.Tensor | None:
+    """Return the mask that Keras' layers have attached to a tensor, or None."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def masked_weight(weight: tf.Tensor | None, mask: tf.Tensor) -> tf.Tensor:
+    """Return label weights, float32, that are 0 where a mask is False.
+
+    Args:
+        weight: Weights with one entry per row, per position of the mask, or per value at each position; None for 1.
+        mask: A mask [B, ...].
+    """
+    mask = tf.cast(mask, tf.float32)
+    if weight is None:
+        return mask
+    rank = max(len(weight.shape), len(mask.shape))
+    return match_rank(tf.cast(weight, tf.float32), rank) * match_rank(mask, rank)
+
+
+def weight_per_label(weight: tf.Tensor, labels: tf.Tensor, prediction: tf.Tensor) -> tf.Tensor:
+    """Return label weights with an entry for each label, where labels are one per position of a prediction.
+
+    Args:
+        weight: Weights of any rank that broadcast to the positions, such as one per row. Returned unchanged if they
+            have an entry for each position or more, or if labels do not belong to positions, such as lists of boxes.
+        labels: Labels [B, ..., D] for a prediction [B, ..., D], or [B, ...] for [B, ..., D].
+        prediction: What the labels are compared with.
+    """
+    positions = len(prediction.shape) - 1
+    has_last_axis = len(labels.shape) == positions + 1 and labels.shape[-1] in (1, prediction.shape[-1])
+    fits = labels.shape[1:positions].is_compatible_with(prediction.shape[1:positions])
+    if positions < 2 or not fits or not (has_last_axis or len(labels.shape) == positions):
+        return weight
+    shape, known = tf.shape(labels)[:positions], labels.shape[1:positions]
+    if len(weight.shape) >= positions and known.is_fully_defined() and weight.shape[1:positions] == known:
+        return weight
+    rank = max(len(weight.shape), positions)
+    shape = tf.concat([shape, tf.shape(weight)[positions:]], 0)
+    return tf.broadcast_to(match_rank(weight, rank), shape)

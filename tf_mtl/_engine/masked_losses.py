@@ -96,12 +96,12 @@ def weighted_sums(
         loss: The task's loss; its `call` gives one value per row, token or cell.
         y: Labels from `clean_labels`.
         y_pred: Predictions, [B, ...].
-        weight: Weights from `clean_labels`, or None.
+        weight: Label weights, 0 where the output is masked, of the values' shape or broadcast to it; None when all
+            count.
 
     Raises:
         ValueError: if the loss gives a scalar, or fewer values than there are weights.
     """
-    mask = getattr(y_pred, "_keras_mask", None)
     y_pred = tf.cast(y_pred, tf.float32)
     y = tf.cast(y, tf.float32)
     values = tf.cast(loss.call(y, y_pred), tf.float32)
@@ -110,17 +110,13 @@ def weighted_sums(
             f"`loss['{task}']` must give one value per row, received a scalar from '{loss.name}'. "
             "Take the mean over all axes but the first, so that missing labels can be left out."
         )
-    for factor in (weight, mask):
-        if factor is not None and len(factor.shape) > values.shape.rank and factor.shape[-1] != 1:
-            raise ValueError(
-                f"`sample_weight['{task}']` has shape {tuple(factor.shape)}, but the loss '{loss.name}' gives "
-                f"values of shape {tuple(values.shape)}. Give one weight per value, or use a loss with one "
-                "value per label, such as tf_mtl.losses.CellwiseBinaryCrossentropy."
-            )
-    if weight is None and mask is None:
+    if weight is None:
         return tf.reduce_sum(values), tf.cast(tf.size(values), tf.float32)
-    weights = tf.ones_like(values)
-    for factor in (weight, mask):
-        if factor is not None:
-            weights *= tf.cast(match_rank(factor, values.shape.rank), tf.float32)
+    if len(weight.shape) > values.shape.rank and weight.shape[-1] != 1:
+        raise ValueError(
+            f"`sample_weight['{task}']`, or the mask of the task's output, has shape {tuple(weight.shape)}, but the "
+            f"loss '{loss.name}' gives values of shape {tuple(values.shape)}. Give one weight per value, or use a loss "
+            "with one value per label, such as tf_mtl.losses.CellwiseBinaryCrossentropy."
+        )
+    weights = tf.ones_like(values) * tf.cast(match_rank(weight, values.shape.rank), tf.float32)
     return tf.reduce_sum(weights * values), tf.reduce_sum(weights)

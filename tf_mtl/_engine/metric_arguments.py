@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.task_metrics import TaskMetrics
@@ -55,6 +56,20 @@ def as_metrics(
     return [_as_metric(task, metric, loss) for metric in given]
 
 
+class _FunctionMetric(keras.metrics.MeanMetricWrapper):
+    """The mean of a function's values; one with a value per row counts rows by the largest weight of their labels."""
+
+    def __init__(self, function, name):
+        super().__init__(function, name)
+        self.function = function
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        values = tf.convert_to_tensor(self.function(y_true, y_pred))
+        if sample_weight is not None and len(values.shape) >= 1:
+            sample_weight = tf.reduce_max(sample_weight, list(range(len(values.shape), len(sample_weight.shape))))
+        keras.metrics.Mean.update_state(self, values, sample_weight)
+
+
 def _as_metric(task, metric, loss):
     if metric in ("accuracy", "acc"):
         kinds = {
@@ -77,7 +92,7 @@ def _as_metric(task, metric, loss):
         return kinds[kind](name=metric)
     resolved = keras.metrics.get(metric)
     if not isinstance(resolved, keras.metrics.Metric):
-        resolved = keras.metrics.MeanMetricWrapper(resolved, name=getattr(resolved, "__name__", None))
+        resolved = _FunctionMetric(resolved, name=getattr(resolved, "__name__", None))
     if isinstance(metric, str):
         resolved.name = metric
     return resolved

@@ -11,7 +11,7 @@ from tf_mtl._engine.masked_losses import as_loss, clean_labels, weighted_sums
 from tf_mtl._names import check_names
 from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
-from tf_mtl._shapes import match_rank
+from tf_mtl._shapes import keras_mask, masked_weight
 from tf_mtl.tasks import Task
 
 TaskLabels = dict[str, tuple[tf.Tensor, tf.Tensor | None]]
@@ -61,23 +61,29 @@ class Objectives:
             spec.check_shape(tf.TensorShape(y[spec.task].shape))
         return {task: clean_labels(loss, y[task], weight_of(task, weight)) for task, loss in self.losses.items()}
 
-    def within_sequences(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> TaskLabels:
-        """Return the labels, those after the end of a sequence with weight 0."""
+    def masked(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> TaskLabels:
+        """Return the labels, with weight 0 where a task's output is masked: what losses and metrics count.
+
+        An output is masked after the end of a sequence (`Task.valid_mask`), and where its Keras mask is False.
+        """
         result = dict(labels)
         for task, valid_mask in self.valid_masks.items():
-            mask = valid_mask(outputs[task])
-            if mask is None:
-                continue
-            y, weight = labels[task]
-            mask = tf.cast(mask, tf.float32)
-            with tf.control_dependencies([_assert_as_long(task, y, mask)]):
-                weight = tf.identity(mask) if weight is None else mask * match_rank(weight, 2)
-            result[task] = clean_labels(self.losses[task], y, weight)
+            valid = valid_mask(outputs[task])
+            if valid is not None:
+                y, weight = result[task]
+                with tf.control_dependencies([_assert_as_long(task, y, valid)]):
+                    weight = tf.identity(masked_weight(weight, valid))
+                result[task] = clean_labels(self.losses[task], y, weight)
+        for task, output in outputs.items():
+            mask = keras_mask(output)
+            if mask is not None:
+                y, weight = result[task]
+                result[task] = y, masked_weight(weight, mask)
         return result
 
     def loss_sums(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Return sum(w * l) and sum(w) of each task over the given rows, both [T]."""
-        labels = self.within_sequences(labels, outputs)
+        labels = self.masked(labels, outputs)
         pairs = [
             weighted_sums(task, loss, labels[task][0], outputs[task], labels[task][1])
             for task, loss in self.losses.items()

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tf_mtl._shapes import keras_mask, weight_per_label
+
 
 class _TaskMetric(NamedTuple):
     """A metric of a task; `weighted` if rows count by their label weight."""
@@ -13,6 +15,33 @@ class _TaskMetric(NamedTuple):
     task: str
     metric: keras.metrics.Metric
     weighted: bool
+
+
+class _Batch(NamedTuple):
+    """What the metrics of a task are updated with.
+
+    Attributes:
+        labels: The labels.
+        prediction: What they are compared with, without a Keras mask, which the weights contain.
+        weight: A weight for each label, or None if all count 1.
+        labelled: 1 for labels whose weight is not 0, and 0 for others; None if all count.
+    """
+
+    labels: tf.Tensor
+    prediction: tf.Tensor
+    weight: tf.Tensor | None
+    labelled: tf.Tensor | None
+
+    @classmethod
+    def of(cls, labelled: tuple[tf.Tensor, tf.Tensor | None], prediction: tf.Tensor) -> "_Batch":
+        """Return (labels, weights of any rank that broadcasts to them) and a prediction, as metrics take them."""
+        labels, weight = labelled
+        if keras_mask(prediction) is not None:
+            prediction = tf.identity(prediction)
+        if weight is None:
+            return cls(labels, prediction, None, None)
+        weight = weight_per_label(weight, labels, prediction)
+        return cls(labels, prediction, weight, tf.cast(weight > 0, tf.float32))
 
 
 class TaskMetrics(keras.metrics.Metric):
@@ -68,15 +97,16 @@ class TaskMetrics(keras.metrics.Metric):
         return [v for metric in self._all for v in metric.variables]
 
     def update_state(self, labels, outputs):
-        """Add a batch of `{task: (y, weight or None)}` and `{task: output}`."""
+        """Add a batch of `{task: (y, weight or None)}` and `{task: output}`; weights are 0 where outputs are masked."""
         predictions = dict(outputs)
         for task, predict in self._predictions.items():
             predictions[task] = predict(outputs[task])
+        tasks = dict.fromkeys(each.task for each in self._by_name.values())
+        batches = {task: _Batch.of(labels[task], predictions[task]) for task in tasks}
         for each in self._by_name.values():
-            y, weight = labels[each.task]
-            if weight is not None and not each.weighted:
-                weight = tf.cast(weight > 0, tf.float32)
-            each.metric.update_state(y, predictions[each.task], sample_weight=weight)
+            batch = batches[each.task]
+            weight = batch.weight if each.weighted else batch.labelled
+            each.metric.update_state(batch.labels, batch.prediction, sample_weight=weight)
         for metric in self._joint:
             metric.update_state(labels, predictions)
 
