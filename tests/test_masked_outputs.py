@@ -105,7 +105,7 @@ def test_classes_of_tokens(mask, weights):
     assert results["t_span_f1"] == pytest.approx(float(alone.result()), rel=1e-5)
 
 
-@pytest.mark.parametrize("axis", [True])
+@pytest.mark.parametrize("axis", [False, True])
 @pytest.mark.parametrize("mask", [False, True])
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_values_of_tokens(mask, weights, axis):

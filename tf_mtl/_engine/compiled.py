@@ -31,7 +31,8 @@ def compiled_engine(
 ) -> Engine:
     """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises."""
     objectives = Objectives.create(model.output, tasks, loss, loss_weights)
-    task_metrics = compiled_metrics(objectives, tasks, metrics, weighted_metrics, joint_metrics)
+    shapes = {task: output.shape for task, output in model.output.items()}
+    task_metrics = compiled_metrics(objectives, shapes, tasks, metrics, weighted_metrics, joint_metrics)
     method, parts = methods.get(balancing), partition(model)
     update = update_function(method, gradients, parts, accumulate)
     method.bind(parts.tasks, input_shape(method, gradients, parts), model)

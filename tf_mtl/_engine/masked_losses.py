@@ -17,9 +17,7 @@ class FunctionLoss(keras.losses.Loss):
         self.fn = fn
 
     def call(self, y_true, y_pred):
-        """Return the values of `fn`, labels and predictions brought to the same rank."""
-        if len(y_pred.shape) == len(y_true.shape) + 1 and y_pred.shape[-1] == 1:
-            y_true = tf.expand_dims(y_true, -1)
+        """Return the values of `fn`."""
         return self.fn(y_true, y_pred)
 
     def get_config(self):

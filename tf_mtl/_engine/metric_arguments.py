@@ -4,22 +4,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tf_mtl._engine.objectives import Objectives
-from tf_mtl._engine.task_metrics import TaskMetrics
+from tf_mtl._engine.task_metrics import FunctionMetric, TaskMetrics
 from tf_mtl._names import check_names
 from tf_mtl.tasks import Task
 
 
 def compiled_metrics(
     objectives: Objectives,
+    shapes: Mapping[str, Sequence[int | None]],
     tasks: Sequence[Task],
     metrics: Mapping[str, Any] | None,
     weighted_metrics: Mapping[str, Any] | None,
     joint_metrics: Sequence[keras.metrics.Metric] | None,
 ) -> TaskMetrics:
     """Combine the metrics that the tasks declare with those given to `compile`.
+
+    Args:
+        objectives: The losses in force.
+        shapes: The shape of each task's output.
+        tasks: The task objects.
+        metrics: As given to `compile`, as are the next two.
+        weighted_metrics: By task.
+        joint_metrics: A list.
 
     Raises:
         ValueError: for unknown or missing task names, or metrics that are not supported.
@@ -32,7 +40,7 @@ def compiled_metrics(
     for metric in joint_metrics or ():
         _check_joint(metric, objectives)
     by_task, weighted_by_task = (
-        {task: as_metrics(task, each.get(task, []), loss) for task, loss in losses.items()}
+        {task: as_metrics(task, each.get(task, []), loss, shapes[task]) for task, loss in losses.items()}
         for each in (given, weighted)
     )
     predictions = {task.name: task.predictions for task in tasks}
@@ -40,7 +48,7 @@ def compiled_metrics(
 
 
 def as_metrics(
-    task: str, metrics: str | keras.metrics.Metric | Sequence, loss: keras.losses.Loss
+    task: str, metrics: str | keras.metrics.Metric | Sequence, loss: keras.losses.Loss, shape: Sequence[int | None]
 ) -> list[keras.metrics.Metric]:
     """Return the metrics of one task as a list of `keras.metrics.Metric`.
 
@@ -48,29 +56,16 @@ def as_metrics(
         task: The task's name, for messages.
         metrics: A metric, the name of one, or a list of these.
         loss: The task's loss, which determines what "accuracy" means.
+        shape: The shape of the task's output.
 
     Raises:
         ValueError: for a name that Keras does not know, or "accuracy" with a loss that does not determine which.
     """
     given = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-    return [_as_metric(task, metric, loss) for metric in given]
+    return [_as_metric(task, metric, loss, shape) for metric in given]
 
 
-class _FunctionMetric(keras.metrics.MeanMetricWrapper):
-    """The mean of a function's values; one with a value per row counts rows by the largest weight of their labels."""
-
-    def __init__(self, function, name):
-        super().__init__(function, name)
-        self.function = function
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        values = tf.convert_to_tensor(self.function(y_true, y_pred))
-        if sample_weight is not None and len(values.shape) >= 1:
-            sample_weight = tf.reduce_max(sample_weight, list(range(len(values.shape), len(sample_weight.shape))))
-        keras.metrics.Mean.update_state(self, values, sample_weight)
-
-
-def _as_metric(task, metric, loss):
+def _as_metric(task, metric, loss, shape):
     if metric in ("accuracy", "acc"):
         kinds = {
             "sparse_categorical_crossentropy": keras.metrics.SparseCategoricalAccuracy,
@@ -92,7 +87,7 @@ def _as_metric(task, metric, loss):
         return kinds[kind](name=metric)
     resolved = keras.metrics.get(metric)
     if not isinstance(resolved, keras.metrics.Metric):
-        resolved = _FunctionMetric(resolved, name=getattr(resolved, "__name__", None))
+        resolved = FunctionMetric(resolved, getattr(resolved, "__name__", None), shape)
     if isinstance(metric, str):
         resolved.name = metric
     return resolved

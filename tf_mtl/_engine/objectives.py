@@ -11,7 +11,7 @@ from tf_mtl._engine.masked_losses import as_loss, clean_labels, weighted_sums
 from tf_mtl._names import check_names
 from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
-from tf_mtl._shapes import keras_mask, masked_weight
+from tf_mtl._shapes import keras_mask, masked_weight, match_output, with_last_axis
 from tf_mtl.tasks import Task
 
 TaskLabels = dict[str, tuple[tf.Tensor, tf.Tensor | None]]
@@ -84,10 +84,11 @@ class Objectives:
     def loss_sums(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Return sum(w * l) and sum(w) of each task over the given rows, both [T]."""
         labels = self.masked(labels, outputs)
-        pairs = [
-            weighted_sums(task, loss, labels[task][0], outputs[task], labels[task][1])
-            for task, loss in self.losses.items()
-        ]
+        pairs = []
+        for spec in self.specs:
+            (y, weight), output = labels[spec.task], with_last_axis(outputs[spec.task])
+            y = match_output(y, output) if spec.output_rank else y
+            pairs.append(weighted_sums(spec.task, self.losses[spec.task], y, output, weight))
         loss_sums, weight_sums = zip(*pairs, strict=True)
         return tf.stack(loss_sums), tf.stack(weight_sums)
 

@@ -6,7 +6,29 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_mtl._shapes import keras_mask, weight_per_label
+from tf_mtl._shapes import keras_mask, match_output, needs_output_rank, weight_per_label, with_last_axis
+
+
+class FunctionMetric(keras.metrics.MeanMetricWrapper):
+    """The mean of a function's values; one with a value per row counts rows by the largest weight of their labels.
+
+    Args:
+        function: From labels and predictions to values.
+        name: Name of the metric; None for Keras' default.
+        shape: The shape of the task's output.
+    """
+
+    def __init__(self, function: Callable, name: str | None, shape: Sequence[int | None]):
+        super().__init__(function, name)
+        self.function = function
+        self.output_rank = function.__module__.startswith("keras.") or needs_output_rank(function, shape)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add a batch."""
+        values = tf.convert_to_tensor(self.function(y_true, y_pred))
+        if sample_weight is not None and len(values.shape) >= 1:
+            sample_weight = tf.reduce_max(sample_weight, list(range(len(values.shape), len(sample_weight.shape))))
+        keras.metrics.Mean.update_state(self, values, sample_weight)
 
 
 class _TaskMetric(NamedTuple):
@@ -16,19 +38,27 @@ class _TaskMetric(NamedTuple):
     metric: keras.metrics.Metric
     weighted: bool
 
+    @property
+    def output_rank(self) -> bool:
+        """Whether it needs labels of the output's rank; a user's own metric gets labels as given, as in Keras."""
+        if isinstance(self.metric, FunctionMetric):
+            return self.metric.output_rank
+        kind = type(self.metric)
+        return kind.__module__.startswith(("keras.", "tf_mtl.")) and kind is not keras.metrics.MeanMetricWrapper
+
 
 class _Batch(NamedTuple):
     """What the metrics of a task are updated with.
 
     Attributes:
-        labels: The labels.
-        prediction: What they are compared with, without a Keras mask, which the weights contain.
+        given: The labels and what they are compared with, the latter without a Keras mask, which the weights contain.
+        of_one_rank: The same, with labels of the prediction's rank, at least 2.
         weight: A weight for each label, or None if all count 1.
         labelled: 1 for labels whose weight is not 0, and 0 for others; None if all count.
     """
 
-    labels: tf.Tensor
-    prediction: tf.Tensor
+    given: tuple[tf.Tensor, tf.Tensor]
+    of_one_rank: tuple[tf.Tensor, tf.Tensor]
     weight: tf.Tensor | None
     labelled: tf.Tensor | None
 
@@ -38,10 +68,12 @@ class _Batch(NamedTuple):
         labels, weight = labelled
         if keras_mask(prediction) is not None:
             prediction = tf.identity(prediction)
+        extended = with_last_axis(prediction)
+        pairs = (labels, prediction), (match_output(labels, extended), extended)
         if weight is None:
-            return cls(labels, prediction, None, None)
+            return cls(*pairs, None, None)
         weight = weight_per_label(weight, labels, prediction)
-        return cls(labels, prediction, weight, tf.cast(weight > 0, tf.float32))
+        return cls(*pairs, weight, tf.cast(weight > 0, tf.float32))
 
 
 class TaskMetrics(keras.metrics.Metric):
@@ -106,7 +138,10 @@ class TaskMetrics(keras.metrics.Metric):
         for each in self._by_name.values():
             batch = batches[each.task]
             weight = batch.weight if each.weighted else batch.labelled
-            each.metric.update_state(batch.labels, batch.prediction, sample_weight=weight)
+            pair = batch.of_one_rank if each.output_rank else batch.given
+            each.metric.update_state(*pair, sample_weight=weight)
+        if self._joint:
+            predictions = {task: with_last_axis(prediction) for task, prediction in predictions.items()}
         for metric in self._joint:
             metric.update_state(labels, predictions)
 
