@@ -93,9 +93,10 @@ def weight_per_label(weight: tf.Tensor, labels: tf.Tensor, prediction: tf.Tensor
     fits = labels.shape[1:positions].is_compatible_with(prediction.shape[1:positions])
     if positions < 2 or not fits or not (has_last_axis or len(labels.shape) == positions):
         return weight
-    shape, known = tf.shape(labels)[:positions], labels.shape[1:positions]
-    if len(weight.shape) >= positions and known.is_fully_defined() and weight.shape[1:positions] == known:
-        return weight
-    rank = max(len(weight.shape), positions)
-    shape = tf.concat([shape, tf.shape(weight)[positions:]], 0)
+    rank, known = max(len(weight.shape), positions), labels.shape[1:positions]
+    if known.is_fully_defined():
+        if len(weight.shape) >= positions and weight.shape[1:positions] == known:
+            return weight
+        return match_rank(weight, rank) * tf.ones([1, *known, *[1] * (rank - positions)])
+    shape = tf.concat([tf.shape(labels)[:positions], tf.shape(weight)[positions:]], 0)
     return tf.broadcast_to(match_rank(weight, rank), shape)

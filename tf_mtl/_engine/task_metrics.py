@@ -26,7 +26,7 @@ class FunctionMetric(keras.metrics.MeanMetricWrapper):
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch."""
         values = tf.convert_to_tensor(self.function(y_true, y_pred))
-        if sample_weight is not None and len(values.shape) >= 1:
+        if sample_weight is not None and 1 <= len(values.shape) < len(sample_weight.shape):
             sample_weight = tf.reduce_max(sample_weight, list(range(len(values.shape), len(sample_weight.shape))))
         keras.metrics.Mean.update_state(self, values, sample_weight)
 
