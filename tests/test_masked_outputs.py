@@ -186,6 +186,20 @@ def test_masks_count_in_metrics_as_in_keras():
     assert results[1] == pytest.approx(results[0], rel=1e-5)
 
 
+def test_values_that_a_loss_masks_do_not_count_as_in_keras():
+    """Circle's loss of rows without a violation is 0; Keras leaves them out of the mean."""
+    x, y = RNG.normal(size=(ROWS, 3)).astype("float32"), np.array([0, 0, 0, 1, 1, 2, 3, 3])
+    results = []
+    for model_class in (keras.Model, mtl.MultiTaskModel):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((3,))
+        outputs = {name: keras.layers.UnitNormalization()(keras.layers.Dense(4)(inputs)) for name in ("t", "s")}
+        model = model_class(inputs, outputs)
+        model.compile("sgd", loss={"t": keras.losses.Circle(), "s": "mse"})
+        results.append(model.evaluate(x, {"t": y, "s": np.zeros((ROWS, 4))}, verbose=0, return_dict=True))
+    assert results[1] == pytest.approx(results[0], rel=1e-5)
+
+
 @pytest.mark.parametrize("gradients", ["parameters", "features"])
 def test_masked_tokens_do_not_train(gradients):
     """Gradient methods train to the same weights whatever the labels of masked tokens are."""

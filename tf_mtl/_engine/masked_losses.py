@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from tf_mtl._shapes import match_rank
+from tf_mtl._shapes import keras_mask, masked_weight, match_rank
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -102,7 +102,11 @@ def weighted_sums(
     """
     y_pred = tf.cast(y_pred, tf.float32)
     y = tf.cast(y, tf.float32)
-    values = tf.cast(loss.call(y, y_pred), tf.float32)
+    values = loss.call(y, y_pred)
+    mask = keras_mask(values)  # which values count, as `keras.losses.Circle` gives it
+    values = tf.cast(values, tf.float32)
+    if mask is not None and getattr(loss, "ignore_class", None) is None:  # ignored labels have the weight 0 already
+        weight = masked_weight(weight, mask)
     if not values.shape.rank:
         raise ValueError(
             f"`loss['{task}']` must give one value per row, received a scalar from '{loss.name}'. "
