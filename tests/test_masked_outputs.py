@@ -25,9 +25,9 @@ WEIGHTS = {
 CASES = [*((name, True) for name in WEIGHTS), ("rows", False), ("column", False)]
 
 
-def build(mask, units, model_class=mtl.MultiTaskModel, activation=None):
+def build(mask, units, model_class=mtl.MultiTaskModel, activation=None, steps=STEPS):
     keras.utils.set_random_seed(1)
-    ids = keras.Input((STEPS,), dtype="int32")
+    ids = keras.Input((steps,), dtype="int32")
     h = keras.layers.Embedding(5, 6, mask_zero=mask, embeddings_initializer="normal", name="words")(ids)
     h = keras.layers.LSTM(4, return_sequences=True, name="encoder")(h)
     per_row = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(h))
@@ -137,6 +137,18 @@ def test_values_of_tokens(weights, mask, axis):
     assert results["t_precision"] == pytest.approx(y[positive].mean() if positive.any() else 0, rel=1e-5)
     pairs = p[labelled & (y == 1)][:, None] - p[labelled & (y == 0)]
     assert results["t_auc"] == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean(), abs=0.02)
+
+
+def test_batches_of_unknown_length():
+    model = build(True, 3, activation="softmax", steps=None)
+    loss = {"t": "sparse_categorical_crossentropy", "s": "mse"}
+    model.compile("sgd", loss=loss, metrics={"t": ["accuracy", mtl.metrics.MacroF1(3)], "s": []})
+    weights = {"t": ROW_WEIGHTS, "s": np.ones(ROWS, "float32")}
+    batch = IDS.astype("int32"), {"t": CLASSES.astype("int32"), "s": np.zeros(ROWS, "float32")}, weights
+    unknown = tf.nest.map_structure(lambda array: tf.TensorSpec([None] * array.ndim, array.dtype), batch)
+    data = tf.data.Dataset.from_generator(lambda: iter([batch]), output_signature=unknown)
+    expected = evaluate(model, CLASSES, weights)
+    assert model.evaluate(data, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("weights", ["none", "rows", "tokens", "cells"])
