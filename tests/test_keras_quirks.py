@@ -28,6 +28,20 @@ def test_logged_task_losses_are_skewed_by_ragged_batches():
     assert logs["price_loss"] != pytest.approx(correct["price_loss"], rel=1e-3)
 
 
+def test_metrics_of_tokens_ignore_masks_or_combine_them_wrongly_with_row_weights():
+    """_engine/objectives.py: masked"""
+    prediction = tf.constant([[0.0, 0.0], [1.0, 1.0]])
+    prediction._keras_mask = tf.constant([[True, True], [True, False]])
+    rmse = keras.metrics.RootMeanSquaredError()
+    rmse.update_state(np.zeros((2, 2)), prediction)
+    assert float(rmse.result()) == pytest.approx(np.sqrt(2 / 4))  # of three tokens one is wrong
+    accuracy = keras.metrics.BinaryAccuracy()
+    prediction = tf.constant([[[0.0], [0.0]], [[1.0], [1.0]]])
+    prediction._keras_mask = tf.constant([[True, True], [True, False]])
+    accuracy.update_state(np.zeros((2, 2, 1)), prediction, sample_weight=np.array([1.0, 0.0]))
+    assert float(accuracy.result()) != 1  # the row that counts is right
+
+
 def test_loss_weights_with_wrong_names_are_accepted():
     """_engine/objectives.py"""
     model = small_models.model(keras.Model)

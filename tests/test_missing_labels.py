@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 from tf_mtl._engine.masked_losses import clean_labels, weighted_sums
+from tf_mtl._shapes import masked_weight
 
 
 def softmax(z):
@@ -157,9 +158,8 @@ def test_ignore_class_and_masks_are_missing_labels():
     logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
     y = np.array([[1, -100, 2], [0, 3, -100]])
     labels, weight = clean_labels(loss, y, None)
-    prediction = tf.constant(logits)
-    prediction._keras_mask = tf.constant([[True, True, True], [False, True, True]])
-    total, count = weighted_sums("a", loss, labels, prediction, weight)
+    mask = tf.constant([[True, True, True], [False, True, True]])
+    total, count = weighted_sums("a", loss, labels, tf.constant(logits), masked_weight(weight, mask))
     p = softmax(logits.astype("float64"))
     expected = -np.log([p[0, 0, 1], p[0, 2, 2], p[1, 1, 3]])
     assert float(count) == 3

@@ -11,6 +11,7 @@ from tf_mtl._arguments import integer
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
+from tf_mtl._shapes import with_last_axis
 
 
 def distill(student: MultiTaskModel, teachers: Mapping[str, keras.Model], annealing_steps: int) -> MultiTaskModel:
@@ -84,7 +85,7 @@ class _Apprenticeship(MultiTaskModel):
         losses = dict(objectives.losses)
         for name, teacher in self._teachers.models.items():
             target = tf.stop_gradient(tf.cast(_output(name, teacher(x, training=False)), tf.float32))
-            losses[name] = _Taught(losses[name], tasks[name].distillation_loss, target, label_weight)
+            losses[name] = _Taught(losses[name], tasks[name].distillation_loss, with_last_axis(target), label_weight)
         return dataclasses.replace(objectives, losses=losses)
 
     def get_config(self):

@@ -4,3 +4,13 @@ TOKEN_IDS = "token_ids"
 PADDING_MASK = "padding_mask"
 SEGMENT_IDS = "segment_ids"
 WORD_STARTS = "word_starts"
+SEQUENCE = "sequence"
+MASK = "mask"
+
+
+def key_of(part: str, feature: str) -> str:
+    """Return the key of what belongs to a sequence among features, `MASK` or `WORD_STARTS`.
+
+    Each belongs to one feature: "mask" to "sequence", and "<feature>_mask" to any other.
+    """
+    return part if feature == SEQUENCE else f"{feature}_{part}"

@@ -227,6 +227,59 @@ def test_spans_in_the_text():
     }
 
 
+class TwoSequences(keras.layers.Layer):
+    """An encoder that returns features of a source and of a target, with the masks and words that are given."""
+
+    def call(self, inputs):
+        features = {"sequence": inputs["source"][..., None], "decoder": inputs["target"][..., None]}
+        masks = {key: keras.ops.not_equal(x, 0) for key, x in inputs.items() if key.endswith("mask")}
+        return {**features, **masks, **{key: x for key, x in inputs.items() if key.endswith("word_starts")}}
+
+
+@pytest.mark.parametrize(
+    "trunk",
+    [
+        mtl.trunks.HardSharing,
+        lambda encoder: mtl.trunks.MMoE(encoder, keras.layers.Dense(2), experts=2),
+        lambda encoder: mtl.trunks.CrossStitch([encoder]),
+        mtl.trunks.SoftSharing,
+    ],
+    ids=["hard", "experts", "cross-stitch", "soft"],
+)
+def test_each_sequence_has_its_own_mask_and_words(trunk):
+    x = {
+        "source": np.ones((1, 6), "float32"),
+        "target": np.ones((1, 4), "float32"),
+        "mask": np.array([[1, 1, 0, 0, 0, 0]]),
+        "decoder_mask": np.array([[1, 1, 1, 0]]),
+        "word_starts": np.array([[0, 1, 0, 0, 0, 0]]),
+        "decoder_word_starts": np.array([[1, 0, 1, 0]]),
+    }
+    numbers = {  # of words in the source and in the target
+        ("mask", "decoder_mask"): (2, 3),
+        ("mask",): (2, 4),
+        ("decoder_mask",): (6, 3),
+        ("mask", "word_starts"): (1, 4),
+        ("mask", "decoder_mask", "word_starts", "decoder_word_starts"): (1, 2),
+    }
+    for names, expected in numbers.items():
+        given = {name: x[name] for name in ("source", "target", *names)}
+        inputs = {
+            name: keras.Input(value.shape[1:], dtype=value.dtype.name, name=name) for name, value in given.items()
+        }
+        tasks = [mtl.tasks.Tagging("s", TAGS), mtl.tasks.Tagging("t", TAGS, features="decoder")]
+        model = mtl.build_model(inputs, trunk(TwoSequences(name="encoder")), tasks)
+        answers = model.decode(model.predict(given, verbose=0))
+        assert tuple((answers[task]["tags"] != "").sum() for task in ("s", "t")) == expected, names
+
+
+def test_a_mask_of_no_sequence_is_refused():
+    inputs = {"target": keras.Input((4,), name="target"), "mask": keras.Input((4,), dtype="bool", name="mask")}
+    trunk = mtl.trunks.HardSharing(lambda x: {"decoder": keras.ops.expand_dims(x["target"], -1), "mask": x["mask"]})
+    with pytest.raises(ValueError, match="Rename 'mask' to 'decoder_mask'"):
+        mtl.build_model(inputs, trunk, [mtl.tasks.Tagging("t", TAGS, features="decoder")])
+
+
 @pytest.mark.parametrize("crf", [False, True])
 def test_a_batch_without_labels_leaves_the_task_unchanged(crf):
     model = build(mtl.tasks.Tagging("t", TAGS, crf=crf))

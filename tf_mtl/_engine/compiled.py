@@ -33,7 +33,8 @@ def compiled_engine(
     """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises."""
     measures = MetricArguments.create(model.output, tasks, metrics, weighted_metrics, joint_metrics)
     objectives = Objectives.create(model.output, tasks, loss, loss_weights, measures.measured)
-    task_metrics = compiled_metrics(measures, objectives, tasks)
+    shapes = {task: output.shape for task, output in model.output.items()}
+    task_metrics = compiled_metrics(measures, objectives, shapes, tasks)
     method, parts = methods.get(balancing), partition(model, objectives.losses)
     update = update_function(method, gradients, parts, accumulate)
     if update is by_features and (unread := measures.measured - objectives.losses.keys()):

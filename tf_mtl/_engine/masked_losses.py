@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from tf_mtl._shapes import match_rank
+from tf_mtl._shapes import keras_mask, masked_weight, match_rank
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -17,9 +17,7 @@ class FunctionLoss(keras.losses.Loss):
         self.fn = fn
 
     def call(self, y_true, y_pred):
-        """Return the values of `fn`, labels and predictions brought to the same rank."""
-        if len(y_pred.shape) == len(y_true.shape) + 1 and y_pred.shape[-1] == 1:
-            y_true = tf.expand_dims(y_true, -1)
+        """Return the values of `fn`."""
         return self.fn(y_true, y_pred)
 
     def get_config(self):
@@ -93,31 +91,31 @@ def weighted_sums(
         loss: The task's loss; its `call` gives one value per row, token or cell.
         y: Labels from `clean_labels`.
         y_pred: Predictions, [B, ...].
-        weight: Weights from `clean_labels`, or None.
+        weight: Label weights, 0 where the output is masked, of the values' shape or broadcast to it; None when all
+            count.
 
     Raises:
         ValueError: if the loss gives a scalar, or fewer values than there are weights.
     """
-    mask = getattr(y_pred, "_keras_mask", None)
     y_pred = tf.cast(y_pred, tf.float32)
     y = tf.cast(y, tf.float32)
-    values = tf.cast(loss.call(y, y_pred), tf.float32)
+    values = loss.call(y, y_pred)
+    mask = keras_mask(values)  # which values count, as `keras.losses.Circle` gives it
+    values = tf.cast(values, tf.float32)
+    if mask is not None and getattr(loss, "ignore_class", None) is None:  # ignored labels have the weight 0 already
+        weight = masked_weight(weight, mask)
     if not values.shape.rank:
         raise ValueError(
             f"`loss['{task}']` must give one value per row, received a scalar from '{loss.name}'. "
             "Take the mean over all axes but the first, so that missing labels can be left out."
         )
-    for factor in (weight, mask):
-        if factor is not None and len(factor.shape) > values.shape.rank and factor.shape[-1] != 1:
-            raise ValueError(
-                f"`sample_weight['{task}']` has shape {tuple(factor.shape)}, but the loss '{loss.name}' gives "
-                f"values of shape {tuple(values.shape)}. Give one weight per value, or use a loss with one "
-                "value per label, such as tf_mtl.losses.CellwiseBinaryCrossentropy."
-            )
-    if weight is None and mask is None:
+    if weight is None:
         return tf.reduce_sum(values), tf.cast(tf.size(values), tf.float32)
-    weights = tf.ones_like(values)
-    for factor in (weight, mask):
-        if factor is not None:
-            weights *= tf.cast(match_rank(factor, values.shape.rank), tf.float32)
+    if len(weight.shape) > values.shape.rank and weight.shape[-1] != 1:
+        raise ValueError(
+            f"`sample_weight['{task}']`, or the mask of the task's output, has shape {tuple(weight.shape)}, but the "
+            f"loss '{loss.name}' gives values of shape {tuple(values.shape)}. Give one weight per value, or use a loss "
+            "with one value per label, such as tf_mtl.losses.CellwiseBinaryCrossentropy."
+        )
+    weights = tf.ones_like(values) * tf.cast(match_rank(weight, values.shape.rank), tf.float32)
     return tf.reduce_sum(weights * values), tf.reduce_sum(weights)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 
 from tf_mtl._engine.objectives import Objectives
-from tf_mtl._engine.task_metrics import TaskMetrics
+from tf_mtl._engine.task_metrics import FunctionMetric, TaskMetrics
 from tf_mtl._names import by_output, check_names
 from tf_mtl.tasks import Task
 
@@ -43,19 +43,28 @@ class MetricArguments(NamedTuple):
         return joint | {task for each in (self.metrics, self.weighted) for task, given in each.items() if given}
 
 
-def compiled_metrics(arguments: MetricArguments, objectives: Objectives, tasks: Sequence[Task]) -> TaskMetrics:
+def compiled_metrics(
+    arguments: MetricArguments,
+    objectives: Objectives,
+    shapes: Mapping[str, Sequence[int | None]],
+    tasks: Sequence[Task],
+) -> TaskMetrics:
     """Return the metrics in force.
+
+    Args:
+        arguments: The metrics given or declared.
+        objectives: The losses in force.
+        shapes: The shape of each output.
+        tasks: The task objects.
 
     Raises:
         ValueError: for metrics that are not supported.
     """
     for metric in arguments.joint:
         _check_joint(metric, objectives)
+    losses = {spec.task: objectives.losses.get(spec.task) for spec in objectives.specs}
     by_task, weighted_by_task = (
-        {
-            spec.task: as_metrics(spec.task, each.get(spec.task), objectives.losses.get(spec.task))
-            for spec in objectives.specs
-        }
+        {task: as_metrics(task, each.get(task), loss, shapes[task]) for task, loss in losses.items()}
         for each in (arguments.metrics, arguments.weighted)
     )
     predictions = {task.name: task.predictions for task in tasks if task.name in arguments.measured}
@@ -63,7 +72,10 @@ def compiled_metrics(arguments: MetricArguments, objectives: Objectives, tasks: 
 
 
 def as_metrics(
-    task: str, metrics: str | keras.metrics.Metric | Sequence | None, loss: keras.losses.Loss | None
+    task: str,
+    metrics: str | keras.metrics.Metric | Sequence | None,
+    loss: keras.losses.Loss | None,
+    shape: Sequence[int | None],
 ) -> list[keras.metrics.Metric]:
     """Return the metrics of one task as a list of `keras.metrics.Metric`.
 
@@ -71,15 +83,16 @@ def as_metrics(
         task: The task's name, for messages.
         metrics: A metric, the name of one, a list of these, or None.
         loss: The task's loss, which determines what "accuracy" means; None without.
+        shape: The shape of the task's output.
 
     Raises:
         ValueError: for a name that Keras does not know, or "accuracy" with a loss that does not determine which.
     """
     given = keras.tree.flatten(metrics)  # Keras takes nested lists, and None for no metric
-    return [_as_metric(task, metric, loss) for metric in given if metric is not None]
+    return [_as_metric(task, metric, loss, shape) for metric in given if metric is not None]
 
 
-def _as_metric(task, metric, loss):
+def _as_metric(task, metric, loss, shape):
     if metric in ("accuracy", "acc"):
         kinds = {
             "sparse_categorical_crossentropy": keras.metrics.SparseCategoricalAccuracy,
@@ -101,7 +114,7 @@ def _as_metric(task, metric, loss):
         return kinds[kind](name=metric)
     resolved = keras.metrics.get(metric)
     if not isinstance(resolved, keras.metrics.Metric):
-        resolved = keras.metrics.MeanMetricWrapper(resolved, name=getattr(resolved, "__name__", None))
+        resolved = FunctionMetric(resolved, getattr(resolved, "__name__", None), shape)
     if isinstance(metric, str):
         resolved.name = metric
     return resolved

@@ -12,7 +12,7 @@ from tf_mtl._engine.masked_losses import as_loss, clean_labels, weighted_sums
 from tf_mtl._names import by_output
 from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
-from tf_mtl._shapes import match_rank
+from tf_mtl._shapes import keras_mask, masked_weight, match_output, with_last_axis
 from tf_mtl.tasks import Task
 
 TaskLabels = dict[str, tuple[tf.Tensor, tf.Tensor | None]]
@@ -79,18 +79,23 @@ class Objectives:
                 labels[spec.task] = clean_labels(loss, y[spec.task], weight_of(spec.task, weight))
         return labels
 
-    def within_sequences(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> TaskLabels:
-        """Return the labels, those after the end of a sequence with weight 0."""
+    def masked(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> TaskLabels:
+        """Return the labels, with weight 0 where a task's output is masked: what losses and metrics count.
+
+        An output is masked after the end of a sequence (`Task.valid_mask`), and where its Keras mask is False.
+        """
         result = dict(labels)
         for task, valid_mask in self.valid_masks.items():
-            mask = valid_mask(outputs[task]) if task in labels else None
-            if mask is None:
-                continue
-            y, weight = labels[task]
-            mask = tf.cast(mask, tf.float32)
-            with tf.control_dependencies([_assert_as_long(task, y, mask)]):
-                weight = tf.identity(mask) if weight is None else mask * match_rank(weight, 2)
-            result[task] = clean_labels(self.losses.get(task), y, weight)
+            valid = valid_mask(outputs[task]) if task in labels else None
+            if valid is not None:
+                y, weight = result[task]
+                with tf.control_dependencies([_assert_as_long(task, y, valid)]):
+                    weight = tf.identity(masked_weight(weight, valid))
+                result[task] = clean_labels(self.losses.get(task), y, weight)
+        for task, (y, weight) in result.items():
+            mask = keras_mask(outputs[task])
+            if mask is not None:
+                result[task] = y, masked_weight(weight, mask)
         return result
 
     def loss_sums(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -98,11 +103,13 @@ class Objectives:
 
         The scalars are separate, so that the backward pass of one task does not pass through the others' heads.
         """
-        labels = self.within_sequences(labels, outputs)
-        pairs = [
-            weighted_sums(task, loss, labels[task][0], outputs[task], labels[task][1])
-            for task, loss in self.losses.items()
-        ]
+        labels = self.masked(labels, outputs)
+        pairs = []
+        for spec in self.specs:
+            if spec.task in self.losses:
+                (y, weight), output = labels[spec.task], with_last_axis(outputs[spec.task])
+                y = match_output(y, output) if spec.output_rank else y
+                pairs.append(weighted_sums(spec.task, self.losses[spec.task], y, output, weight))
         loss_sums, weight_sums = zip(*pairs, strict=True)
         return list(loss_sums), tf.stack(weight_sums)
 

@@ -124,7 +124,7 @@ class Engine:
 
     def _log(self, labels, outputs, loss_sums, weight_sums, penalty):
         self.losses.update_state(loss_sums, weight_sums, penalty)
-        self.metrics.update_state(self.objectives.within_sequences(labels, outputs), outputs)
+        self.metrics.update_state(self.objectives.masked(labels, outputs), outputs)
 
 
 def penalty_of(model: keras.Model) -> tf.Tensor | None:

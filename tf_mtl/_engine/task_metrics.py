@@ -6,6 +6,30 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tf_mtl._shapes import keras_mask, match_output, needs_output_rank, weight_per_label, with_last_axis
+
+
+class FunctionMetric(keras.metrics.MeanMetricWrapper):
+    """The mean of a function's values; one with a value per row counts rows by the largest weight of their labels.
+
+    Args:
+        function: From labels and predictions to values.
+        name: Name of the metric; None for Keras' default.
+        shape: The shape of the task's output.
+    """
+
+    def __init__(self, function: Callable, name: str | None, shape: Sequence[int | None]):
+        super().__init__(function, name)
+        self.function = function
+        self.output_rank = function.__module__.startswith("keras.") or needs_output_rank(function, shape)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add a batch."""
+        values = tf.convert_to_tensor(self.function(y_true, y_pred))
+        if sample_weight is not None and 1 <= len(values.shape) < len(sample_weight.shape):
+            sample_weight = tf.reduce_max(sample_weight, list(range(len(values.shape), len(sample_weight.shape))))
+        keras.metrics.Mean.update_state(self, values, sample_weight)
+
 
 class _TaskMetric(NamedTuple):
     """A metric of a task; `weighted` if rows count by their label weight."""
@@ -13,6 +37,43 @@ class _TaskMetric(NamedTuple):
     task: str
     metric: keras.metrics.Metric
     weighted: bool
+
+    @property
+    def output_rank(self) -> bool:
+        """Whether it needs labels of the output's rank; a user's own metric gets labels as given, as in Keras."""
+        if isinstance(self.metric, FunctionMetric):
+            return self.metric.output_rank
+        kind = type(self.metric)
+        return kind.__module__.startswith(("keras.", "tf_mtl.")) and kind is not keras.metrics.MeanMetricWrapper
+
+
+class _Batch(NamedTuple):
+    """What the metrics of a task are updated with.
+
+    Attributes:
+        given: The labels and what they are compared with, the latter without a Keras mask, which the weights contain.
+        of_one_rank: The same, with labels of the prediction's rank, at least 2.
+        weight: A weight for each label, or None if all count 1.
+        labelled: 1 for labels whose weight is not 0, and 0 for others; None if all count.
+    """
+
+    given: tuple[tf.Tensor, tf.Tensor]
+    of_one_rank: tuple[tf.Tensor, tf.Tensor]
+    weight: tf.Tensor | None
+    labelled: tf.Tensor | None
+
+    @classmethod
+    def of(cls, labelled: tuple[tf.Tensor, tf.Tensor | None], prediction: tf.Tensor) -> "_Batch":
+        """Return (labels, weights of any rank that broadcasts to them) and a prediction, as metrics take them."""
+        labels, weight = labelled
+        if keras_mask(prediction) is not None:
+            prediction = tf.identity(prediction)
+        extended = with_last_axis(prediction)
+        pairs = (labels, prediction), (match_output(labels, extended), extended)
+        if weight is None:
+            return cls(*pairs, None, None)
+        weight = weight_per_label(weight, labels, prediction)
+        return cls(*pairs, weight, tf.cast(weight > 0, tf.float32))
 
 
 class TaskMetrics(keras.metrics.Metric):
@@ -68,15 +129,19 @@ class TaskMetrics(keras.metrics.Metric):
         return [v for metric in self._all for v in metric.variables]
 
     def update_state(self, labels, outputs):
-        """Add a batch of `{task: (y, weight or None)}` and `{task: output}`."""
+        """Add a batch of `{task: (y, weight or None)}` and `{task: output}`; weights are 0 where outputs are masked."""
         predictions = dict(outputs)
         for task, predict in self._predictions.items():
             predictions[task] = predict(outputs[task])
+        tasks = dict.fromkeys(each.task for each in self._by_name.values())
+        batches = {task: _Batch.of(labels[task], predictions[task]) for task in tasks}
         for each in self._by_name.values():
-            y, weight = labels[each.task]
-            if weight is not None and not each.weighted:
-                weight = tf.cast(weight > 0, tf.float32)
-            each.metric.update_state(y, predictions[each.task], sample_weight=weight)
+            batch = batches[each.task]
+            weight = batch.weight if each.weighted else batch.labelled
+            pair = batch.of_one_rank if each.output_rank else batch.given
+            each.metric.update_state(*pair, sample_weight=weight)
+        if self._joint:
+            predictions = {task: with_last_axis(prediction) for task, prediction in predictions.items()}
         for metric in self._joint:
             metric.update_state(labels, predictions)
 

@@ -9,10 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._names import check_names
+from tf_mtl._shapes import needs_output_rank
 from tf_mtl.losses import CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood
 
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
 _LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
+_OVER_LAST_AXIS = ("categorical_", "cosine_similarity", "kl_divergence", "dice", "tversky")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class LabelSpec:
         classes: Whether labels are class indices, integers from 0 to `high`.
         ignored: A class index that stands for "no label"; None if there is none.
         counts: Whether a loss or a metric reads the labels.
+        output_rank: Whether the loss is called with labels of the output's rank, where these lack its last axis or
+            have one more, of size 1.
     """
 
     task: str
@@ -34,6 +38,7 @@ class LabelSpec:
     classes: bool = False
     ignored: int | None = None
     counts: bool = True
+    output_rank: bool = True
 
     @classmethod
     def of(cls, task: str, loss: keras.losses.Loss | None, output: keras.KerasTensor, has_metrics: bool) -> "LabelSpec":
@@ -46,12 +51,18 @@ class LabelSpec:
             return cls(task, (None,), output.shape[-1] - 1, True)
         function = getattr(loss, "fn", None)
         kind = getattr(function, "__name__", None)
-        if not getattr(function, "__module__", "").startswith("keras.") or kind in _LABELS_OF_OTHER_SHAPE:
+        if kind in _LABELS_OF_OTHER_SHAPE:
+            return cls(task, output_rank=False)
+        if function is None:
+            return cls(task, output_rank=needs_output_rank(loss.call, output.shape))
+        if not getattr(function, "__module__", "").startswith("keras."):
             return cls(task)
         if kind == "sparse_categorical_crossentropy":
             ignored = getattr(loss, "ignore_class", None)
             return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, ignored)
-        return cls(task, tuple(output.shape[1:]), 1.0 if kind in _UNIT_RANGE else None)
+        is_over_last_axis = len(output.shape) > 2 and str(kind).startswith(_OVER_LAST_AXIS)
+        high = 1.0 if kind in _UNIT_RANGE else None
+        return cls(task, tuple(output.shape[1:]), high, output_rank=not is_over_last_axis)
 
     def check_shape(self, shape: tf.TensorShape) -> None:
         """Raise if labels of this shape, batch included, do not fit the output.

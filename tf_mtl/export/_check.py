@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
 from tf_mtl.export import _requests, _session
+from tf_mtl.export._decoders import check_decoder
 from tf_mtl.export._inputs import RawInputs, model_specs, pack
 from tf_mtl.export._model_card import FILE as CARD
 from tf_mtl.export._requests import Request
@@ -36,6 +37,9 @@ def check(
     eight); and the variables and parameters that the signature reaches. A difference within the tolerance is printed as
     such.
 
+    If a model is given, and when `saved_model` calls this function, `decode` of each task is checked as well: every
+    position of an output such as [B, H, W, 1] must have an effect on the answer.
+
     Args:
         path: The version's folder, as `saved_model` returned it.
         model: The model to compare with; by default the outputs that it gave when it was exported.
@@ -45,9 +49,9 @@ def check(
 
     Raises:
         ValueError: if outputs differ by more than the tolerance in the model card (1e-5; 2e-2 where the model
-            computes in 16 bits or in integers), a row's outputs depend on its batch, weights are stored twice, a
-            signature reaches more than its tasks need or demands XLA, a signature is missing, or the folder was not
-            written by `saved_model`.
+            computes in 16 bits or in integers), a row's outputs depend on its batch, outputs and inputs differ in their
+            number of rows, `decode` ignores positions, weights are stored twice, a signature reaches more than its
+            tasks need or demands XLA, a signature is missing, or the folder was not written by `saved_model`.
         RuntimeError: if the model cannot be loaded or run.
 
     Example:
@@ -79,16 +83,21 @@ def check(
     judge(card, requests, _run_in_fresh_process(path, requests))
 
 
-def expected_outputs(model: MultiTaskModel, inputs: Any, located: LocatedTexts | None = None) -> dict[str, np.ndarray]:
+def expected_outputs(
+    model: MultiTaskModel, inputs: Any, located: LocatedTexts | None = None, check: bool = True
+) -> dict[str, np.ndarray]:
     """Return the model's decoded outputs, by their names in an export.
 
     Args:
         model: The model.
         inputs: Its inputs.
         located: Texts and byte offsets of their words, where the inputs come from raw texts; see `Task.answer`.
+        check: Whether to check that answers depend on all positions of the outputs.
     """
     with tf.device("CPU"):  # where the export is run
         outputs = model(inputs, training=False)
+        for task in model.tasks if check else ():
+            check_decoder(task, outputs[task.name])
         return {
             f"{task.name}_{key}": np.asarray(value)
             for task in model.tasks

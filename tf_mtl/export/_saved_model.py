@@ -108,7 +108,7 @@ def saved_model(
     batching_content = None if batching is None else batching_text(batching)
     raw = None if preprocessor is None else RawInputs.of(preprocessor, model_specs(model))
     served = endpoints(model, raw, signatures)
-    requests = _warmup_requests(model, raw, served, warmup)
+    requests = _warmup_requests(model, raw, served, warmup, check)
     with new_version(directory, version) as (folder, number):
         _write(served, [x for x in (model, preprocessor) if isinstance(x, keras.layers.Layer)], folder)
         _requests.write(folder / _requests.FILE, requests, name)
@@ -140,7 +140,7 @@ def _write(served, owners, folder):
 
 
 def _warmup_requests(
-    model: MultiTaskModel, raw: RawInputs | None, served: Sequence[Endpoint], examples: Any
+    model: MultiTaskModel, raw: RawInputs | None, served: Sequence[Endpoint], examples: Any, check: bool
 ) -> list[Request]:
     """Requests to all signatures with the expected outputs, the one to `serving_default` first."""
     specs = model_specs(model)
@@ -149,7 +149,7 @@ def _warmup_requests(
     try:
         packed = pack(specs if raw is None else raw.specs, given)
         inputs = packed if raw is None else raw.prepare(packed)
-        outputs = expected_outputs(model, inputs, None if raw is None else raw.located(packed))
+        outputs = expected_outputs(model, inputs, None if raw is None else raw.located(packed), check)
     except tf.errors.InvalidArgumentError as error:
         if examples is not None:
             raise

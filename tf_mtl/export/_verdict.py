@@ -26,6 +26,9 @@ def judge(card: Mapping[str, Any], requests: Sequence[Request], findings: Findin
         name, tolerance = request.signature, card["tolerance"]
         from_model = difference(batched, request.expected) if request.expected else None
         from_batch = difference(single, {key: value[: len(single[key])] for key, value in batched.items()})
+        rows_of = {key: len(value) for key, value in batched.items() if len(value) != request.rows}
+        if rows_of:
+            faults.append(f"'{name}' gives {rows_of} rows for {request.rows}")
         if from_model is not None and not from_model <= tolerance:
             faults.append(f"'{name}' differs from the model by {from_model:.1e}, more than {tolerance}")
         if not from_batch <= tolerance:

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._shapes import match_rank, weight_per_label
+
 
 class _F1(keras.metrics.Metric):
     """Counts true positives, false positives and false negatives of each class."""
@@ -56,14 +58,15 @@ class MacroF1(_F1):
         super().__init__(num_classes, name, dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add labels [...] or [..., 1] and scores [..., C]; weights have the labels' shape."""
-        y_pred = tf.reshape(tf.convert_to_tensor(y_pred), [-1, self.num_classes])
-        y_true = tf.reshape(tf.cast(y_true, tf.int32), [-1])
-        weight = tf.ones_like(y_true) if sample_weight is None else tf.reshape(sample_weight, [-1])
+        """Add labels [...] or [..., 1] and scores [..., C]; weights have the labels' shape, or are [B]."""
+        y_true, y_pred = tf.cast(y_true, tf.int32), tf.convert_to_tensor(y_pred)
+        weight = tf.ones_like(y_true, tf.float32)
+        if sample_weight is not None:
+            weight = weight_per_label(tf.cast(sample_weight, tf.float32), y_true, y_pred)
         self._count(
-            tf.one_hot(y_true, self.num_classes),
-            tf.one_hot(tf.argmax(y_pred, -1), self.num_classes),
-            tf.cast(weight, tf.float32)[:, None],
+            tf.one_hot(tf.reshape(y_true, [-1]), self.num_classes),
+            tf.one_hot(tf.reshape(tf.argmax(y_pred, -1), [-1]), self.num_classes),
+            tf.reshape(weight, [-1, 1]),
         )
 
     def result(self) -> tf.Tensor:
@@ -108,11 +111,13 @@ class MultiLabelF1(_F1):
         self.threshold = threshold
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add labels [B, C] and logits [B, C]; weights are [B] or [B, C]."""
+        """Add labels [..., C] and logits [..., C]; weights are [B], [...] or [..., C]."""
         true = tf.cast(y_true, tf.float32)
         predicted = tf.cast(tf.sigmoid(tf.cast(y_pred, tf.float32)) >= self.threshold, tf.float32)
-        weight = tf.ones_like(true) if sample_weight is None else tf.cast(sample_weight, tf.float32)
-        self._count(true, predicted, weight[:, None] if len(weight.shape) == 1 else weight)
+        weight = tf.ones_like(true)
+        if sample_weight is not None:
+            weight *= match_rank(tf.cast(sample_weight, tf.float32), len(true.shape))
+        self._count(*(tf.reshape(cells, [-1, self.num_classes]) for cells in (true, predicted, weight)))
 
     def result(self) -> tf.Tensor:
         """Return the pooled F1, or the mean over the classes."""

@@ -12,10 +12,11 @@ from tf_mtl.tasks._base import Task, class_names
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class BinaryClassification(Task):
-    """One of two classes: a logit [B, 1] from a feature vector, with binary cross-entropy.
+    """One of two classes: a logit [B, 1] from a feature vector, or one per position, with binary cross-entropy.
 
     Labels are 0 or 1, or probabilities, [B] or [B, 1]. Metrics: `auc`, `accuracy`.
-    Decoded: `label`, the name of the predicted class, and `score`, the probability of the second class; both [B].
+    Decoded: `label`, the name of the predicted class, and `score`, the probability of the second class; both [B]. From
+    a sequence or map, labels and answers have its positions as well, such as [B, H, W].
 
     Args:
         name: The task's name.
@@ -61,8 +62,8 @@ class BinaryClassification(Task):
         ]
 
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return `label` [B] (string) and `score` [B] from logits [B, 1]."""
-        score = tf.sigmoid(tf.cast(output, tf.float32))[:, 0]
+        """Return `label` (string) and `score`, both [...], from logits [..., 1]."""
+        score = tf.sigmoid(tf.cast(output, tf.float32))[..., 0]
         return {
             "label": tf.gather(tf.constant(self.labels), tf.cast(score >= self.threshold, tf.int32)),
             "score": score,

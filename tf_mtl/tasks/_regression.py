@@ -12,17 +12,19 @@ from tf_mtl.tasks._base import Task
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Regression(Task):
-    """Numbers [B, D] from a feature vector, with mean squared error.
+    """Numbers [B, D] from a feature vector, or [B, ..., D] from a sequence or map, with mean squared error.
 
     The head's last layer has outputs x near 0 with variance near 1, and `scale * x + offset` converts them to the
     labels' units. Set `offset` and `scale` to the labels' mean and standard deviation. Labels, outputs and metrics are
     in the labels' units. The loss is in units of `scale`, which makes it comparable with other tasks' losses; a loss
     given to `compile` is taken in the labels' units. Labels are [B] or [B, D]. Metrics: `mae`, `rmse`, `pearson` (over
     the data set). Decoded: `value`, clipped to [low, high], and `raw`, before clipping; both [B], or [B, D] for D > 1.
+    From a sequence or map, labels and decoded values have its positions as well: a depth map, for instance, has the
+    shape [B, H, W].
 
     Args:
         name: The task's name.
-        units: The number D of values per row.
+        units: The number D of values per row or position.
         scale: The standard deviation of the labels.
         offset: The mean of the labels.
         low: The smallest decoded value; None for no limit.
@@ -59,7 +61,7 @@ class Regression(Task):
 
     @property
     def output_units(self) -> int:
-        """The number of values per row."""
+        """The number of values per row or position."""
         return self.units
 
     @property
@@ -81,10 +83,10 @@ class Regression(Task):
         return keras.layers.Rescaling(self.scale, self.offset, dtype="float32", name=self.name)(x)
 
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return `value` and `raw` from outputs [B, D]."""
+        """Return `value` and `raw`, [...] or [..., D] for D > 1, from outputs [..., D]."""
         raw = tf.cast(output, tf.float32)
         if self.units == 1:
-            raw = raw[:, 0]
+            raw = raw[..., 0]
         low = -tf.float32.max if self.low is None else self.low
         high = tf.float32.max if self.high is None else self.high
         return {"value": tf.clip_by_value(raw, low, high), "raw": raw}

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._bio import Bio
-from tf_mtl._keys import WORD_STARTS
+from tf_mtl._keys import MASK, SEQUENCE, WORD_STARTS, key_of
 from tf_mtl.layers import CRF, FirstSubwords, MaskScores
 from tf_mtl.losses import CRFNegativeLogLikelihood
 from tf_mtl.metrics import SpanF1
@@ -22,7 +22,8 @@ class Tagging(Task):
     The head reads the features `sequence` [B, S, D] and `mask`. If the encoder also returns `word_starts`, which marks
     each word's first sub-word (see `tf_mtl.text.Subwords`), only these positions are kept, in order and without gaps.
     Labels, outputs and answers then belong to words, with W = S as their largest number. Otherwise each position is a
-    word.
+    word. With another feature, such as `decoder`, the head reads `decoder_mask` and `decoder_word_starts` instead.
+    Without a mask among the features, the one that Keras has attached to the sequence counts.
 
     Labels are tag indices [B, W]. Label weights are 0 where a label is missing, [B, W], or [B] for whole sentences.
     Positions after the last word never count. Metrics: `accuracy` over words, and `span_f1` with BIO tags.
@@ -97,17 +98,25 @@ class Tagging(Task):
         """Return the task's symbolic output.
 
         Raises:
-            ValueError: if the encoder does not return a sequence.
+            ValueError: if the encoder does not return a sequence, or only a mask of another one.
         """
-        words, mask = dict(features), features.get("mask")
+        words, mask = dict(features), features.get(key_of(MASK, self.features))
         if self.features in features and len(features[self.features].shape) != 3:
             raise ValueError(
                 f"Task '{self.name}' reads a sequence [B, S, D], but features['{self.features}'] has the shape "
                 f"{features[self.features].shape}. Set the task's `features`, or choose another encoder."
             )
-        if self.features in features and WORD_STARTS in features:
+        for part in (MASK, WORD_STARTS):
+            key = key_of(part, self.features)
+            if SEQUENCE not in features and part in features and key not in features:
+                raise ValueError(
+                    f"Task '{self.name}' reads features['{self.features}'], but the encoder gives '{part}', which "
+                    f"belongs to '{SEQUENCE}', without '{SEQUENCE}'. Rename '{part}' to '{key}'."
+                )
+        word_starts = features.get(key_of(WORD_STARTS, self.features))
+        if self.features in features and word_starts is not None:
             first_subwords = FirstSubwords(name=f"{self.name}_words")
-            words[self.features], mask = first_subwords(features[self.features], features[WORD_STARTS])
+            words[self.features], mask = first_subwords(features[self.features], word_starts)
         scores = super().head(words)
         masked = MaskScores(name=f"{self.name}_emissions" if self.crf else self.name)(scores, mask=mask)
         return CRF(name=self.name)(masked) if self.crf else masked

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tf_mtl._keys import MASK, SEQUENCE
 from tf_mtl.layers._masked_mean import MaskedMean
 
 Features = dict[str, keras.KerasTensor]
@@ -55,7 +56,8 @@ def as_features(output: Any) -> Features:
     """Return an encoder's output as a dict of features.
 
     A tensor becomes `pooled` [B, D], `sequence` [B, S, D] or `map` [B, H, W, C], depending on its rank. A missing
-    `pooled` is the mean over the unmasked positions.
+    `pooled` is the mean of `sequence` over the unmasked positions. A mask belongs to one feature: `mask` to `sequence`,
+    and `<feature>_mask` to any other.
 
     Raises:
         TypeError: for anything but a tensor or a dict of tensors.
@@ -68,8 +70,8 @@ def as_features(output: Any) -> Features:
             "An encoder must return a dict of features, or a tensor [B, D], [B, S, D] or [B, H, W, C]; "
             f"received {output}."
         )
-    if "pooled" not in features and "sequence" in features:
-        features["pooled"] = MaskedMean()(features["sequence"], mask=features.get("mask"))
+    if "pooled" not in features and SEQUENCE in features:
+        features["pooled"] = MaskedMean()(features[SEQUENCE], mask=features.get(MASK))
     elif "pooled" not in features and "map" in features:
         features["pooled"] = keras.layers.GlobalAveragePooling2D()(features["map"])
     return features
