@@ -138,3 +138,15 @@ model.fit(small_models.batches(small_models.full_data()), verbose=0)
     errors = [worker.communicate(timeout=120)[1] for worker in workers]
     assert all(worker.returncode for worker in workers)
     assert "reduction_indices" in errors[0]
+
+
+def test_callbacks_do_not_find_the_metrics_of_outputs():
+    """_engine/directions.py"""
+    model = small_models.model(keras.Model)
+    model.compile("sgd", loss=small_models.LOSS, metrics={"topic": ["accuracy"], "price": ["mae"]})
+    model.evaluate(*small_models.full_data(), verbose=0)
+    for name in ("val_topic_accuracy", "val_topic_loss"):
+        callback = keras.callbacks.EarlyStopping(name)
+        callback.set_model(model)
+        with pytest.raises(ValueError, match="isn't able to automatically determine"):
+            callback._set_monitor_op()

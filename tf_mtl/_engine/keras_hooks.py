@@ -23,7 +23,7 @@ class KerasHooks(keras.Model):
         """The metrics that `fit` and `evaluate` report, and those of the layers."""
         own: list[keras.metrics.Metric] = []
         if self._engine is not None:
-            own = [self._engine.losses, self._engine.metrics]
+            own = [self._engine.losses, self._engine.metrics, self._engine.directions]
             if self._engine.balancing_log is not None and not self._evaluating:
                 own.append(self._engine.balancing_log)
         return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]

@@ -6,6 +6,7 @@ Every function here runs in the replica context, where each replica is given the
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import tensorflow as tf
 from tf_mtl._engine import lookahead
 from tf_mtl._engine.balancing_log import BalancingLog
 from tf_mtl._engine.batch_losses import BatchLosses
+from tf_mtl._engine.directions import Directions
 from tf_mtl._engine.objectives import Objectives, TaskLabels
 from tf_mtl._engine.replicas import replica_sum
 from tf_mtl._engine.scalarized import nothing_shared
@@ -57,6 +59,11 @@ class Engine:
     metrics: TaskMetrics
     balancing_log: BalancingLog | None
     compile_arguments: dict[str, Any]
+
+    @functools.cached_property
+    def directions(self) -> Directions:
+        """The directions in which logged values improve."""
+        return Directions(self.metrics.by_task(self.parts.tasks), self.compile_arguments["joint_metrics"] or ())
 
     def train_step(self, model: keras.Model, data: Any, objectives_of: Callable[[Any], Objectives]) -> None:
         """Train on a global batch.

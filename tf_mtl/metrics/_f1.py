@@ -9,6 +9,8 @@ import tensorflow as tf
 class _F1(keras.metrics.Metric):
     """Counts true positives, false positives and false negatives of each class."""
 
+    _direction = "up"  # for callbacks with mode="auto"
+
     def __init__(self, num_classes: int, name: str, dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.num_classes = num_classes
