@@ -316,13 +316,14 @@ class MultiTaskModel(KerasHooks):
         if engine.balancing.needs_validation:
             raise ValueError(f"{type(engine.balancing).__name__} learns from other batches as well: train with `fit`.")
         x, y, sample_weight = with_checks((x, y, sample_weight), engine.objectives.specs)
-        return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
+        with readable_errors():
+            return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""
         engine = self._engine_for("test_on_batch")
         x, y, sample_weight = with_checks((x, y, sample_weight), engine.objectives.specs)
-        with self._evaluation():
+        with readable_errors(), self._evaluation():
             return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def decode(

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tf_mtl._engine.lowest_losses import refuses_under_xla
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.step import Engine, results_over_replicas
 from tf_mtl._pipeline.step_functions import predict_function, step_function
@@ -14,6 +15,7 @@ from tf_mtl._pipeline.step_functions import predict_function, step_function
 class KerasHooks(keras.Model):
     """A model that answers Keras' calls through its engine, which `compile` makes."""
 
+    train_function: Any
     predict_function: Callable[[list], Any] | None
     _engine: Engine | None = None
     _evaluating = False
@@ -41,7 +43,12 @@ class KerasHooks(keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """Make the optimizer's variables, then the training function."""
         self._build_optimizer()
-        return super().make_train_function(force)
+        if force or self.train_function is None:
+            super().make_train_function(force)
+            engine = self._engine_for("fit")
+            if refuses_under_xla(self, engine.balancing):
+                self.train_function = engine.refused_losses.stop_after(self.train_function)
+        return self.train_function
 
     def make_predict_function(self, force: bool = False) -> None:
         """Make the function that `predict` calls."""

@@ -38,6 +38,8 @@ class Balancing(keras.layers.Layer, ABC):
         observes_update: Whether `observe` needs the losses of the same batch after each update, which costs a
             forward pass.
         needs_validation: Whether the method learns from the batches of its attribute `validation`.
+        lowest_loss: The number that no loss of a labelled task may be below, where the method takes logarithms or
+            ratios of losses; None for methods that take any loss. Training stops before a step that breaks the rule.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Balancing(keras.layers.Layer, ABC):
     has_jacobian_state = False
     observes_update = False
     needs_validation = False
+    lowest_loss: float | None = None
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name or type(self).__name__.lower(), dtype="float32", autocast=False)
@@ -56,7 +59,11 @@ class Balancing(keras.layers.Layer, ABC):
     def __call__(self, values: Any, losses: Any = None) -> tf.Tensor:
         """Call the method with tensors, arrays or lists of any numeric dtype."""
         arguments = {} if losses is None else {"losses": _float_tensor(losses)}
-        return super().__call__(_float_tensor(values), **arguments)
+        values = _float_tensor(values)
+        given = values if self.kind == "losses" else arguments.get("losses")
+        if given is not None and tf.executing_eagerly():
+            self.check_losses(given)
+        return super().__call__(values, **arguments)
 
     def bind(self, tasks: tuple[str, ...], input_shape: tuple[int | None, ...], owner: keras.Model) -> None:
         """Create the state for a model's tasks; `compile` calls this.
@@ -100,6 +107,31 @@ class Balancing(keras.layers.Layer, ABC):
         its entry, and the method's trainable variables get the gradient of the sum.
         """
         return losses
+
+    @property
+    def loss_rule(self) -> str:
+        """The rule that losses are at least `lowest_loss`, for messages."""
+        return (
+            f"{type(self).__name__} needs losses of at least {self.lowest_loss:g}, since it takes logarithms or ratios "
+            "of them. Choose losses that cannot be lower, such as 1 + the cosine similarity, or another `balancing`, "
+            "such as 'equal'."
+        )
+
+    def is_too_low(self, losses: tf.Tensor) -> tf.Tensor:
+        """Return which losses are below `lowest_loss`, [T]; those of tasks without labels are not."""
+        lowest = losses.dtype.min if self.lowest_loss is None else self.lowest_loss
+        return (losses < lowest) & (losses != 0)
+
+    def check_losses(self, losses: tf.Tensor) -> None:
+        """Check losses [T] that are known, outside a graph.
+
+        Raises:
+            ValueError: if one is below `lowest_loss`.
+        """
+        wrong = [index for index, is_low in enumerate(self.is_too_low(losses).numpy()) if is_low]
+        if wrong:
+            values = {self.tasks[index] if self.tasks else index: float(losses[index]) for index in wrong}
+            raise ValueError(f"{self.loss_rule} Received: {values}.")
 
     def observe(self, losses: tf.Tensor) -> None:
         """Receive the losses [T] of the last batch after the update; called if `observes_update` is True."""
