@@ -150,3 +150,12 @@ def test_callbacks_do_not_find_the_metrics_of_outputs():
         callback.set_model(model)
         with pytest.raises(ValueError, match="isn't able to automatically determine"):
             callback._set_monitor_op()
+
+
+def test_layers_with_names_that_are_not_ascii_fail():
+    """_model.py: _check_layer_names"""
+    x = keras.Input((6,))
+    model = keras.Model(x, keras.layers.Dense(1, name="größe")(x))
+    model.compile("sgd", loss="mse")
+    with pytest.raises(Exception, match="scope name|name"):
+        model.fit(np.ones((4, 6)), np.ones(4), verbose=0)

@@ -51,7 +51,7 @@ class MultiTaskModel(KerasHooks):
 
     Raises:
         TypeError: if `outputs` is not a dict of tensors.
-        ValueError: if `tasks` have other names than `outputs`.
+        ValueError: if `tasks` have other names than `outputs`, or a layer has a name that is not ASCII.
 
     Example:
 
@@ -88,6 +88,7 @@ class MultiTaskModel(KerasHooks):
             check_names("tasks", [task.name for task in tasks], outputs)
         outputs = {task: as_float32(task, output) for task, output in outputs.items()}
         super().__init__(inputs, outputs, name=name, **kwargs)
+        _check_layer_names(self)
         freeze_again(self)
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
@@ -440,3 +441,12 @@ class MultiTaskModel(KerasHooks):
         if "trunk" in config:
             config["trunk"] = keras.saving.deserialize_keras_object(config["trunk"], custom_objects)
         return super().from_config(config, custom_objects)
+
+
+def _check_layer_names(model):
+    for layer in model.layers:
+        if not layer.name.isascii() and not isinstance(layer, keras.layers.InputLayer):
+            raise ValueError(
+                "The layers of `outputs` must have ASCII names, since TensorFlow accepts no others in a graph; received "
+                f"'{layer.name}'. Rename the layer. A task may have any name: {{\"{layer.name}\": layer(...)}}."
+            )

@@ -88,8 +88,11 @@ def _groups(model, signatures):
         raise ValueError(f'`signatures` must be "per_task" or a dict {{name: tasks}}, received {signatures!r}.')
     reserved = {DEFAULT, _TENSORS, *(_from_tensors(name) for name in groups)}
     for name, tasks in groups.items():
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(f"The name of a signature must be an identifier, received {name!r}.")
+        if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
+            raise ValueError(
+                "The name of a signature must be an identifier of ASCII letters, digits and _, received "
+                f"{name!r}. Rename it: signatures={{name: tasks}}."
+            )
         if name in reserved:
             raise ValueError(f"'{name}' names another signature of the export. Rename the task or the signature.")
         if isinstance(tasks, str) or not tasks:
