@@ -45,6 +45,9 @@ class Wrapper(Balancing):
         super().set_tasks(tasks)
         self.weighting.set_tasks(tasks)
 
+    def _check_call(self):
+        self.weighting._check_call()
+
     def transform(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the losses [T] as the wrapped method transforms them."""
         return self.weighting.transform(losses)

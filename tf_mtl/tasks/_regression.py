@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import in_range, integer
 from tf_mtl.metrics import Pearson
 from tf_mtl.tasks._base import Task
 
@@ -28,7 +29,7 @@ class Regression(Task):
         **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
 
     Raises:
-        ValueError: if `scale` is not positive, or `low` is not below `high`.
+        ValueError: if a number is out of range, or `low` is not below `high`.
 
     Example:
 
@@ -48,12 +49,14 @@ class Regression(Task):
         **kwargs: Any,
     ):
         super().__init__(name, **kwargs)
-        if not scale > 0:
-            raise ValueError(f"`scale` of task '{name}' must be positive, received {scale}.")
+        self.units = integer("units", units, 1)
+        self.scale = float(in_range("scale", scale, 0, open_low=True))
+        self.offset = float(in_range("offset", offset))
+        self.low, self.high = (
+            None if limit is None else in_range(argument, limit) for argument, limit in (("low", low), ("high", high))
+        )
         if low is not None and high is not None and not low < high:
             raise ValueError(f"`low` of task '{name}' must be below `high`, received low={low}, high={high}.")
-        self.units, self.scale, self.offset = units, float(scale), float(offset)
-        self.low, self.high = low, high
 
     @property
     def output_units(self) -> int:
