@@ -1,5 +1,8 @@
 """Behaviour of Keras that the package works around; a failure means that a workaround can be removed."""
 
+import inspect
+import json
+
 import cluster
 import keras
 import numpy as np
@@ -159,3 +162,27 @@ def test_layers_with_names_that_are_not_ascii_fail():
     model.compile("sgd", loss="mse")
     with pytest.raises(Exception, match="scope name|name"):
         model.fit(np.ones((4, 6)), np.ones(4), verbose=0)
+
+
+def losses_with_arguments():
+    """The losses of Keras that have arguments of their own, with values other than the defaults."""
+    own_values = {"axis": 0, "remove_diagonal": False, "ignore_class": 1, "from_logits": True}
+    for value in vars(keras.losses).values():
+        if isinstance(value, type) and issubclass(value, keras.losses.Loss) and value is not keras.losses.Loss:
+            names = set(inspect.signature(value).parameters) - {"reduction", "name", "dtype"}
+            if names:
+                yield value(**{name: own_values.get(name, 0.25) for name in names})
+
+
+@pytest.mark.parametrize("loss", list(losses_with_arguments()), ids=lambda loss: type(loss).__name__)
+def test_configs_of_losses_lack_arguments(loss, tmp_path):
+    """_engine/saved_losses.py"""
+    incomplete = type(loss).__name__ in ("CosineSimilarity", "Huber", "SparseCategoricalCrossentropy")
+    assert (loss._fn_kwargs != type(loss).from_config(loss.get_config())._fn_kwargs) == incomplete
+    model = small_models.model()
+    for losses in (loss, {"topic": loss, "price": "mse"}):
+        model.compile("sgd", loss=losses)
+        config = json.loads(json.dumps(model.get_compile_config()))
+        model.compile("sgd", loss="mse")
+        model.compile_from_config(config)
+        assert model.losses_by_task["topic"]._fn_kwargs == loss._fn_kwargs

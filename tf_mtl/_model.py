@@ -447,6 +447,6 @@ def _check_layer_names(model):
     for layer in model.layers:
         if not layer.name.isascii() and not isinstance(layer, keras.layers.InputLayer):
             raise ValueError(
-                "The layers of `outputs` must have ASCII names, since TensorFlow accepts no others in a graph; received "
-                f"'{layer.name}'. Rename the layer. A task may have any name: {{\"{layer.name}\": layer(...)}}."
+                "The layers of `outputs` must have ASCII names, since TensorFlow accepts no others in a graph, "
+                f"received '{layer.name}'. Rename the layer; a key of `outputs` may have any name."
             )

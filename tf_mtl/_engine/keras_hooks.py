@@ -8,6 +8,7 @@ import keras
 
 from tf_mtl._engine.lowest_losses import refuses_under_xla
 from tf_mtl._engine.objectives import Objectives
+from tf_mtl._engine.saved_losses import serialized_losses
 from tf_mtl._engine.step import Engine, results_over_replicas
 from tf_mtl._pipeline.step_functions import predict_function, step_function
 
@@ -60,7 +61,8 @@ class KerasHooks(keras.Model):
         if self._engine is None:
             return {}
         own = {"optimizer": self.optimizer, **self._engine.compile_arguments}
-        return {**super().get_compile_config(), **keras.saving.serialize_keras_object(own)}
+        serialized = keras.saving.serialize_keras_object(own)
+        return {**super().get_compile_config(), **serialized, "loss": serialized_losses(own["loss"])}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile with `get_compile_config`'s dict, and make the optimizer's variables."""
