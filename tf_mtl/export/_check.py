@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
 from tf_mtl.export import _requests, _session
+from tf_mtl.export._answers import answers
 from tf_mtl.export._inputs import RawInputs, model_specs, pack
 from tf_mtl.export._model_card import FILE as CARD
 from tf_mtl.export._requests import Request
@@ -88,12 +89,8 @@ def expected_outputs(model: MultiTaskModel, inputs: Any, located: LocatedTexts |
         located: Texts and byte offsets of their words, where the inputs come from raw texts; see `Task.answer`.
     """
     with tf.device("CPU"):  # where the export is run
-        outputs = model(inputs, training=False)
-        return {
-            f"{task.name}_{key}": np.asarray(value)
-            for task in model.tasks
-            for key, value in task.answer(outputs[task.name], located).items()
-        }
+        by_name = answers(model.tasks, model(inputs, training=False), located)
+        return {name: np.asarray(value) for name, value in by_name.items()}
 
 
 def _with_examples(requests: Sequence[Request], examples: Any, card: Mapping[str, Any]) -> list[Request]:
