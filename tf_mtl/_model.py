@@ -1,5 +1,6 @@
 """A functional Keras model that is trained on several tasks."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -373,7 +374,8 @@ class MultiTaskModel(KerasHooks):
         """Print and return which layers are shared by which tasks, with their parameters.
 
         Args:
-            print_fn: The function that prints the table, as in `summary`; None prints nothing.
+            print_fn: The function that prints the table, as in `summary`. With None nothing is printed, and
+                `print(model.describe_sharing(None))` prints the table.
 
         Example:
 
@@ -384,9 +386,10 @@ class MultiTaskModel(KerasHooks):
         (58, {'a': 49, 'b': 49})
         """
         result = sharing(self, self._tasks, self._trunk)
-        if print_fn is not None:
-            print_fn(str(result))
-        return result
+        if print_fn is None:
+            return result
+        print_fn(result.table)
+        return dataclasses.replace(result, is_printed=True)
 
     def single_task(self, task: str, copy: bool = False) -> "MultiTaskModel":
         """Return a model of one task alone, for instance to fine-tune it after the joint training.
