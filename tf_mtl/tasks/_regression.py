@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
+from tf_mtl._shapes import match_rank
+from tf_mtl.losses import CellwiseSquaredError
 from tf_mtl.metrics import Pearson
 from tf_mtl.tasks._base import Task
 
@@ -16,7 +18,8 @@ class Regression(Task):
 
     The head's last layer has outputs x near 0 with variance near 1, and `scale * x + offset` converts them to the
     labels' units. Set `offset` and `scale` to the labels' mean and standard deviation. Labels, outputs and metrics are
-    all in the labels' units. Labels are [B] or [B, D]. Metrics: `mae`, `rmse`, `pearson` (over the data set).
+    all in the labels' units. Labels are [B] or [B, D]. Label weights are [B] for rows, or [B, D] if single values are
+    missing, as `data.mask_missing` returns them. Metrics: `mae`, `rmse`, `pearson` (over the data set).
     Decoded: `value`, clipped to [low, high], and `raw`, before clipping; both [B], or [B, D] for D > 1.
 
     Args:
@@ -65,13 +68,13 @@ class Regression(Task):
 
     @property
     def loss(self) -> keras.losses.Loss:
-        """Mean squared error."""
-        return keras.losses.MeanSquaredError()
+        """Squared error: its mean over a row, or one value per cell for D > 1."""
+        return keras.losses.MeanSquaredError() if self.units == 1 else CellwiseSquaredError()
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return mean absolute error, root mean squared error, and correlation over the data set."""
         return [
-            keras.metrics.MeanAbsoluteError(name="mae"),
+            _CellwiseMeanAbsoluteError(name="mae"),
             keras.metrics.RootMeanSquaredError(name="rmse"),
             Pearson(),
         ]
@@ -100,3 +103,15 @@ class Regression(Task):
             "low": self.low,
             "high": self.high,
         }
+
+
+class _CellwiseMeanAbsoluteError(keras.metrics.Mean):
+    """Mean absolute error with weights for rows or for cells; `keras.metrics.MeanAbsoluteError` takes those of rows."""
+
+    _direction = "down"
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add labels [B] or [B, D] and predictions [B, D]; weights are [B] or [B, D]."""
+        y_pred = tf.convert_to_tensor(y_pred)
+        y_true = match_rank(tf.cast(y_true, y_pred.dtype), len(y_pred.shape))
+        super().update_state(tf.abs(y_true - y_pred), sample_weight)
