@@ -243,16 +243,65 @@ def test_build_model():
         build([a], trunk=mtl.trunks.HardSharing(lambda x: [x]))
     with raises("Task 'a'", "features['sequence']", "['pooled']"):
         build([mtl.tasks.Regression("a", features="sequence")])
+    x = keras.Input((3,), name="a")
+    for inputs in (x, {"b": x}):
+        with raises("`tasks` must not have the names of inputs", "'a'", "Rename"):
+            mtl.build_model(inputs, mtl.trunks.HardSharing(keras.layers.Dense(2)), [a])
+
+
+class TrunkOf(mtl.trunks.Trunk):
+    """A trunk that returns what a function makes of its inputs."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def __call__(self, inputs, tasks):
+        return self.make(inputs)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda x: x, lambda x: {"a": x}, lambda x: {"b": {"pooled": x}}, lambda x: None, lambda x: {"pooled": x}]
+)
+def test_trunks_that_return_no_features(make):
+    with raises("`trunk` must return a dict {task: features}", "['a']", "TrunkOf returned", error=TypeError):
+        build([mtl.tasks.Regression("a")], trunk=TrunkOf(make))
+
+
+def test_names_that_are_not_ascii(tmp_path):
+    """TensorFlow refuses layers of such names in a graph; the keys of outputs may have any name."""
+    x = keras.Input((3,), name="höhe")
+    with raises("layers of `outputs` must have ASCII names", "'größe'", "Rename"):
+        mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1, name="größe")(x)})
+    model = mtl.MultiTaskModel(x, {"größe": keras.layers.Dense(1)(x), "温度": keras.layers.Dense(1)(x)})
+    model.compile("sgd", loss="mse")
+    y = {"größe": np.ones(4), "温度": np.zeros(4)}
+    assert set(model.fit(np.ones((4, 3)), y, verbose=0).history) == {"loss", "größe_loss", "温度_loss"}
+    model = mtl.build_model(x, mtl.trunks.HardSharing(keras.layers.Dense(2)), [mtl.tasks.Regression("a")])
+    with raises("input of the model", "ASCII", "'höhe'", 'name="x"'):
+        mtl.export.saved_model(model, tmp_path)
+    x = keras.Input((3,), name="x")
+    model = mtl.build_model(x, mtl.trunks.HardSharing(keras.layers.Dense(2)), [mtl.tasks.Regression("a")])
+    with raises("name of a signature", "ASCII", "'größe'"):
+        mtl.export.saved_model(model, tmp_path, signatures={"größe": ["a"]})
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda: mtl.tasks.Regression("not a name"), ["`name`", "identifier", "'not a name'"]),
+        (lambda: mtl.tasks.Regression("größe"), ["`name`", "ASCII", "'größe'", "Rename"]),
+        (lambda: mtl.tasks.Regression("a", hidden_units="8"), ["`hidden_units`", "integer", "or None", "'8'"]),
+        (lambda: mtl.tasks.Regression("a", dropout="0.1"), ["`dropout`", "[0, 1)", "'0.1'"]),
+        (lambda: mtl.tasks.Regression("a", units=2.0), ["`units`", "integer", "2.0"]),
+        (lambda: mtl.tasks.Regression("a", low="0"), ["`low`", "number", "'0'"]),
+        (lambda: mtl.tasks.Regression("a", offset=float("nan")), ["`offset`", "number", "nan"]),
+        (lambda: mtl.tasks.BinaryClassification("a", threshold=2), ["`threshold`", "[0, 1]", "2"]),
+        (lambda: mtl.tasks.MultiLabel("a", 2, threshold="x"), ["`threshold`", "[0, 1]", "'x'"]),
+        (lambda: mtl.tasks.MultiLabel("a", 2, pos_weight=[1, -1]), ["`pos_weight`", "[0, inf)", "-1"]),
         (lambda: mtl.tasks.Classification("a", labels=["x"]), ["`labels`", "at least 2", "['x']"]),
         (lambda: mtl.tasks.Classification("a", labels=["x", "x"]), ["`labels`", "different names"]),
         (lambda: mtl.tasks.BinaryClassification("a", labels=["x", "y", "z"]), ["two names", "Classification"]),
-        (lambda: mtl.tasks.Regression("a", scale=0), ["`scale`", "positive", "0"]),
+        (lambda: mtl.tasks.Regression("a", scale=0), ["`scale`", "(0, inf)", "0"]),
         (lambda: mtl.tasks.Regression("a", low=1, high=0), ["`low`", "below `high`"]),
         (lambda: mtl.balancing.Fixed({"a": -1.0}), ["`weights`", "at least 0"]),
         (lambda: mtl.metrics.Spearman(1, 1), ["`low`", "below `high`"]),

@@ -144,7 +144,7 @@ def test_compile_replaces_the_previous_method():
             *(() if method == "equal" else ("weight/topic", "weight/price")),
             *(("conflict", "cosine/topic/price") if isinstance(method, small_models.InverseNorm) else ()),
         }
-        assert len(model.metrics) == (2 if method == "equal" else 3)
+        assert len(model.metrics) == (3 if method == "equal" else 4)
         metrics = {"topic": [], "price": []}
     assert len(model.variables) == 6
     assert type(model.balancing) is mtl.balancing.Equal

@@ -1,5 +1,8 @@
 """Behaviour of Keras that the package works around; a failure means that a workaround can be removed."""
 
+import inspect
+import json
+
 import cluster
 import keras
 import numpy as np
@@ -152,3 +155,48 @@ model.fit(small_models.batches(small_models.full_data()), verbose=0)
     errors = [worker.communicate(timeout=120)[1] for worker in workers]
     assert all(worker.returncode for worker in workers)
     assert "reduction_indices" in errors[0]
+
+
+def test_callbacks_do_not_find_the_metrics_of_outputs():
+    """_engine/directions.py"""
+    model = small_models.model(keras.Model)
+    model.compile("sgd", loss=small_models.LOSS, metrics={"topic": ["accuracy"], "price": ["mae"]})
+    model.evaluate(*small_models.full_data(), verbose=0)
+    for name in ("val_topic_accuracy", "val_topic_loss"):
+        callback = keras.callbacks.EarlyStopping(name)
+        callback.set_model(model)
+        with pytest.raises(ValueError, match="isn't able to automatically determine"):
+            callback._set_monitor_op()
+
+
+def test_layers_with_names_that_are_not_ascii_fail():
+    """_model.py: _check_layer_names"""
+    x = keras.Input((6,))
+    model = keras.Model(x, keras.layers.Dense(1, name="größe")(x))
+    model.compile("sgd", loss="mse")
+    with pytest.raises(Exception, match="scope name|name"):
+        model.fit(np.ones((4, 6)), np.ones(4), verbose=0)
+
+
+def losses_with_arguments():
+    """The losses of Keras that have arguments of their own, with values other than the defaults."""
+    own_values = {"axis": 0, "remove_diagonal": False, "ignore_class": 1, "from_logits": True}
+    for value in vars(keras.losses).values():
+        if isinstance(value, type) and issubclass(value, keras.losses.Loss) and value is not keras.losses.Loss:
+            names = set(inspect.signature(value).parameters) - {"reduction", "name", "dtype"}
+            if names:
+                yield value(**{name: own_values.get(name, 0.25) for name in names})
+
+
+@pytest.mark.parametrize("loss", list(losses_with_arguments()), ids=lambda loss: type(loss).__name__)
+def test_configs_of_losses_lack_arguments(loss, tmp_path):
+    """_engine/saved_losses.py"""
+    incomplete = type(loss).__name__ in ("CosineSimilarity", "Huber", "SparseCategoricalCrossentropy")
+    assert (loss._fn_kwargs != type(loss).from_config(loss.get_config())._fn_kwargs) == incomplete
+    model = small_models.model()
+    for losses in (loss, {"topic": loss, "price": "mse"}):
+        model.compile("sgd", loss=losses)
+        config = json.loads(json.dumps(model.get_compile_config()))
+        model.compile("sgd", loss="mse")
+        model.compile_from_config(config)
+        assert model.losses_by_task["topic"]._fn_kwargs == loss._fn_kwargs

@@ -27,6 +27,21 @@ def test_hard_sharing():
     assert parts.crossing == ()
 
 
+def test_sharing_is_printed_once(capsys):
+    model = small_models.model()
+    print(model.describe_sharing())
+    assert capsys.readouterr().out.count("tasks") == 1
+    lines: list[str] = []
+    sharing = model.describe_sharing(lines.append)
+    print(sharing, repr(sharing))
+    assert "encoder" in lines[0]
+    assert "encoder" not in capsys.readouterr().out
+    unprinted = model.describe_sharing(print_fn=None)
+    assert str(unprinted) == lines[0] == sharing.table
+    assert unprinted == sharing
+    assert repr(sharing) == "<Sharing: 92 parameters, 148 in single-task models, 37.8% saved>"
+
+
 def test_a_layer_shared_by_two_of_three_tasks():
     x = keras.Input((4,))
     h = dense("encoder")(x)

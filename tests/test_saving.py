@@ -82,3 +82,14 @@ def test_a_trunk_with_a_function_is_not_saved_but_the_model_is(tmp_path):
     assert loaded.trunk is None
     np.testing.assert_array_equal(*(m.predict(np.ones((2, 5)), verbose=0)["a"] for m in (model, loaded)))
     assert loaded.describe_sharing(print_fn=None) == model.describe_sharing(print_fn=None)
+
+
+def test_the_arguments_of_losses_are_kept(tmp_path):
+    x, y = small_models.full_data()
+    y["price"] *= 100
+    model = small_models.model()
+    model.compile("sgd", loss={**small_models.LOSS, "price": keras.losses.Huber(10.0)})
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    results = [each.evaluate(x, y, verbose=0, return_dict=True) for each in (model, loaded)]
+    assert results[0] == results[1]

@@ -28,9 +28,9 @@ def build_model(
         A `MultiTaskModel` whose output is `{task: tensor}`.
 
     Raises:
-        TypeError: if `trunk` is not a trunk, or `tasks` holds anything but tasks.
-        ValueError: for no task, two tasks of the same name, or inputs that mark where words begin if the encoder does
-            not pass them on to tasks with a label for each word.
+        TypeError: if `trunk` is not a trunk or returns no features, or `tasks` holds anything but tasks.
+        ValueError: for no task, two tasks of the same name, a task with the name of an input, or inputs that mark where
+            words begin if the encoder does not pass them on to tasks with a label for each word.
 
     Example:
 
@@ -56,7 +56,13 @@ def build_model(
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"`tasks` must have different names, received {names}: rename one '{repeated[0]}'.")
-    features = trunk(inputs, names)
+    inputs_of_that_name = [x.name for x in keras.tree.flatten(inputs) if x.name in names]
+    if inputs_of_that_name:
+        raise ValueError(
+            "`tasks` must not have the names of inputs, since both name layers; received "
+            f"'{inputs_of_that_name[0]}' for both. Rename the task or the input: keras.Input(..., name=\"x\")."
+        )
+    features = _checked_features(trunk, trunk(inputs, names), names)
     for task in tasks:
         if task.labels_words and isinstance(inputs, Mapping) and WORD_STARTS in {*inputs} - {*features[task.name]}:
             raise ValueError(
@@ -66,3 +72,13 @@ def build_model(
             )
     outputs = {task.name: task.head(features[task.name]) for task in tasks}
     return MultiTaskModel(inputs, outputs, name=name, tasks=tasks, trunk=trunk)
+
+
+def _checked_features(trunk, features, names):
+    is_by_task = isinstance(features, Mapping) and all(isinstance(features.get(name), Mapping) for name in names)
+    if not is_by_task:
+        raise TypeError(
+            f"`trunk` must return a dict {{task: features}} for the tasks {names}, with a dict of features for each, "
+            f'such as {{"pooled": tensor}}; {type(trunk).__name__} returned {features}. Fix its `__call__`.'
+        )
+    return features

@@ -1,5 +1,6 @@
 """A functional Keras model that is trained on several tasks."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ class MultiTaskModel(KerasHooks):
 
     Raises:
         TypeError: if `outputs` is not a dict of tensors.
-        ValueError: if `tasks` have other names than `outputs`.
+        ValueError: if `tasks` have other names than `outputs`, or a layer has a name that is not ASCII.
 
     Example:
 
@@ -90,6 +91,7 @@ class MultiTaskModel(KerasHooks):
             check_names("tasks", [task.name for task in tasks], outputs)
         outputs = {task: as_float32(task, output) for task, output in outputs.items()}
         super().__init__(inputs, outputs, name=name, **kwargs)
+        _check_layer_names(self)
         freeze_again(self)
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
@@ -319,13 +321,14 @@ class MultiTaskModel(KerasHooks):
         if engine.balancing.needs_validation:
             raise ValueError(f"{type(engine.balancing).__name__} learns from other batches as well: train with `fit`.")
         x, y, sample_weight = with_checks((x, y, sample_weight), engine.objectives.specs)
-        return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
+        with readable_errors():
+            return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""
         engine = self._engine_for("test_on_batch")
         x, y, sample_weight = with_checks((x, y, sample_weight), engine.objectives.specs)
-        with self._evaluation():
+        with readable_errors(), self._evaluation():
             return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def decode(
@@ -374,7 +377,8 @@ class MultiTaskModel(KerasHooks):
         """Print and return which layers are shared by which tasks, with their parameters.
 
         Args:
-            print_fn: The function that prints the table, as in `summary`; None prints nothing.
+            print_fn: The function that prints the table, as in `summary`. With None nothing is printed, and
+                `print(model.describe_sharing(None))` prints the table.
 
         Example:
 
@@ -385,9 +389,10 @@ class MultiTaskModel(KerasHooks):
         (58, {'a': 49, 'b': 49})
         """
         result = sharing(self, self._tasks, self._trunk)
-        if print_fn is not None:
-            print_fn(str(result))
-        return result
+        if print_fn is None:
+            return result
+        print_fn(result.table)
+        return dataclasses.replace(result, is_printed=True)
 
     def single_task(self, task: str, copy: bool = False) -> "MultiTaskModel":
         """Return a model of one task alone, for instance to fine-tune it after the joint training.
@@ -442,3 +447,12 @@ class MultiTaskModel(KerasHooks):
         if "trunk" in config:
             config["trunk"] = keras.saving.deserialize_keras_object(config["trunk"], custom_objects)
         return super().from_config(config, custom_objects)
+
+
+def _check_layer_names(model):
+    for layer in model.layers:
+        if not layer.name.isascii() and not isinstance(layer, keras.layers.InputLayer):
+            raise ValueError(
+                "The layers of `outputs` must have ASCII names, since TensorFlow accepts no others in a graph, "
+                f"received '{layer.name}'. Rename the layer; a key of `outputs` may have any name."
+            )

@@ -39,6 +39,23 @@ def by_output(argument: str, given: Any, outputs: Iterable[str]) -> dict[str, An
     return dict(given or {})
 
 
+def check_task_name(argument: str, name: str) -> None:
+    """Check the name of a task.
+
+    Args:
+        argument: What it names, for the message.
+        name: The name.
+
+    Raises:
+        ValueError: unless it is a Python identifier of ASCII characters, which TensorFlow accepts in names.
+    """
+    if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
+        raise ValueError(
+            f"{argument} must be an identifier of ASCII letters, digits and _, since it names a layer and served "
+            f"outputs; received {name!r}. Rename the task."
+        )
+
+
 def check_names(argument: str, given: Iterable[str], tasks: Iterable[str], required: bool = True) -> None:
     """Check that the keys `given` are task names and, if `required`, that no task is missing.
 

@@ -41,6 +41,21 @@ def test_a_column_that_is_not_all_numbers_is_read_as_strings(tmp_path):
     assert column(records, "c") == [b"1_0", b"2"]
 
 
+def test_words_that_python_reads_as_numbers(tmp_path):
+    records = mtl.data.from_csv(write(tmp_path, "a,b,c\nNan,1,NA\ninf,nan,2\n,inf,3\n"), {"a": "a", "b": "b", "c": "c"})
+    assert column(records, "a") == [b"Nan", b"inf", b""]
+    np.testing.assert_array_equal(column(records, "b"), np.float32([1, np.nan, np.inf]))
+    assert column(records, "c") == [b"NA", b"2", b"3"]
+
+
+def test_long_cells(tmp_path):
+    limit = csv.field_size_limit()
+    long = "word " * 40_000
+    records = mtl.data.from_csv(write(tmp_path, f"text,label\n{long},a\n"), {"text": "text"})
+    assert column(records, "text") == [long.encode()]
+    assert csv.field_size_limit() == limit
+
+
 def test_tabs_without_a_header_or_quotes(tmp_path):
     records = mtl.data.from_csv(
         write(tmp_path, 'a\t1\n"b\t2\n'),

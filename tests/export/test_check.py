@@ -116,6 +116,17 @@ def test_xla_is_refused(exported, copy, fresh_process):
         mtl.export.check(copy)
 
 
+@pytest.mark.parametrize("size", [0, 10, None])
+def test_a_warm_up_file_that_is_missing_or_cut_off(copy, size):
+    file = copy / _requests.FILE
+    content = file.read_bytes()
+    file.unlink()
+    if size is not None:
+        file.write_bytes(content[:size])
+    with pytest.raises(ValueError, match=r"warm-up file is missing or cut off, .*request to \['.*serving_default"):
+        mtl.export.check(copy)
+
+
 def test_a_missing_signature(exported, copy):
     card = json.loads((copy / "model_card.json").read_text())
     card["signatures"]["price"] = card["signatures"]["stars"]

@@ -164,9 +164,6 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_models_that_cannot_be_exported(tmp_path):
-    x = keras.Input((2,))
-    with pytest.raises(ValueError, match="task objects"):
-        mtl.export.saved_model(mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(x)}), tmp_path)
     trunk = mtl.trunks.HardSharing(keras.layers.Dense(2))
     model = mtl.build_model(keras.Input((2,), name="x"), trunk, [mtl.tasks.Regression("tensors")])
     with pytest.raises(ValueError, match="'tensors' names another signature"):
@@ -187,3 +184,21 @@ def test_a_model_built_under_a_strategy_is_exported(tmp_path):
     expected = answers_by_output(model, vectorizer())
     np.testing.assert_allclose(outputs["stars_raw"], expected["stars_raw"], rtol=1e-5, atol=1e-6)
     assert Path(path).name == "1"
+
+
+def test_a_model_without_task_objects_exports_its_outputs(tmp_path):
+    x = keras.Input((2,), name="x")
+    model = mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(x), "b": keras.layers.Dense(3)(x)})
+    path = mtl.export.saved_model(model, tmp_path)
+    mtl.export.check(path, model, np.ones((3, 2)))
+    signatures = tf.saved_model.load(str(path)).signatures
+    expected = model(tf.ones((3, 2)))
+    for name, tasks in {"serving_default": ["a", "b"], "a": ["a"], "b": ["b"]}.items():
+        outputs = signatures[name](x=tf.ones((3, 2)))
+        assert sorted(outputs) == tasks
+        for task in tasks:
+            np.testing.assert_allclose(outputs[task], expected[task], rtol=1e-6)
+    card = json.loads((path / "model_card.json").read_text())
+    assert card["tasks"] == [{"kind": "raw output", "name": "a"}, {"kind": "raw output", "name": "b"}]
+    for text in (card["note"], (path / "README.md").read_text()):
+        assert "no task objects" in text

@@ -33,7 +33,7 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
             outputs |= {task: tensors[index] for task, index in parts.shared_outputs.items()}
             losses, penalty = batch.losses_and_penalty(outputs)
     scale, sums = loss_scale(model), GradientSums()
-    slopes = derivatives(balancing, replica_sum(losses), sum_of_transformed(balancing))
+    slopes = derivatives(model, balancing, replica_sum(losses), sum_of_transformed(balancing))
     losses = slopes.losses
     sums.add(balancing.trainable_variables, [per_replica_share(g * scale) for g in slopes.by_state])
     rows, tied_rows = [], []
@@ -48,9 +48,11 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
     gramian = replica_sum(_gramian(rows)) / scale**2
     if balancing.kind == "jacobian":
         weights = None
-        direction = _aggregated(balancing, rows, losses, scale)
+        with tf.control_dependencies([losses]):
+            direction = _aggregated(balancing, rows, losses, scale)
     else:
-        weights = balancing(gramian, losses=losses)
+        with tf.control_dependencies([losses]):
+            weights = balancing(gramian, losses=losses)
         direction = [_weighted_sum(weights, column) for column in zip(*rows, strict=True)]
     of_tied = tf.unstack(tf.ones_like(losses) if weights is None else weights, num=len(rows))
     for factor, row in zip(of_tied, tied_rows, strict=True):
@@ -61,7 +63,7 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
         sums.add_penalty(heads_tape, penalty, variables, scale)
     sums.replace(replica_sum(sums.values))
     gradients = sums.pairs([*model.trainable_variables, *balancing.trainable_variables])
-    return Update([outputs], gradients, weights, gramian)
+    return Update([outputs], gradients, weights, losses, gramian)
 
 
 def _dense(gradient, like):

@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 
+from tf_mtl._engine.lowest_losses import refuses_under_xla
 from tf_mtl._engine.objectives import Objectives
+from tf_mtl._engine.saved_losses import serialized_losses
 from tf_mtl._engine.step import Engine, results_over_replicas
 from tf_mtl._graph.functional import ClonedOutputs
 from tf_mtl._pipeline.step_functions import predict_function, step_function
@@ -15,6 +17,7 @@ from tf_mtl._pipeline.step_functions import predict_function, step_function
 class KerasHooks(keras.Model):
     """A model that answers Keras' calls through its engine, which `compile` makes."""
 
+    train_function: Any
     predict_function: Callable[[list], Any] | None
     _engine: Engine | None = None
     _evaluating = False
@@ -24,7 +27,7 @@ class KerasHooks(keras.Model):
         """The metrics that `fit` and `evaluate` report, and those of the layers."""
         own: list[keras.metrics.Metric] = []
         if self._engine is not None:
-            own = [self._engine.losses, self._engine.metrics]
+            own = [self._engine.losses, self._engine.metrics, self._engine.directions]
             if self._engine.balancing_log is not None and not self._evaluating:
                 own.append(self._engine.balancing_log)
         return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]
@@ -42,7 +45,12 @@ class KerasHooks(keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """Make the optimizer's variables, then the training function."""
         self._build_optimizer()
-        return super().make_train_function(force)
+        if force or self.train_function is None:
+            super().make_train_function(force)
+            engine = self._engine_for("fit")
+            if refuses_under_xla(self, engine.balancing):
+                self.train_function = engine.refused_losses.stop_after(self.train_function)
+        return self.train_function
 
     def make_predict_function(self, force: bool = False) -> None:
         """Make the function that `predict` calls."""
@@ -54,7 +62,8 @@ class KerasHooks(keras.Model):
         if self._engine is None:
             return {}
         own = {"optimizer": self.optimizer, **self._engine.compile_arguments}
-        return {**super().get_compile_config(), **keras.saving.serialize_keras_object(own)}
+        serialized = keras.saving.serialize_keras_object(own)
+        return {**super().get_compile_config(), **serialized, "loss": serialized_losses(own["loss"])}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile with `get_compile_config`'s dict, and make the optimizer's variables."""

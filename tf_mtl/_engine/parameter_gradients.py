@@ -34,7 +34,7 @@ def by_parameters(model: keras.Model, balancing: Balancing, batches: Sequence[Ba
     weights, direction, gramian = _combine(balancing, collected, loss_scale(model))
     collected.sums.add(collected.jacobian.variables, direction)
     gradients = collected.sums.pairs([*model.trainable_variables, *balancing.trainable_variables])
-    return Update(collected.outputs, gradients, weights, gramian)
+    return Update(collected.outputs, gradients, weights, collected.losses, gramian)
 
 
 def shared_gramian(
@@ -95,7 +95,7 @@ def _collect(model, balancing, batches, parts):
     stacked = jacobian(rows, shared, compact=not balancing.has_jacobian_state)
     blocks, values = replica_sum((stacked.blocks, sums.values))
     sums.replace(values)
-    losses = slopes.losses if len(batches) == 1 else replica_sum(tf.add_n(batch_losses))
+    losses = slopes.losses if len(batches) == 1 else after(slopes.losses, replica_sum(tf.add_n(batch_losses)))
     return _Collected(outputs, losses, stacked._replace(blocks=blocks), sums, to_means)
 
 
@@ -106,11 +106,13 @@ def _combine(balancing, collected, scale):
     products = tf.reshape(stacked.gramian() / scale**2, [halves, losses.shape[0]] * 2)
     gramian = tf.reduce_sum(products, [0, 2])
     if balancing.kind == "jacobian":
-        direction = balancing(stacked.matrix() / scale, losses=losses) * scale
+        with tf.control_dependencies([losses]):
+            direction = balancing(stacked.matrix() / scale, losses=losses) * scale
         return None, stacked.unflatten(direction), gramian
     seen = gramian
     if collected.to_means is not None:
         even, odd = tf.unstack(collected.to_means)
         seen = products[0, :, 1] * even[:, None] * odd
-    weights = balancing(seen, losses=losses)
+    with tf.control_dependencies([losses]):
+        weights = balancing(seen, losses=losses)
     return weights, stacked.weighted(tf.tile(weights, [halves])), gramian

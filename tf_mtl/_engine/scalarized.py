@@ -44,4 +44,4 @@ def _minimised(model: keras.Model, balancing: Balancing, batches: Sequence[Batch
     by_state = [per_replica_share(gradient * scale) for gradient in slopes.by_state]
     gradients = replica_sum([*gradients, *by_state])
     pairs = zip(gradients, [*variables, *balancing.trainable_variables], strict=True)
-    return Update(outputs, list(pairs), slopes.by_losses, None)
+    return Update(outputs, list(pairs), slopes.by_losses, slopes.losses, None)

@@ -6,6 +6,7 @@ Every function here runs in the replica context, where each replica is given the
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ import tensorflow as tf
 from tf_mtl._engine import lookahead
 from tf_mtl._engine.balancing_log import BalancingLog
 from tf_mtl._engine.batch_losses import BatchLosses
+from tf_mtl._engine.directions import Directions
+from tf_mtl._engine.lowest_losses import RefusedLosses, assert_losses, refuses_under_xla
 from tf_mtl._engine.objectives import Objectives, TaskLabels
 from tf_mtl._engine.replicas import replica_sum
 from tf_mtl._engine.scalarized import nothing_shared
@@ -58,6 +61,16 @@ class Engine:
     balancing_log: BalancingLog | None
     compile_arguments: dict[str, Any]
 
+    @functools.cached_property
+    def directions(self) -> Directions:
+        """The directions in which logged values improve."""
+        return Directions(self.metrics.by_task(self.parts.tasks), self.compile_arguments["joint_metrics"] or ())
+
+    @functools.cached_property
+    def refused_losses(self) -> RefusedLosses:
+        """The losses that a training step under XLA has refused."""
+        return RefusedLosses(self.balancing)
+
     def train_step(self, model: keras.Model, data: Any, objectives_of: Callable[[Any], Objectives]) -> None:
         """Train on a global batch.
 
@@ -73,12 +86,20 @@ class Engine:
             pair = *batches, *self._micro_batches(model, validation, objectives_of)
             lookahead.learn_from_validation(model, self.balancing, *pair)
         seeds = lookahead.seed_state(model) if self.balancing.observes_update else None
+        may_refuse = refuses_under_xla(model, self.balancing)
+        before = self.refused_losses.read_variables(model) if may_refuse else None
         update = self.update(model, self.balancing, batches, self.parts)
-        apply_global(model.optimizer, update.gradients)
+        losses = [update.losses]
+        with tf.control_dependencies(losses):  # which are asserted to be high enough
+            apply_global(model.optimizer, update.gradients)
         for values in saved:
             restore_where_unlabelled(values, batches[0].labelled)
         if seeds is not None:
-            self.balancing.observe(lookahead.global_losses(model, batches, seeds))
+            losses.append(lookahead.global_losses(model, batches, seeds))
+            with tf.control_dependencies(assert_losses(model, self.balancing, losses[-1])):
+                self.balancing.observe(losses[-1])
+        if before is not None:
+            self.refused_losses.restore_if_refused(before, losses)
         if self.balancing_log is not None:
             self.balancing_log.update_state(update.weights, update.gramian)
         for batch, outputs in zip(batches, update.outputs, strict=True):

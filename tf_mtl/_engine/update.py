@@ -15,10 +15,12 @@ class Update(NamedTuple):
         outputs: The model's outputs by task, of each micro-batch.
         gradients: Pairs of a gradient and its variable.
         weights: The weight of each task, [T]; None where the method gives a direction instead.
+        losses: The losses [T] that the method was given.
         gramian: The inner products [T, T] of the gradients that were balanced; None where only losses were.
     """
 
     outputs: list[dict[str, tf.Tensor]]
     gradients: list[tuple[Gradient, keras.Variable]]
     weights: tf.Tensor | None
+    losses: tf.Tensor
     gramian: tf.Tensor | None

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import keras
@@ -36,18 +36,31 @@ class Sharing:
             tasks has several entries.
         parameters: The number of parameters that reach an output.
         single_task: For each task, the number of parameters of a model of that task alone, built with the same trunk.
+        is_printed: Whether the table has been printed, so that `print` shows the totals alone.
     """
 
     layers: tuple[SharedLayer, ...]
     parameters: int
     single_task: dict[str, int]
+    is_printed: bool = field(default=False, compare=False)
 
     @property
     def saved(self) -> float:
         """The fraction of parameters saved compared with all single-task models; negative if the model has more."""
         return 1 - self.parameters / max(sum(self.single_task.values()), 1)
 
+    def __repr__(self) -> str:
+        single_task = sum(self.single_task.values())
+        return (
+            f"<Sharing: {self.parameters:,} parameters, {single_task:,} in single-task models, {self.saved:.1%} saved>"
+        )
+
     def __str__(self) -> str:
+        return repr(self) if self.is_printed else self.table
+
+    @property
+    def table(self) -> str:
+        """The layers with their parameters and tasks, and the totals."""
         width = max(len(name) for name in ("parameters", *(layer.layer for layer in self.layers)))
         lines = [f"{'layer':<{width}}  {'parameters':>12}  tasks"]
         for layer in self.layers:

@@ -1,37 +1,14 @@
 """Checks of the arguments that several methods take."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from tf_mtl._arguments import is_number
 from tf_mtl._names import check_names, nearest
 
 Choice = TypeVar("Choice")
-
-
-def in_range(
-    argument: str,
-    value: float,
-    low: float = float("-inf"),
-    high: float = float("inf"),
-    *,
-    open_low: bool = False,
-    open_high: bool = False,
-) -> float:
-    """Return `value` if it is a finite number between `low` and `high`; the ends are included unless they are open.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if _is_number(value) and abs(value) < float("inf"):
-        is_above = low < value if open_low else low <= value
-        is_below = value < high if open_high else value <= high
-        if is_above and is_below:
-            return value
-    start = "(" if open_low or low == float("-inf") else "["
-    end = ")" if open_high or high == float("inf") else "]"
-    raise ValueError(f"`{argument}` must be a number in {start}{low:g}, {high:g}{end}, received {value!r}.")
 
 
 def one_of(argument: str, value: Choice, choices: Sequence[Choice]) -> Choice:
@@ -56,7 +33,7 @@ def per_task(argument: str, values: Mapping[str, float] | Sequence[float]) -> di
     if isinstance(values, str) or not isinstance(values, (Mapping, Sequence, np.ndarray)):
         raise TypeError(f"`{argument}` must be {{task: number}}, or a list of numbers, received {values!r}.")
     numbers = list(values.values()) if isinstance(values, Mapping) else list(values)
-    if any(not _is_number(n) or not 0 <= n < float("inf") for n in numbers) or not any(numbers):
+    if any(not is_number(n) or not 0 <= n < float("inf") for n in numbers) or not any(numbers):
         raise ValueError(
             f"`{argument}` must contain finite numbers of at least 0, and one above 0, received {values!r}."
         )
@@ -96,7 +73,3 @@ def in_task_order(
             f"`{argument}` must have one number per task, received {len(values)} for {size} tasks {list(tasks)}."
         )
     return np.array(values, "float64")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

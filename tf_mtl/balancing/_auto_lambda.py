@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import in_range
 from tf_mtl.balancing._adam import Adam
-from tf_mtl.balancing._arguments import in_range
 from tf_mtl.balancing._base import Scalarizer
 from tf_mtl.balancing._preference import Preference, WithPreference
 

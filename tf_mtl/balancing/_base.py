@@ -1,5 +1,6 @@
 """The three kinds of balancing methods: losses -> scalar, Gramian -> weights, Jacobian -> direction."""
 
+import inspect
 import weakref
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Balancing(keras.layers.Layer, ABC):
         observes_update: Whether `observe` needs the losses of the same batch after each update, which costs a
             forward pass.
         needs_validation: Whether the method learns from the batches of its attribute `validation`.
+        lowest_loss: The number that no loss of a labelled task may be below, where the method takes logarithms or
+            ratios of losses; None for methods that take any loss. Training stops before a step that breaks the rule.
     """
 
     kind: str
@@ -47,16 +50,25 @@ class Balancing(keras.layers.Layer, ABC):
     has_jacobian_state = False
     observes_update = False
     needs_validation = False
+    lowest_loss: float | None = None
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name or type(self).__name__.lower(), dtype="float32", autocast=False)
         self.tasks: tuple[str, ...] = ()
         self._binding: _Binding | None = None
+        self._size: int | None = None  # the number of tasks
 
     def __call__(self, values: Any, losses: Any = None) -> tf.Tensor:
         """Call the method with tensors, arrays or lists of any numeric dtype."""
         arguments = {} if losses is None else {"losses": _float_tensor(losses)}
-        return super().__call__(_float_tensor(values), **arguments)
+        values = _float_tensor(values)
+        self._check_size(values.shape)
+        given = values if self.kind == "losses" else arguments.get("losses")
+        if given is not None and tf.executing_eagerly():
+            self.check_losses(given)
+        result = super().__call__(values, **arguments)
+        self._check_result(result, values.shape)
+        return result
 
     def bind(self, tasks: tuple[str, ...], input_shape: tuple[int | None, ...], owner: keras.Model) -> None:
         """Create the state for a model's tasks; `compile` calls this.
@@ -67,9 +79,11 @@ class Balancing(keras.layers.Layer, ABC):
             owner: The model that is compiled.
 
         Raises:
+            TypeError: if `call` of a weighting or an aggregator does not take `losses`.
             ValueError: if the method already balances other tasks, or was called outside a model; if it has variables,
                 also for another model or gradients of another size.
         """
+        self._check_call()
         binding = _Binding(weakref.ref(owner), tuple(tasks), tuple(input_shape))
         if self._binding is None and self.built:
             raise ValueError(
@@ -84,6 +98,7 @@ class Balancing(keras.layers.Layer, ABC):
                     f"tasks are {list(tasks)}. Create a new object for each model."
                 )
         self._binding = binding
+        self._size = len(binding.tasks)
         self.set_tasks(binding.tasks)
         if not self.built:
             self.build(input_shape)
@@ -100,6 +115,31 @@ class Balancing(keras.layers.Layer, ABC):
         its entry, and the method's trainable variables get the gradient of the sum.
         """
         return losses
+
+    @property
+    def loss_rule(self) -> str:
+        """The rule that losses are at least `lowest_loss`, for messages."""
+        return (
+            f"{type(self).__name__} needs losses of at least {self.lowest_loss:g}, since it takes logarithms or ratios "
+            "of them. Choose losses that cannot be lower, such as 1 + the cosine similarity, or another `balancing`, "
+            "such as 'equal'."
+        )
+
+    def is_too_low(self, losses: tf.Tensor) -> tf.Tensor:
+        """Return which losses are below `lowest_loss`, [T]; those of tasks without labels are not."""
+        lowest = losses.dtype.min if self.lowest_loss is None else self.lowest_loss
+        return (losses < lowest) & (losses != 0)
+
+    def check_losses(self, losses: tf.Tensor) -> None:
+        """Check losses [T] that are known, outside a graph.
+
+        Raises:
+            ValueError: if one is below `lowest_loss`.
+        """
+        wrong = [index for index, is_low in enumerate(self.is_too_low(losses).numpy()) if is_low]
+        if wrong:
+            values = {self.tasks[index] if self.tasks else index: float(losses[index]) for index in wrong}
+            raise ValueError(f"{self.loss_rule} Received: {values}.")
 
     def observe(self, losses: tf.Tensor) -> None:
         """Receive the losses [T] of the last batch after the update; called if `observes_update` is True."""
@@ -129,6 +169,37 @@ class Balancing(keras.layers.Layer, ABC):
             aggregation="only_first_replica",
             name=name,
         )
+
+    def _check_call(self):
+        """Raise if `call` does not take the arguments that training passes."""
+        parameters = inspect.signature(self.call).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        if self.kind != "losses" and "losses" not in parameters and not takes_any:
+            raise TypeError(
+                f"`call` of {type(self).__name__} must take `losses`, the losses [T], even if it does not use them; "
+                f"received the arguments {list(parameters)}. Add `losses=None`."
+            )
+
+    def _check_size(self, shape):
+        """Raise for another number of tasks than at the first call."""
+        self._size = shape[0] if self._size is None else self._size
+        if shape[0] not in (self._size, None):
+            raise ValueError(
+                f"This {type(self).__name__} object balances {self._size} tasks, received values of shape {shape} for "
+                f"{shape[0]}. Create a new object for another number of tasks."
+            )
+
+    def _check_result(self, result, shape):
+        """Raise for a result that cannot be an objective, weights or a direction."""
+        expected = {"losses": [], "gramian": shape[:1], "jacobian": shape[1:]}[self.kind]
+        received = result.shape if tf.is_tensor(result) else None
+        if received is None or not received.is_compatible_with(expected):
+            results = {"losses": "a scalar, the objective", "gramian": "weights [T]", "jacobian": "a direction [P]"}
+            raise ValueError(
+                f"`call` of {type(self).__name__} must return {results[self.kind]}: a tensor of shape "
+                f"{tf.TensorShape(expected)} for values of shape {shape}. Received "
+                f"{result if received is None else f'the shape {received}'}. Fix `call`."
+            )
 
     def get_build_config(self) -> None:
         # Loading a file must not build the method: `compile` does so, when the tasks' names are known.

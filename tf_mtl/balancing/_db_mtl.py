@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import in_range
+from tf_mtl._arguments import in_range
 from tf_mtl.balancing._base import Aggregator
 from tf_mtl.balancing._labelled import labelled, log
 
@@ -36,6 +36,8 @@ class DBMTL(Aggregator):
     >>> mtl.balancing.DBMTL(beta=0.0)(np.array([[2.0, 0], [0, 4]])).numpy().tolist()
     [4.0, 4.0]
     """
+
+    lowest_loss = 0.0
 
     def __init__(self, beta: float = 0.9, sigma: float = 0.0, name: str | None = None):
         super().__init__(name=name)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import in_range
+from tf_mtl._arguments import in_range
 from tf_mtl.balancing._base import Scalarizer
 
 
@@ -14,8 +14,8 @@ class DWA(Scalarizer):
     r"""Dynamic weight average: $w = T\,\mathrm{softmax}(r / \tau)$, $r_t = \bar L_t(e-1) / \bar L_t(e-2)$.
 
     $\bar L_t(e)$ is the mean loss of task t over the steps of epoch e in which it had labels. In the first two epochs
-    the weights are 1. An epoch without labels for a task is ignored for that task. A training loop other than `fit`
-    calls `end_epoch()` after each epoch.
+    the weights are 1. An epoch without labels for a task is ignored for that task. Losses must be positive. A training
+    loop other than `fit` calls `end_epoch()` after each epoch.
 
     Needs: losses.
     Cost: one backward pass.
@@ -33,6 +33,8 @@ class DWA(Scalarizer):
     >>> float(mtl.balancing.DWA()(np.array([0.5, 1.0, 2.0])))
     3.5
     """
+
+    lowest_loss = 0.0
 
     def __init__(self, temperature: float = 2.0, name: str | None = None):
         super().__init__(name=name)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import in_range
+from tf_mtl._arguments import in_range
 from tf_mtl.balancing._base import Balancing
 from tf_mtl.balancing._wrapper import Wrapper
 

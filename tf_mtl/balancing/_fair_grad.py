@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import in_range
 from tf_mtl.balancing import _solvers
-from tf_mtl.balancing._arguments import in_range
 from tf_mtl.balancing._base import Weighting
 
 

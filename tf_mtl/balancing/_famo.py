@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import in_range
 from tf_mtl.balancing._adam import Adam
-from tf_mtl.balancing._arguments import in_range
 from tf_mtl.balancing._base import Scalarizer
 from tf_mtl.balancing._labelled import labelled, log, softmax
 
@@ -49,7 +49,7 @@ class FAMO(Scalarizer):
         super().__init__(name=name)
         self.learning_rate = in_range("learning_rate", learning_rate, 0)
         self.decay = in_range("decay", decay, 0)
-        self.minimum = in_range("minimum", minimum, 0)
+        self.minimum = self.lowest_loss = in_range("minimum", minimum, 0)
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         self.logits = self.add_state("logits", input_shape)

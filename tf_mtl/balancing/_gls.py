@@ -24,6 +24,8 @@ class GLS(Scalarizer):
     1.0
     """
 
+    lowest_loss = 0.0
+
     def call(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the geometric mean of the losses [T]."""
         return tf.exp(tf.math.divide_no_nan(tf.reduce_sum(log(losses)), tf.reduce_sum(labelled(losses))))

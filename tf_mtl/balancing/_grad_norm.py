@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import in_range
 from tf_mtl.balancing._adam import Adam
-from tf_mtl.balancing._arguments import in_range
 from tf_mtl.balancing._base import Weighting
 
 
@@ -40,6 +40,8 @@ class GradNorm(Weighting):
     >>> weights.numpy().round(3).tolist()
     [0.975, 1.025]
     """
+
+    lowest_loss = 0.0
 
     def __init__(self, alpha: float = 1.5, learning_rate: float = 0.025, name: str | None = None):
         super().__init__(name=name)

@@ -14,6 +14,7 @@ class IMTL(Weighting):
 
     Every loss becomes $e^{s_t} L_t - s_t$ with learned s, which the model's optimizer updates. The tasks' own variables
     get the gradients of these losses, and the shared variables get the impartial combination of the gradients.
+    Losses must be positive: below 0 the transformed losses have no minimum in s.
 
     Needs: the Gramian, and losses.
     Cost: one backward pass per task.
@@ -24,6 +25,8 @@ class IMTL(Weighting):
     >>> mtl.balancing.IMTL()(np.diag([4.0, 1.0])).numpy().round(4).tolist()
     [0.3333, 0.6667]
     """
+
+    lowest_loss = 0.0
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name)

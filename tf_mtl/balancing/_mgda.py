@@ -23,7 +23,8 @@ class MGDA(Weighting):
 
     Args:
         normalization: Divisor of a gradient: 1 for "none", its norm for "l2", the task's loss for "loss", and the
-            product of both for "loss+". The authors' code has all four; "none" is the algorithm of the paper.
+            product of both for "loss+". The authors' code has all four; "none" is the algorithm of the paper. Where
+            the losses are divisors, they must be positive.
         name: Name of the layer.
 
     Raises:
@@ -39,6 +40,7 @@ class MGDA(Weighting):
     def __init__(self, normalization: str = "none", name: str | None = None):
         super().__init__(name=name)
         self.normalization = one_of("normalization", normalization, ("none", "l2", "loss", "loss+"))
+        self.lowest_loss = 0.0 if normalization in ("loss", "loss+") else None
 
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return weights [T] from the Gramian [T, T] and, if the normalization uses them, the losses [T]."""

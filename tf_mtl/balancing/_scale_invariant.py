@@ -21,6 +21,8 @@ class ScaleInvariant(Scalarizer):
     0.0
     """
 
+    lowest_loss = 0.0
+
     def call(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the sum of the logarithms of the losses [T]."""
         return tf.reduce_sum(log(losses))

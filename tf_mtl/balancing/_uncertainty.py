@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import in_range
+from tf_mtl._arguments import in_range
 from tf_mtl.balancing._base import Scalarizer
 from tf_mtl.balancing._labelled import labelled
 
@@ -15,7 +15,8 @@ class Uncertainty(Scalarizer):
     r"""Uncertainty weighting: $\sum_t \frac12 e^{-s_t} L_t + \frac12 s_t$ with learned log variances s.
 
     The model's optimizer updates s [T] together with the model's variables, with weight decay if the optimizer has one.
-    If a task has no labels in a batch, its s does not change.
+    If a task has no labels in a batch, its s does not change. Losses must be positive: below 0 the objective has no
+    minimum in s.
 
     Needs: losses.
     Cost: one backward pass.
@@ -34,6 +35,8 @@ class Uncertainty(Scalarizer):
     >>> float(mtl.balancing.Uncertainty()(np.array([0.5, 1.0, 2.0])))
     1.75
     """
+
+    lowest_loss = 0.0
 
     def __init__(self, initial: float = 0.0, name: str | None = None):
         super().__init__(name=name)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing._arguments import in_range
+from tf_mtl._arguments import in_range
 from tf_mtl.balancing._base import Scalarizer
 from tf_mtl.balancing._labelled import labelled, softmax
 
@@ -15,6 +15,7 @@ class UncertaintySoft(Scalarizer):
     r"""Soft optimal uncertainty weighting (UW-SO): $w = \mathrm{softmax}(1 / (\tau L))$, constant in the gradient.
 
     $1/L$ is the analytic optimum of uncertainty weighting. The weights sum to 1 over the tasks that have labels.
+    Losses must be positive.
 
     Needs: losses.
     Cost: one backward pass.
@@ -32,6 +33,8 @@ class UncertaintySoft(Scalarizer):
     >>> float(mtl.balancing.UncertaintySoft()(np.array([2.0, 2.0])))
     2.0
     """
+
+    lowest_loss = 0.0
 
     def __init__(self, temperature: float = 1.0, name: str | None = None):
         super().__init__(name=name)

@@ -38,15 +38,24 @@ class Wrapper(Balancing):
         self.needs_half_batches = method.needs_half_batches
         self.has_jacobian_state = method.kind == "jacobian"
         self.observes_update = method.observes_update
+        self.lowest_loss = method.lowest_loss
 
     def set_tasks(self, tasks: tuple[str, ...]) -> None:
         """Set the tasks' names; called before `build`."""
         super().set_tasks(tasks)
         self.weighting.set_tasks(tasks)
 
+    def _check_call(self):
+        self.weighting._check_call()
+
     def transform(self, losses: tf.Tensor) -> tf.Tensor:
         """Return the losses [T] as the wrapped method transforms them."""
         return self.weighting.transform(losses)
+
+    @property
+    def loss_rule(self) -> str:
+        """The rule that the wrapped method's losses must follow."""
+        return self.weighting.loss_rule
 
     def observe(self, losses: tf.Tensor) -> None:
         """Pass the losses [T] on to the wrapped method."""

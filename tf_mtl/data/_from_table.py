@@ -1,8 +1,9 @@
 """Rows with named columns, from CSV files and from JSON lines."""
 
+import contextlib
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def from_csv(
     r"""Read columns of a CSV file.
 
     A column whose cells are all numbers or empty becomes numbers, NaN where empty. Any other column, and those of the
-    fields in `strings`, become strings, "" where empty. Empty lines are skipped.
+    fields in `strings`, become strings, "" where empty: words such as NA are kept. Empty lines are skipped.
 
     Args:
         path: The file, which may be gzipped (".gz").
@@ -53,16 +54,18 @@ def from_csv(
     b'Good, really' 5.0
     b'Dull' nan
     """
-    reader = csv.reader((f"{line}\n" for line in read_lines(path, encoding)), **{"strict": True, **dialect})
+    lines = read_lines(path, encoding)
+    reader = csv.reader((f"{line}\n" for line in lines), **{"strict": True, **dialect})
     rows = []
     try:
-        for row in filter(None, reader):
-            if names is None:
-                names = row
-                continue
-            if len(row) != len(names):
-                raise csv.Error(f"{len(row)} cells for {len(names)} columns, {_mismatch(row, names)}")
-            rows.append(row)
+        with _cells_of_length(sum(map(len, lines)) + len(lines)):
+            for row in filter(None, reader):
+                if names is None:
+                    names = row
+                    continue
+                if len(row) != len(names):
+                    raise csv.Error(f"{len(row)} cells for {len(names)} columns, {_mismatch(row, names)}")
+                rows.append(row)
     except csv.Error as error:
         raise ValueError(
             f"{path}, line {reader.line_num}: {error}. Fix the line, or pass `names`, `delimiter` or `quoting`."
@@ -125,6 +128,17 @@ def from_jsonl(path: str | Path, columns: Mapping[str, str], strings: Sequence[s
     return record_dataset({field: _values(path, key, rows) for field, key in columns.items()})
 
 
+@contextlib.contextmanager
+def _cells_of_length(length: int) -> Iterator[None]:
+    """Let `csv` read cells of up to `length` characters; by default it reads 131,072."""
+    limit = csv.field_size_limit()
+    csv.field_size_limit(max(length, limit))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
 def _mismatch(row: Sequence[str], names: Sequence[str]) -> str:
     """Return where a row's cells and the columns begin to differ."""
     if len(row) < len(names):
@@ -155,7 +169,7 @@ def _numbers_if_all(cells: list[str]) -> list[str] | np.ndarray:
         numbers = [float(cell.replace("_", "x")) for cell in filled]  # Python reads 1_000 as a number
     except ValueError:
         return cells
-    if not numbers:
+    if not any(character.isdigit() for cell in filled for character in cell):  # nan and inf are words as well
         return cells
     column = np.full(len(cells), np.nan, np.float32)
     column[[bool(cell.strip()) for cell in cells]] = numbers

@@ -20,7 +20,9 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
 
     Returns:
         A data set of (x, {task: y}, {task: weight}), weights float32 and of their labels' shape. Weights that the data
-        set already has are multiplied by them.
+        set already has are multiplied by them. Where a label has several values, each has a weight, so a loss needs one
+        value per weight: those of `MultiLabel`, `Regression` and `Tagging` have, `tf_mtl.losses.CellwiseSquaredError`
+        replaces "mse".
 
     Raises:
         TypeError: if the elements are not of that form.

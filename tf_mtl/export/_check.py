@@ -1,5 +1,6 @@
 """Check that an export is what a server needs, and gives the model's outputs."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
 from tf_mtl.export import _requests, _session
+from tf_mtl.export._answers import answers
 from tf_mtl.export._decoders import check_decoder
 from tf_mtl.export._inputs import RawInputs, model_specs, pack
 from tf_mtl.export._model_card import FILE as CARD
@@ -51,7 +53,8 @@ def check(
         ValueError: if outputs differ by more than the tolerance in the model card (1e-5; 2e-2 where the model
             computes in 16 bits or in integers), a row's outputs depend on its batch, outputs and inputs differ in their
             number of rows, `decode` ignores positions, weights are stored twice, a signature reaches more than its
-            tasks need or demands XLA, a signature is missing, or the folder was not written by `saved_model`.
+            tasks need or demands XLA, a signature or its request is missing, or the folder was not written by
+            `saved_model`.
         RuntimeError: if the model cannot be loaded or run.
 
     Example:
@@ -74,13 +77,14 @@ def check(
     if not (path / CARD).is_file():
         raise ValueError(f"{path} has no {CARD}: give the folder of one version, as `saved_model` returned it.")
     card = json.loads((path / CARD).read_text())
-    requests = list(_requests.read(path / _requests.FILE))
+    requests = _read_requests(path / _requests.FILE)
+    without_request = sorted(set(card["signatures"]) - {request.signature for request in requests})
     if examples is not None:
         requests = _with_examples(requests, examples, card)
     if model is not None:
         raw = None if preprocessor is None else RawInputs.of(preprocessor, model_specs(model))
         requests = [_with_expected_outputs(model, raw, request, card) for request in requests]
-    judge(card, requests, _run_in_fresh_process(path, requests))
+    judge(card, requests, _run_in_fresh_process(path, requests), without_request)
 
 
 def expected_outputs(
@@ -98,11 +102,16 @@ def expected_outputs(
         outputs = model(inputs, training=False)
         for task in model.tasks if check else ():
             check_decoder(task, outputs[task.name])
-        return {
-            f"{task.name}_{key}": np.asarray(value)
-            for task in model.tasks
-            for key, value in task.answer(outputs[task.name], located).items()
-        }
+        by_name = answers(model.tasks, outputs, located)
+        return {name: np.asarray(value) for name, value in by_name.items()}
+
+
+def _read_requests(path: Path) -> list[Request]:
+    """Return the requests of a warm-up file, which may be missing or cut off."""
+    requests: list[Request] = []
+    with contextlib.suppress(tf.errors.DataLossError, tf.errors.NotFoundError):
+        requests.extend(_requests.read(path))
+    return requests
 
 
 def _with_examples(requests: Sequence[Request], examples: Any, card: Mapping[str, Any]) -> list[Request]:

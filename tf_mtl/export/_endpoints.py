@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
+from tf_mtl.export._answers import answers
 from tf_mtl.export._inputs import RawInputs, model_specs
 
 DEFAULT = "serving_default"
@@ -88,8 +89,11 @@ def _groups(model, signatures):
         raise ValueError(f'`signatures` must be "per_task" or a dict {{name: tasks}}, received {signatures!r}.')
     reserved = {DEFAULT, _TENSORS, *(_from_tensors(name) for name in groups)}
     for name, tasks in groups.items():
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(f"The name of a signature must be an identifier, received {name!r}.")
+        if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
+            raise ValueError(
+                "The name of a signature must be an identifier of ASCII letters, digits and _, received "
+                f"{name!r}. Rename it: signatures={{name: tasks}}."
+            )
         if name in reserved:
             raise ValueError(f"'{name}' names another signature of the export. Rename the task or the signature.")
         if isinstance(tasks, str) or not tasks:
@@ -99,21 +103,8 @@ def _groups(model, signatures):
 
 
 def _answer(model, part):
-    tasks = {task.name: task for task in model.tasks}
-
     def answer(inputs, located=None):
-        outputs = part(inputs, training=False)
-        decoded = [
-            (f"{task}_{key}", value)
-            for task, output in outputs.items()
-            for key, value in tasks[task].answer(output, located).items()
-        ]
-        if len(dict(decoded)) < len(decoded):
-            raise ValueError(
-                f"Decoded outputs must have different names, received {sorted(name for name, _ in decoded)}. "
-                "Rename a task."
-            )
-        return dict(decoded)
+        return answers(model.tasks, part(inputs, training=False), located)
 
     return answer
 
@@ -134,12 +125,13 @@ def _endpoint(name, raw, tasks, specs, answer, weights):
 
     traced = tf.function(with_fixed_shapes, input_signature=[specs], autograph=False)
     endpoint = Endpoint(name, raw, tuple(tasks), specs, traced, weights)
-    _check_outputs(name, endpoint.outputs)
+    _check_outputs(endpoint)
     return endpoint
 
 
-def _check_outputs(signature, outputs):
+def _check_outputs(endpoint):
     """Refuse outputs that TensorFlow Serving's REST interface would change or assign to other rows."""
+    outputs = endpoint.outputs
     for name, value in outputs.items():
         if value.shape.rank == 0 or value.shape[:1].as_list() != [None]:
             raise ValueError(
@@ -151,8 +143,9 @@ def _check_outputs(signature, outputs):
                 f"The name of decoded output '{name}' must not end in '_bytes', or REST encodes the output in base64. "
                 "Fix the task's `decode`."
             )
-    if len(outputs) < 2:
+    is_decoded = set(outputs) != set(endpoint.tasks)
+    if len(outputs) < 2 and is_decoded:
         raise ValueError(
-            f"Signature '{signature}' must have at least two outputs, received {sorted(outputs)}: REST drops the name "
-            "of a single one. Let the task's `decode` return at least two tensors."
+            f"Signature '{endpoint.name}' must have at least two outputs, received {sorted(outputs)}: REST drops the "
+            "name of a single one. Let the task's `decode` return at least two tensors."
         )

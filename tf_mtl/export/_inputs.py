@@ -69,7 +69,7 @@ def model_specs(model: keras.Model) -> Any:
     it is the only input.
 
     Raises:
-        ValueError: for an unnamed input in a list, a name that is not an identifier, or a fixed number of rows.
+        ValueError: for an unnamed input in a list, a name that is not an ASCII identifier, or a fixed number of rows.
     """
     return _specs(model.input)
 
@@ -89,10 +89,10 @@ def _specs(inputs):
 
 def _spec(x, default_name):
     name = default_name if re.fullmatch(r"keras_tensor(_\d+)?", x.name) else x.name
-    if not name.isidentifier():
+    if not name.isidentifier() or not name.isascii():
         raise ValueError(
-            f"Each input of the model needs a name that is an identifier, for requests; received '{name}'. Name it: "
-            'keras.Input(..., name="x").'
+            "Each input of the model needs a name that is an identifier of ASCII letters, digits and _, for requests; "
+            f"received '{name}'. Name it: keras.Input(..., name=\"x\")."
         )
     if x.shape[0] is not None:
         raise ValueError(f"Input '{name}' must accept any number of rows, received the shape {x.shape}.")

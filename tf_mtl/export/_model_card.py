@@ -17,6 +17,8 @@ from tf_mtl.report import table
 
 FILE = "model_card.json"
 REQUEST = "example_request.json"
+_RAW_OUTPUT = "raw output"
+_NOT_DECODED = "The model has no task objects: its signatures return outputs as they are, named after their tasks."
 
 _README = """# {name}, version {version}
 
@@ -105,7 +107,9 @@ def _card(name, version, model, endpoints, metrics, data):
         "software": {"tf_mtl": __version__, "tensorflow": tf.__version__, "keras": keras.__version__},
         "parameters": model.count_params(),
         "tolerance": _tolerance(model),
-        "tasks": [{"kind": type(task).__name__, **task.get_config()} for task in model.tasks],
+        "tasks": [{"kind": type(task).__name__, **task.get_config()} for task in model.tasks]
+        or [{"kind": _RAW_OUTPUT, "name": task} for task in model.task_names],
+        "note": "" if model.tasks else _NOT_DECODED,
         "metrics": {key: _finite(value) for key, value in (metrics or {}).items()},
         "data": data or "",
         "signatures": {
@@ -145,7 +149,7 @@ def _readme(card, row):
         version=card["version"],
         file=FILE,
         request=REQUEST,
-        tasks=table(["task", "kind", "labels"], tasks),
+        tasks="\n\n".join(filter(None, [table(["task", "kind", "labels"], tasks), card["note"]])),
         metrics=table(["metric", "value"], metrics, digits=4) if metrics else "No results were given.",
         data=card["data"] or "No description was given.",
         signatures=table(["signature", "tasks", "inputs", "outputs"], signatures),

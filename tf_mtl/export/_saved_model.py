@@ -50,7 +50,8 @@ def saved_model(
     `model_card.json`, `README.md` with example requests, and `batching_params.pbtxt` if `batching` is given.
 
     Args:
-        model: A model built with task objects.
+        model: A model. Without task objects, which decode outputs, the signatures return the outputs themselves, named
+            after their tasks, and the model card says so.
         directory: The model's folder; each version is a sub-folder. The name of the folder is the model's name.
         version: Number of the version; by default one more than the highest existing one.
         preprocessor: Turns raw inputs into the model's, in TensorFlow ops. Its inputs are those of a functional
@@ -72,9 +73,9 @@ def saved_model(
         The version's folder. It appears only when it is complete and has passed the check.
 
     Raises:
-        ValueError: if the model has no task objects, the folder's name has characters other than letters, digits and
-            ._-, the name of a signature is reserved, decoded outputs cannot be served, examples or batching parameters
-            are invalid, or the check fails.
+        ValueError: if the folder's name has characters other than letters, digits and ._-, the name of a signature is
+            reserved or not an ASCII identifier, decoded outputs cannot be served, examples or batching parameters are
+            invalid, or the check fails.
         FileExistsError: if the version already exists.
 
     Example:
@@ -89,11 +90,6 @@ def saved_model(
     >>> sorted(answer(x=tf.ones((1, 4))))
     ['stars_raw', 'stars_value']
     """
-    if not model.tasks:
-        raise ValueError(
-            "`model` must have task objects, which decode the exported outputs. Build it with tf_mtl.build_model, or "
-            "pass `tasks` to MultiTaskModel."
-        )
     if "://" in str(directory):
         raise ValueError(
             f"`directory` must be a local folder, received {directory}. Export to one, and copy complete versions."

@@ -10,13 +10,16 @@ from tf_mtl.export._session import Findings
 from tf_mtl.report import table
 
 
-def judge(card: Mapping[str, Any], requests: Sequence[Request], findings: Findings) -> None:
+def judge(
+    card: Mapping[str, Any], requests: Sequence[Request], findings: Findings, without_request: Sequence[str]
+) -> None:
     """Print a table of how an export's outputs differ from the expected ones.
 
     Args:
         card: The export's model card.
         requests: The requests sent, with the expected outputs.
         findings: The findings of the fresh process.
+        without_request: The signatures to which the warm-up file has no request.
 
     Raises:
         ValueError: naming every fault.
@@ -38,6 +41,8 @@ def judge(card: Mapping[str, Any], requests: Sequence[Request], findings: Findin
         rows.append([name, request.rows, *shown, signature["variables"], signature["parameters"]])
     for name, promised in card["signatures"].items():
         faults += _broken_promises(name, promised, findings.signatures.get(name))
+    if without_request:
+        faults.append(f"the warm-up file is missing or cut off, since it has no request to {list(without_request)}")
     if findings.bytes_stored > findings.bytes_used:
         faults.append(f"{findings.bytes_stored} bytes of weights are stored, {findings.bytes_used} are used")
     if findings.xla_functions:

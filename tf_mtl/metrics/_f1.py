@@ -11,6 +11,8 @@ from tf_mtl._shapes import match_rank, weight_per_label
 class _F1(keras.metrics.Metric):
     """Counts true positives, false positives and false negatives of each class."""
 
+    _direction = "up"  # for callbacks with mode="auto"
+
     def __init__(self, num_classes: int, name: str, dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.num_classes = num_classes

@@ -33,6 +33,8 @@ class FrameAccuracy(keras.metrics.Metric):
     Reference: Goo et al., "Slot-gated modeling for joint slot filling and intent prediction", NAACL 2018.
     """
 
+    _direction = "up"  # for callbacks with mode="auto"
+
     def __init__(self, tasks: Sequence[str], name: str = "frame_accuracy", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.tasks = list(tasks)

@@ -30,6 +30,8 @@ class Pearson(keras.metrics.Metric):
     0.9934
     """
 
+    _direction = "up"  # for callbacks with mode="auto"
+
     def __init__(self, name: str = "pearson", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.sums = self.add_variable((6,), "zeros", dtype="float64", name="sums")

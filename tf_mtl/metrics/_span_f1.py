@@ -39,6 +39,8 @@ class SpanF1(keras.metrics.Metric):
     Reference: Tjong Kim Sang & De Meulder, "Introduction to the CoNLL-2003 shared task", 2003.
     """
 
+    _direction = "up"  # for callbacks with mode="auto"
+
     def __init__(self, labels: Sequence[str], per_type: bool = False, name: str = "span_f1", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.labels, self.per_type = list(labels), per_type
@@ -47,6 +49,11 @@ class SpanF1(keras.metrics.Metric):
             self.add_variable((len(self._bio.types),), "zeros", name=count)
             for count in ("right", "predicted", "labelled")
         )
+
+    @property
+    def result_names(self) -> list[str]:
+        """The names of the results, in their order."""
+        return [self.name, *(f"{self.name}_{kind}" for kind in self._bio.types if self.per_type)]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add tag indices [B, W] and scores [B, W, C]; words of weight 0, [B] or [B, W], have no label."""
@@ -72,8 +79,7 @@ class SpanF1(keras.metrics.Metric):
         if not self.per_type:
             return micro
         scores = tf.unstack(tf.math.divide_no_nan(2 * right, spans))
-        by_type = {f"{self.name}_{kind}": f1 for kind, f1 in zip(self._bio.types, scores, strict=True)}
-        return {self.name: micro, **by_type}
+        return dict(zip(self.result_names, [micro, *scores], strict=True))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "labels": self.labels, "per_type": self.per_type}

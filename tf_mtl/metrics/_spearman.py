@@ -35,6 +35,8 @@ class Spearman(keras.metrics.Metric):
     0.5
     """
 
+    _direction = "up"  # for callbacks with mode="auto"
+
     def __init__(self, low: float, high: float, bins: int = 256, name: str = "spearman", dtype: Any = None):
         if not low < high:
             raise ValueError(f"`low` must be below `high`, received low={low}, high={high}.")

@@ -53,8 +53,8 @@ class Comparison:
         rows = [[row.task, row.metric, row.multi_task, row.single_task, f"{row.gain:+.2%}"] for row in self.rows]
         text = table(["task", "metric", "multi-task", "single-task", "gain"], rows, digits=4)
         return (
-            f"{text}\n\ndelta-m, mean over tasks (positive: gain): {self.gain_per_task:+.3%}"
-            f"\ndelta-m, mean over metrics (positive: drop): {self.drop_per_metric:+.3%}"
+            f"{text}\n\ndelta-m, mean over tasks, as a gain (positive is better): {self.gain_per_task:+.3%}"
+            f"\ndelta-m, mean over metrics, as a drop (positive is worse): {self.drop_per_metric:+.3%}"
         )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import in_range, integer
+from tf_mtl._names import check_task_name
 from tf_mtl.text import LocatedTexts
 
 
@@ -26,22 +28,18 @@ class Task(ABC):
         labels_words: Whether each word has a label, so that the head needs to know where words start.
 
     Raises:
-        ValueError: if the name is not a Python identifier.
+        ValueError: if the name is not an ASCII identifier, or another argument is out of range.
     """
 
     labels: Sequence[str] = ()
     labels_words = False
 
     def __init__(self, name: str, features: str = "pooled", hidden_units: int | None = None, dropout: float = 0.0):
-        if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(
-                f"`name` of a task must be a Python identifier, since it names a layer and served outputs; received "
-                f"{name!r}."
-            )
+        check_task_name("`name` of a task", name)
         self.name = name
         self.features = features
-        self.hidden_units = hidden_units
-        self.dropout = dropout
+        self.hidden_units = integer("hidden_units", hidden_units, 0, none=True)
+        self.dropout = in_range("dropout", dropout, 0, 1, open_high=True)
 
     @property
     @abstractmethod

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import in_range
 from tf_mtl.metrics import LogitsBinaryAccuracy
 from tf_mtl.tasks._base import Task, class_names
 
@@ -25,7 +26,7 @@ class BinaryClassification(Task):
         **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
 
     Raises:
-        ValueError: if `labels` are not two different names.
+        ValueError: if `labels` are not two different names, or `threshold` is not from 0 to 1.
 
     Example:
 
@@ -42,7 +43,7 @@ class BinaryClassification(Task):
                 f"`labels` of task '{name}' must be two names, received {labels}. "
                 "For more classes use Classification or MultiLabel."
             )
-        self.threshold = threshold
+        self.threshold = in_range("threshold", threshold, 0, 1)
 
     @property
     def output_units(self) -> int:

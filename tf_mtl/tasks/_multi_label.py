@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._arguments import in_range
 from tf_mtl.losses import CellwiseBinaryCrossentropy
 from tf_mtl.metrics import MultiLabelF1
 from tf_mtl.tasks._base import Task, class_names
@@ -27,7 +28,7 @@ class MultiLabel(Task):
         **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
 
     Raises:
-        ValueError: for no labels, or duplicate names.
+        ValueError: for no labels, duplicate names, or numbers out of range.
 
     Example:
 
@@ -46,7 +47,9 @@ class MultiLabel(Task):
     ):
         super().__init__(name, **kwargs)
         self.labels = class_names(name, labels, least=1)
-        self.threshold = threshold
+        self.threshold = in_range("threshold", threshold, 0, 1)
+        for number in pos_weight if isinstance(pos_weight, (list, tuple)) else [pos_weight]:
+            in_range("pos_weight", number, 0)
         self.pos_weight = pos_weight
 
     @property

@@ -5,7 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.losses import ScaledMeanSquaredError
+from tf_mtl._arguments import in_range, integer
+from tf_mtl._shapes import match_rank
+from tf_mtl.losses import CellwiseSquaredError
 from tf_mtl.metrics import Pearson
 from tf_mtl.tasks._base import Task
 
@@ -17,7 +19,8 @@ class Regression(Task):
     The head's last layer has outputs x near 0 with variance near 1, and `scale * x + offset` converts them to the
     labels' units. Set `offset` and `scale` to the labels' mean and standard deviation. Labels, outputs and metrics are
     in the labels' units. The loss is in units of `scale`, which makes it comparable with other tasks' losses; a loss
-    given to `compile` is taken in the labels' units. Labels are [B] or [B, D]. Metrics: `mae`, `rmse`, `pearson` (over
+    given to `compile` is taken in the labels' units. Labels are [B] or [B, D]. Label weights are [B] for rows, or
+    [B, D] if single values are missing, as `data.mask_missing` returns them. Metrics: `mae`, `rmse`, `pearson` (over
     the data set). Decoded: `value`, clipped to [low, high], and `raw`, before clipping; both [B], or [B, D] for D > 1.
     From a sequence or map, labels and decoded values have its positions as well: a depth map, for instance, has the
     shape [B, H, W].
@@ -32,7 +35,7 @@ class Regression(Task):
         **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
 
     Raises:
-        ValueError: if `scale` is not positive, or `low` is not below `high`.
+        ValueError: if a number is out of range, or `low` is not below `high`.
 
     Example:
 
@@ -52,12 +55,14 @@ class Regression(Task):
         **kwargs: Any,
     ):
         super().__init__(name, **kwargs)
-        if not scale > 0:
-            raise ValueError(f"`scale` of task '{name}' must be positive, received {scale}.")
+        self.units = integer("units", units, 1)
+        self.scale = float(in_range("scale", scale, 0, open_low=True))
+        self.offset = float(in_range("offset", offset))
+        self.low, self.high = (
+            None if limit is None else in_range(argument, limit) for argument, limit in (("low", low), ("high", high))
+        )
         if low is not None and high is not None and not low < high:
             raise ValueError(f"`low` of task '{name}' must be below `high`, received low={low}, high={high}.")
-        self.units, self.scale, self.offset = units, float(scale), float(offset)
-        self.low, self.high = low, high
 
     @property
     def output_units(self) -> int:
@@ -66,13 +71,13 @@ class Regression(Task):
 
     @property
     def loss(self) -> keras.losses.Loss:
-        """Mean squared error, in units of `scale`."""
-        return ScaledMeanSquaredError(self.scale)
+        """Squared error of each value, in units of `scale`."""
+        return CellwiseSquaredError(self.scale)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return mean absolute error, root mean squared error, and correlation over the data set."""
         return [
-            keras.metrics.MeanAbsoluteError(name="mae"),
+            _CellwiseMeanAbsoluteError(name="mae"),
             keras.metrics.RootMeanSquaredError(name="rmse"),
             Pearson(),
         ]
@@ -101,3 +106,15 @@ class Regression(Task):
             "low": self.low,
             "high": self.high,
         }
+
+
+class _CellwiseMeanAbsoluteError(keras.metrics.Mean):
+    """Mean absolute error with weights for rows or for cells; `keras.metrics.MeanAbsoluteError` takes those of rows."""
+
+    _direction = "down"
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add labels [B] or [B, D] and predictions [B, D]; weights are [B] or [B, D]."""
+        y_pred = tf.convert_to_tensor(y_pred)
+        y_true = match_rank(tf.cast(y_true, y_pred.dtype), len(y_pred.shape))
+        super().update_state(tf.abs(y_true - y_pred), sample_weight)

@@ -40,13 +40,13 @@ def test_a_loss_given_to_compile_is_in_the_labels_units():
 
 def test_is_saved_with_its_scale(tmp_path):
     model = regression()
-    model.compile("sgd", loss={"salary": mtl.losses.ScaledMeanSquaredError(7.0)})
+    model.compile("sgd", loss={"salary": mtl.losses.CellwiseSquaredError(7.0)})
     model.save(tmp_path / "model.keras")
     loss = keras.models.load_model(tmp_path / "model.keras").losses_by_task["salary"]
     assert loss.scale == 7.0
-    np.testing.assert_allclose(loss.call([[14.0, 7.0]], [[0.0, 0.0]]), [2.5])
+    np.testing.assert_allclose(loss.call([[14.0, 7.0]], [[0.0, 0.0]]), [[4.0, 1.0]])
 
 
 def test_bad_scale():
     with pytest.raises(ValueError, match="`scale` must be positive, received 0"):
-        mtl.losses.ScaledMeanSquaredError(0)
+        mtl.losses.CellwiseSquaredError(0)

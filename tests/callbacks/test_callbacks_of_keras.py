@@ -1,0 +1,105 @@
+"""Callbacks of Keras find the direction of every value that a model logs: `mode="auto"`."""
+
+import keras
+import numpy as np
+import pytest
+import small_models
+
+import tf_mtl as mtl
+
+LABELS = ["O", "B-x", "I-x", "B-y", "I-y"]
+TASKS = [
+    mtl.tasks.BinaryClassification("binary"),
+    mtl.tasks.Classification("topic", labels=3),
+    mtl.tasks.MultiLabel("tags", labels=2),
+    mtl.tasks.Regression("price"),
+    mtl.tasks.Tagging("words", LABELS),
+    mtl.tasks.Tagging("path", LABELS, crf=True),
+]
+JOINT_METRICS = [mtl.metrics.FrameAccuracy(["topic", "words"])]
+METRICS = [  # with arguments, and those that no task declares
+    mtl.metrics.LogitsBinaryAccuracy(),
+    mtl.metrics.MacroF1(2),
+    mtl.metrics.MultiLabelF1(2, average="macro"),
+    mtl.metrics.Pearson(),
+    mtl.metrics.SpanF1(LABELS, per_type=True),
+    mtl.metrics.Spearman(0, 1),
+]
+DOWN = {"loss", "mae", "rmse"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    encoder = mtl.encoders.TransformerEncoder(9, 6, dim=4, layers=1, heads=1)
+    trunk = mtl.trunks.HardSharing(encoder)
+    model = mtl.build_model(keras.Input((6,), dtype="int32", name="token_ids"), trunk, TASKS)
+    model.compile("sgd", joint_metrics=JOINT_METRICS)
+    return model
+
+
+def callbacks(monitor):
+    yield keras.callbacks.EarlyStopping(monitor)
+    yield keras.callbacks.ReduceLROnPlateau(monitor)
+    yield keras.callbacks.ModelCheckpoint("model.keras", monitor, save_best_only=True)
+
+
+def check(model, names):
+    """Check the direction by the end of each name."""
+    assert names
+    for name in names:
+        is_down = name.removeprefix("val_") == "loss" or any(name.endswith(f"_{word}") for word in DOWN)
+        for callback in callbacks(name):
+            callback.set_model(model)
+            callback._set_monitor_op()
+            assert callback.monitor_op is (keras.ops.less if is_down else keras.ops.greater), name
+
+
+def test_all_tasks_and_metrics_are_tested():
+    assert {type(task) for task in TASKS} == {getattr(mtl.tasks, name) for name in mtl.tasks.__all__} - {mtl.tasks.Task}
+    tested = {type(metric) for metric in [*METRICS, *JOINT_METRICS]}
+    assert tested == {getattr(mtl.metrics, name) for name in mtl.metrics.__all__}
+
+
+def test_every_value_that_evaluate_reports(model):
+    tags = np.zeros((2, 6), "int32")
+    y = {"binary": [0, 1], "topic": [0, 1], "tags": [[0, 1], [1, 1]], "price": [0.0, 1.0], "words": tags, "path": tags}
+    y = {task: np.array(labels) for task, labels in y.items()}
+    results = model.evaluate(np.ones((2, 6), "int32"), y, verbose=0, return_dict=True)
+    assert {"frame_accuracy", "words_span_f1", "price_pearson", "binary_auc", "topic_loss"} <= set(results)
+    check(model, [*results, *(f"val_{name}" for name in results)])
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: type(metric).__name__)
+def test_every_metric(metric):
+    model = small_models.model()
+    metric = type(metric).from_config(metric.get_config())
+    metrics = {"topic": [metric], "price": []}
+    model.compile("sgd", loss=small_models.LOSS, metrics=metrics, weighted_metrics=metrics)
+    names = [metric.name] if not hasattr(metric, "result_names") else list(metric.result())
+    check(model, [f"val_topic_{prefix}{name}" for name in names for prefix in ("", "weighted_")])
+
+
+def test_in_fit(tmp_path):
+    x, y = small_models.full_data()
+    model = small_models.model()
+    metrics = {"topic": [mtl.metrics.MacroF1(3)], "price": [mtl.metrics.Pearson()]}
+    model.compile("sgd", loss=small_models.LOSS, metrics=metrics)
+    best = tmp_path / "best.keras"
+    given = [
+        keras.callbacks.EarlyStopping("val_topic_macro_f1", patience=9),
+        keras.callbacks.ReduceLROnPlateau("price_loss", patience=9),
+        keras.callbacks.ModelCheckpoint(best, "val_price_pearson", save_best_only=True),
+    ]
+    history = model.fit(x, y, validation_data=(x, y), epochs=2, verbose=0, callbacks=given).history
+    assert given[2].best == max(history["val_price_pearson"])
+    assert given[0].best == max(history["val_topic_macro_f1"])
+    assert best.is_file()
+
+
+def test_a_value_without_a_direction_is_refused_by_keras():
+    model = small_models.model()
+    model.compile("sgd", loss=small_models.LOSS, metrics={"topic": [keras.metrics.Mean("size")], "price": []})
+    callback = keras.callbacks.EarlyStopping("val_topic_size")
+    callback.set_model(model)
+    with pytest.raises(ValueError, match="mode='max'"):
+        callback._set_monitor_op()
