@@ -6,18 +6,21 @@ import pytest
 import small_models
 import tensorflow as tf
 
+import tf_mtl as mtl
 from tf_mtl._pipeline.checks import readable_errors, with_checks
-from tf_mtl._pipeline.labels import LabelSpec
+from tf_mtl._pipeline.labels import LabelSpec, Rules
 from tf_mtl._pipeline.values import check_values
 
-SPECS = [
-    LabelSpec("topic", (), 4, True),
-    LabelSpec("tags", (None,), 4, True, -1),
-    LabelSpec("price", (1,)),
-    LabelSpec("rent", (1,)),
-    LabelSpec("click", (1,), 1.0),
-    LabelSpec("map", (2, 2), 1.0),
-]
+RULES = Rules(
+    [
+        LabelSpec("topic", (), 4, True),
+        LabelSpec("tags", (None,), 4, True, -1),
+        LabelSpec("price", (1,)),
+        LabelSpec("rent", (1,)),
+        LabelSpec("click", (1,), 1.0),
+        LabelSpec("map", (2, 2), 1.0),
+    ]
+)
 ROWS, LENGTH = 6, 3
 
 
@@ -75,7 +78,7 @@ def read(data):
     signature[1]["tags"] = tf.TensorSpec([None, None], data[1]["tags"].dtype)
     dataset = tf.data.Dataset.from_generator(lambda: iter([data]), output_signature=signature)
     with readable_errors():
-        list(with_checks((dataset, None, None), SPECS)[0])
+        list(with_checks((dataset, None, None), RULES)[0])
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float32"])
@@ -87,7 +90,7 @@ def test_the_pipeline_and_arrays_agree(weighted, dtype):
         data = batch(rng, weighted, dtype)
         if case:
             break_one_rule(rng, data)
-        expected = outcome(lambda data=data: check_values(*keras.utils.unpack_x_y_sample_weight(data), SPECS))
+        expected = outcome(lambda data=data: check_values(*keras.utils.unpack_x_y_sample_weight(data), RULES))
         assert outcome(lambda data=data: read(data)) == expected
         outcomes.append(expected)
     assert outcomes[0] == "no error"
@@ -149,3 +152,46 @@ def test_a_py_dataset_without_weights():
     assert logs.keys() == expected_logs.keys()
     np.testing.assert_allclose(list(logs.values()), list(expected_logs.values()), rtol=1e-5)
     assert model.evaluate(Batches(), verbose=0, return_dict=True)["loss"] == pytest.approx(logs["val_loss"][0])
+
+
+BAD_LABELS = {
+    "strings": (np.array(["a", "b", "c"])[small_models.full_data(8)[1]["topic"]], r"class indices from 0 to 2.*\['"),
+    "None": (np.array([0, None] * 4), "class indices.*None.*NaN and the weight 0"),
+}
+
+
+@pytest.mark.parametrize("form", ["arrays", "dataset", "train_on_batch"])
+@pytest.mark.parametrize("kind", BAD_LABELS)
+def test_labels_that_are_no_numbers(kind, form):
+    labels, message = BAD_LABELS[kind]
+    x, y = small_models.full_data(8)
+    data = x, {**y, "topic": labels}
+    model = small_models.model()
+    model.compile("sgd", loss=small_models.LOSS)
+    if form == "dataset":
+        if kind == "None":
+            return  # tf.data refuses it
+        data, message = (tf.data.Dataset.from_tensor_slices(data).batch(4),), "class indices.*received strings.*indices"
+    call = model.train_on_batch if form == "train_on_batch" else model.fit
+    with pytest.raises(ValueError, match=message):
+        call(*data)
+
+
+@pytest.mark.parametrize("form", ["arrays", "dataset"])
+def test_a_model_that_replaces_nan_in_its_inputs(form, tmp_path):
+    x = keras.Input((6,))
+    h = keras.layers.Dense(4)(keras.ops.where(keras.ops.isnan(x), 0.0, x))
+    model = mtl.MultiTaskModel(x, {"topic": keras.layers.Dense(3)(h), "price": keras.layers.Dense(1)(h)})
+    inputs, y = small_models.full_data(8)
+    inputs[3, 2] = np.nan
+    data = (inputs, y) if form == "arrays" else (small_models.batches((inputs, y)),)
+    model.compile("sgd", loss=small_models.LOSS)
+    with pytest.raises(ValueError, match="`x` must not hold NaN"):
+        model.fit(*data, verbose=0)
+    model.compile("sgd", loss=small_models.LOSS, check_inputs=False)
+    model.save(tmp_path / "model.keras")
+    logs = keras.models.load_model(tmp_path / "model.keras").fit(*data, verbose=0).history
+    assert np.isfinite(logs["loss"]).all()
+    y["price"][0] = np.nan
+    with pytest.raises(ValueError, match=r"`y\['price'\]` must not hold NaN"):
+        model.fit(*((inputs, y) if form == "arrays" else (small_models.batches((inputs, y)),)), verbose=0)

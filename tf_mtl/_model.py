@@ -149,6 +149,7 @@ class MultiTaskModel(KerasHooks):
         balancing: str | methods.Balancing = "equal",
         gradients: str = "parameters",
         accumulate: int = 1,
+        check_inputs: bool = True,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
@@ -173,6 +174,7 @@ class MultiTaskModel(KerasHooks):
                 other, and their gradients make one update, that of the whole batch, for the memory of one of them
                 (BatchNormalization's statistics are those of a micro-batch). Methods whose weights depend on the
                 losses, such as all scalarizers but "equal" and "fixed", need one more forward pass.
+            check_inputs: Whether NaN and infinity in inputs raise an error; False for a model that replaces them.
             run_eagerly: See `keras.Model.compile`.
             steps_per_execution: See `keras.Model.compile`.
             jit_compile: See `keras.Model.compile`.
@@ -197,6 +199,7 @@ class MultiTaskModel(KerasHooks):
                 balancing=balancing,
                 gradients=gradients,
                 accumulate=accumulate,
+                check_inputs=check_inputs,
             )
             scales_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
             check_loss_scaling(optimizer, engine.balancing, scales_loss)
@@ -244,7 +247,7 @@ class MultiTaskModel(KerasHooks):
         if class_weight is not None:
             raise ValueError(CLASS_WEIGHT_ERROR)
         self._feed = fit_feed(
-            engine.objectives.specs,
+            engine.rules,
             engine.balancing,
             (x, y, sample_weight),
             batch_size,
@@ -293,7 +296,7 @@ class MultiTaskModel(KerasHooks):
         """
         engine = self._engine_for("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # as `fit` asks, with streams of its own
-            x = evaluate_feed(engine.objectives.specs, (x, y, sample_weight), batch_size, steps)
+            x = evaluate_feed(engine.rules, (x, y, sample_weight), batch_size, steps)
         with readable_errors(), lost_worker_errors(), self._evaluation():
             return super().evaluate(
                 x, verbose=verbose, steps=steps, callbacks=callbacks, return_dict=return_dict, **kwargs
@@ -320,14 +323,14 @@ class MultiTaskModel(KerasHooks):
             raise ValueError(CLASS_WEIGHT_ERROR)
         if engine.balancing.needs_validation:
             raise ValueError(f"{type(engine.balancing).__name__} learns from other batches as well: train with `fit`.")
-        x, y, sample_weight = with_checks((x, y, sample_weight), engine.objectives.specs)
+        x, y, sample_weight = with_checks((x, y, sample_weight), engine.rules)
         with readable_errors():
             return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""
         engine = self._engine_for("test_on_batch")
-        x, y, sample_weight = with_checks((x, y, sample_weight), engine.objectives.specs)
+        x, y, sample_weight = with_checks((x, y, sample_weight), engine.rules)
         with readable_errors(), self._evaluation():
             return super().test_on_batch(x, y, sample_weight, return_dict)
 

@@ -1,5 +1,6 @@
 """Ranks and masks of labels, weights and losses."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,6 +59,22 @@ def _keeps_rows_apart(function, labels, output):
     except Exception:  # whatever a user's function raises for these shapes
         return False
     return bool(np.isclose(together, np.mean(rows), rtol=1e-4))
+
+
+def mixes_rows(function: Callable[[tf.Tensor, tf.Tensor], Any], output_shape: Sequence[int | None]) -> bool:
+    """Return whether a loss compares the rows of a batch, tried on two rows, with labels of both usual ranks.
+
+    A function that raises for labels of either rank counts as one that keeps rows apart.
+    """
+    sizes = [2, *(size or 2 for size in output_shape[1:])]
+    output = tf.reshape(tf.sin(tf.range(math.prod(sizes), dtype=tf.float32)), sizes)
+    kept_apart = []
+    for rank in {len(sizes), max(len(sizes) - 1, 1)}:
+        labels = tf.cast(tf.reshape(tf.range(math.prod(sizes[:rank])) % 2, sizes[:rank]), tf.float32)
+        with contextlib.suppress(Exception):  # whatever a user's function raises for these shapes
+            function(labels, output)
+            kept_apart.append(_keeps_rows_apart(function, labels, output))
+    return bool(kept_apart) and not any(kept_apart)
 
 
 def keras_mask(tensor: tf.Tensor) -> tf.Tensor | None:

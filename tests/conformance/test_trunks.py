@@ -22,7 +22,8 @@ KINDS = {  # balancing and gradients
     "aggregator": ("config", "parameters"),
     "features": ("upgrad", "features"),
 }
-NO_FRONTIER = {T.LoRA}  # its encoder is called once per task, with the task's own weights
+# LoRA calls its encoder once per task, with the task's own weights. The others' units give each task its own tensor.
+NO_FRONTIER = [T.LoRA, T.CrossStitch, T.Sluice]
 BALANCED_CASES = [
     pytest.param(balanced, *case.values, marks=case.marks)
     for balanced in KINDS

@@ -36,8 +36,8 @@ def test_the_table_has_both_conventions():
     text = str(mtl.report.compare(MULTI, SINGLE))
     assert "| depth        | abs_err        |" in text
     assert "+18.67%" in text
-    assert "mean over tasks (positive: gain): +0.878%" in text
-    assert "mean over metrics (positive: drop): +5.589%" in text
+    assert "mean over tasks, as a gain (positive is better): +0.878%" in text
+    assert "mean over metrics, as a drop (positive is worse): +5.589%" in text
 
 
 def test_results_that_do_not_match():

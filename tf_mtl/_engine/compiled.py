@@ -14,6 +14,7 @@ from tf_mtl._engine.step import Engine
 from tf_mtl._engine.task_losses import TaskLosses
 from tf_mtl._engine.update_functions import input_shape, update_function
 from tf_mtl._graph.partition import partition
+from tf_mtl._pipeline.labels import Rules
 from tf_mtl.tasks import Task
 
 
@@ -29,6 +30,7 @@ def compiled_engine(
     balancing: str | methods.Balancing,
     gradients: str,
     accumulate: int,
+    check_inputs: bool,
 ) -> Engine:
     """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises."""
     measures = MetricArguments.create(model.output, tasks, metrics, weighted_metrics, joint_metrics)
@@ -36,6 +38,8 @@ def compiled_engine(
     shapes = {task: output.shape for task, output in model.output.items()}
     task_metrics = compiled_metrics(measures, objectives, shapes, tasks)
     method, parts = methods.get(balancing), partition(model, objectives.losses)
+    if accumulate > 1 or model.distribute_strategy.num_replicas_in_sync > 1:
+        objectives.check_rows_apart()
     update = update_function(method, gradients, parts, accumulate)
     if update is by_features and (unread := measures.measured - objectives.losses.keys()):
         raise ValueError(
@@ -48,6 +52,7 @@ def compiled_engine(
         balancing=method,
         gradients=gradients,
         accumulate=accumulate,
+        rules=Rules(objectives.specs, check_inputs),
         parts=parts,
         update=update,
         losses=TaskLosses(parts.tasks, objectives.loss_weights),
@@ -62,5 +67,6 @@ def compiled_engine(
             "balancing": method,
             "gradients": gradients,
             "accumulate": accumulate,
+            "check_inputs": check_inputs,
         },
     )

@@ -68,6 +68,19 @@ class Objectives:
         factors = _factors(loss_weights, outputs, losses)
         return cls(losses, factors, specs, {task.name: task.valid_mask for task in tasks})
 
+    def check_rows_apart(self) -> None:
+        """Raise if a loss compares the rows of a batch, which micro-batches and replicas divide.
+
+        Raises:
+            ValueError: naming the task and the remedy.
+        """
+        for spec in self.specs:
+            if spec.mixes_rows:
+                raise ValueError(
+                    f"`loss['{spec.task}']` compares the rows of a batch, which micro-batches and replicas divide: it "
+                    "would change. Use accumulate=1 on one device, or a loss of single rows."
+                )
+
     def unpack_labels(self, y: Any, weight: Any) -> TaskLabels:
         """Return each task's labels, those of weight 0 replaced by 0, and their weights (None: all labelled)."""
         check_structure(y, weight, self.specs)
@@ -75,8 +88,14 @@ class Objectives:
         for spec in self.specs:
             if spec.counts:
                 spec.check_shape(tf.TensorShape(y[spec.task].shape))
-                loss = self.losses.get(spec.task)
-                labels[spec.task] = clean_labels(loss, y[spec.task], weight_of(spec.task, weight))
+                loss, w = self.losses.get(spec.task), weight_of(spec.task, weight)
+                if w is not None and spec.mixes_rows:
+                    raise ValueError(
+                        f"`sample_weight['{spec.task}']` is not supported: the task's loss compares the rows of a "
+                        "batch, so rows without a label would still count. Leave them out of the batch, or use a loss "
+                        "of single rows."
+                    )
+                labels[spec.task] = clean_labels(loss, y[spec.task], w)
         return labels
 
     def masked(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> TaskLabels:

@@ -28,6 +28,7 @@ from tf_mtl._engine.update_functions import UpdateFunction, update_function
 from tf_mtl._graph.partition import Partition, partition
 from tf_mtl._optimizers.internals import apply_global, with_slots
 from tf_mtl._pipeline.division import divide
+from tf_mtl._pipeline.labels import Rules
 from tf_mtl.balancing import Balancing
 
 
@@ -42,6 +43,7 @@ class Engine:
         balancing: The balancing method.
         gradients: What gradient methods balance, "parameters" or "features".
         accumulate: The number of micro-batches of a step.
+        rules: What batches must keep.
         parts: The model's variables by the tasks that they reach.
         update: The function that computes an update.
         losses: The losses in the logs.
@@ -54,6 +56,7 @@ class Engine:
     balancing: Balancing
     gradients: str
     accumulate: int
+    rules: Rules
     parts: Partition
     update: UpdateFunction
     losses: TaskLosses

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from tf_mtl._pipeline.assertions import MARK
 from tf_mtl._pipeline.forms import arrays
-from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
+from tf_mtl._pipeline.labels import Rules, check_structure, weight_of
 from tf_mtl._pipeline.values import check_values, checked
 from tf_mtl.data import Mixture
 
 
-def with_checks(data: tuple[Any, Any, Any], specs: Sequence[LabelSpec]) -> tuple[Any, Any, Any]:
+def with_checks(data: tuple[Any, Any, Any], rules: Rules) -> tuple[Any, Any, Any]:
     """Return data whose batches are checked as they are read.
 
     Arrays are checked at once; a `tf.data.Dataset` by its element spec now and by its values in the pipeline, beside
@@ -24,7 +24,7 @@ def with_checks(data: tuple[Any, Any, Any], specs: Sequence[LabelSpec]) -> tuple
 
     Args:
         data: (x, y, sample_weight), as Keras takes them: arrays, or a source of whole batches with None for the others.
-        specs: What the labels of each task must satisfy.
+        rules: What batches must keep.
 
     Raises:
         TypeError: if labels are not a dict.
@@ -33,50 +33,57 @@ def with_checks(data: tuple[Any, Any, Any], specs: Sequence[LabelSpec]) -> tuple
     x, y, weight = data
     if y is None:
         if isinstance(x, tf.data.Dataset):
-            return _checked_dataset(x, specs), y, weight
+            return _checked_dataset(x, rules), y, weight
         if isinstance(x, keras.utils.PyDataset):
-            return _CheckedPyDataset(x, specs), y, weight
+            return _CheckedPyDataset(x, rules), y, weight
         if isinstance(x, Iterator):
-            return (_checked_batch(batch, specs) for batch in x), y, weight
-    return _checked_arrays(data, specs)
+            return (_checked_batch(batch, rules) for batch in x), y, weight
+    return _checked_arrays(data, rules)
 
 
-def _checked_batch(batch, specs):
+def _checked_batch(batch, rules):
     data = keras.utils.unpack_x_y_sample_weight(batch)
-    return keras.utils.pack_x_y_sample_weight(*_checked_arrays(data, specs))
+    return keras.utils.pack_x_y_sample_weight(*_checked_arrays(data, rules))
 
 
-def _checked_arrays(data, specs):
+def _checked_arrays(data, rules):
     x, y, weight = arrays(data)
     if x is None or not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y)) if leaf is not None):
         return x, y, weight
-    check_structure(y, weight, specs)
-    specs = [spec for spec in specs if spec.counts]
+    check_structure(y, weight, rules.specs)
+    rules = rules._replace(specs=[spec for spec in rules.specs if spec.counts])
+    for spec in rules.specs:
+        spec.check_dtype(y[spec.task])
     if any(leaf.shape[0] == 0 for leaf in keras.tree.flatten(x)):
         raise ValueError("`x` must have at least one row, received an empty array.")
-    weights = {spec.task: weight_of(spec.task, weight) for spec in specs}
-    for spec in specs:
+    weights = {spec.task: weight_of(spec.task, weight) for spec in rules.specs}
+    for spec in rules.specs:
         spec.check_shape(tf.TensorShape(y[spec.task].shape))
-    check_values(x, y, weight, specs)
+    check_values(x, y, weight, rules)
     if all(w is None for w in weights.values()):
         return x, y, None
-    rows = len(keras.tree.flatten(x)[0])
-    return x, y, {task: np.ones(rows, "float32") if w is None else w for task, w in weights.items()}
+    ones = np.ones(keras.tree.flatten(x)[0].shape[0], "float32")
+    unweighted = {spec.task for spec in rules.specs if spec.mixes_rows}
+    return (
+        x,
+        y,
+        {task: ones if w is None else w for task, w in weights.items() if w is not None or task not in unweighted},
+    )
 
 
 class _CheckedPyDataset(keras.utils.PyDataset):
     """A `PyDataset` whose batches are checked when they are read."""
 
-    def __init__(self, source, specs):
+    def __init__(self, source, rules):
         super().__init__(source.workers, source.use_multiprocessing, source.max_queue_size)
-        self.source, self.specs = source, specs
+        self.source, self.rules = source, rules
 
     @property
     def num_batches(self):
         return self.source.num_batches
 
     def __getitem__(self, index):
-        return _checked_batch(self.source[index], self.specs)
+        return _checked_batch(self.source[index], self.rules)
 
     def on_epoch_begin(self):
         self.source.on_epoch_begin()
@@ -85,7 +92,7 @@ class _CheckedPyDataset(keras.utils.PyDataset):
         self.source.on_epoch_end()
 
 
-def _checked_dataset(dataset, specs):
+def _checked_dataset(dataset, rules):
     element = dataset.element_spec
     if not isinstance(element, tuple) or len(element) not in (2, 3):
         raise TypeError(
@@ -95,15 +102,17 @@ def _checked_dataset(dataset, specs):
     if int(dataset.cardinality()) == 0:
         raise ValueError("The data set is empty: it must give at least one batch.")
     _, y, weight = keras.utils.unpack_x_y_sample_weight(element)
-    check_structure(y, weight, specs)
-    specs = [spec for spec in specs if spec.counts]
-    for spec in specs:
+    check_structure(y, weight, rules.specs)
+    rules = rules._replace(specs=[spec for spec in rules.specs if spec.counts])
+    for spec in rules.specs:
+        spec.check_dtype(y[spec.task])
+    for spec in rules.specs:
         spec.check_shape(y[spec.task].shape)
 
     @tf.autograph.experimental.do_not_convert
     def check(*batch):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        return checked(x, y, weight, specs), *batch[1:]
+        return checked(x, y, weight, rules), *batch[1:]
 
     if isinstance(dataset, Mixture) and not dataset.draws_ahead:  # training has yet to settle its rates
         return dataset.map(check)

@@ -1,6 +1,5 @@
 """From what `fit`, `evaluate` and `predict` are given to checked streams of batches."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import tensorflow as tf
 from tf_mtl._pipeline.checks import with_checks
 from tf_mtl._pipeline.epochs import check_finite, one_epoch, steps_per_epoch_of
 from tf_mtl._pipeline.forms import arrays
-from tf_mtl._pipeline.labels import LabelSpec
+from tf_mtl._pipeline.labels import Rules
 from tf_mtl._pipeline.stream import Stream, split, stream, unpacked
 from tf_mtl.balancing import Balancing
 from tf_mtl.data import Mixture
@@ -36,7 +35,7 @@ class Feed:
 
 
 def fit_feed(
-    specs: Sequence[LabelSpec],
+    rules: Rules,
     balancing: Balancing,
     data: tuple[Any, Any, Any],
     batch_size: int | None,
@@ -51,7 +50,7 @@ def fit_feed(
     """Return what `fit` works with.
 
     Args:
-        specs: What the labels of each task must satisfy.
+        rules: What batches must keep.
         balancing: The balancing method.
         data: (x, y, sample_weight), as `fit` was given them; all further arguments are those of `fit`.
     """
@@ -59,28 +58,26 @@ def fit_feed(
     check_finite("x", x, steps_per_epoch, "steps_per_epoch")
     steps_per_epoch = steps_per_epoch_of(x, steps_per_epoch)
     mixture = x if isinstance(x, Mixture) else None
-    data = with_checks(data, specs)
+    data = with_checks(data, rules)
     if validation_split and validation_data is None:
         data, validation_data = split(data, validation_split)
     validation = None
     if validation_data is not None:
         validation_data = one_epoch("validation_data", validation_data, validation_steps, "validation_steps")
-        x, y, weight = with_checks(unpacked(validation_data), specs)
+        x, y, weight = with_checks(unpacked(validation_data), rules)
         validation = stream(x, y, weight, validation_batch_size or batch_size)
     x, y, weight = data
     if balancing.needs_validation:
-        x = _zipped(x, balancing, specs)
+        x = _zipped(x, balancing, rules)
     training = stream(x, y, weight, batch_size, shuffle)
     training.epoch_size = steps_per_epoch
     return Feed(training, validation, steps_per_epoch, callback_list(callbacks), mixture)
 
 
-def evaluate_feed(
-    specs: Sequence[LabelSpec], data: tuple[Any, Any, Any], batch_size: int | None, steps: int | None
-) -> Stream:
+def evaluate_feed(rules: Rules, data: tuple[Any, Any, Any], batch_size: int | None, steps: int | None) -> Stream:
     """Return the batches that `evaluate` works through."""
     x, y, weight = data
-    x, y, weight = with_checks((one_epoch("x", x, steps, "steps"), y, weight), specs)
+    x, y, weight = with_checks((one_epoch("x", x, steps, "steps"), y, weight), rules)
     return stream(x, y, weight, batch_size)
 
 
@@ -139,7 +136,7 @@ class _SourceShares(keras.callbacks.Callback):
         logs.update({f"share_{source}": share for source, share in shares.items()})
 
 
-def _zipped(x, balancing, specs):
+def _zipped(x, balancing, rules):
     """Pair the batches of a data set with those that a balancing method learns from."""
     name = type(balancing).__name__
     if balancing.validation is None:
@@ -149,5 +146,5 @@ def _zipped(x, balancing, specs):
         )
     if not isinstance(x, tf.data.Dataset):
         raise ValueError(f"{name} needs `x` to be a tf.data.Dataset of batches, received {type(x).__name__}.")
-    validation, _, _ = with_checks((balancing.validation, None, None), specs)
+    validation, _, _ = with_checks((balancing.validation, None, None), rules)
     return tf.data.Dataset.zip(x, validation.repeat())

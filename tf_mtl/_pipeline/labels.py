@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_mtl._names import check_names
-from tf_mtl._shapes import needs_output_rank
+from tf_mtl._shapes import mixes_rows, needs_output_rank
 from tf_mtl.losses import CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood
 
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
@@ -28,6 +28,7 @@ class LabelSpec:
         classes: Whether labels are class indices, integers from 0 to `high`.
         ignored: A class index that stands for "no label"; None if there is none.
         counts: Whether a loss or a metric reads the labels.
+        mixes_rows: Whether the loss compares the rows of a batch.
         output_rank: Whether the loss is called with labels of the output's rank, where these lack its last axis or
             have one more, of size 1.
     """
@@ -38,6 +39,7 @@ class LabelSpec:
     classes: bool = False
     ignored: int | None = None
     counts: bool = True
+    mixes_rows: bool = False
     output_rank: bool = True
 
     @classmethod
@@ -54,15 +56,31 @@ class LabelSpec:
         if kind in _LABELS_OF_OTHER_SHAPE:
             return cls(task, output_rank=False)
         if function is None:
-            return cls(task, output_rank=needs_output_rank(loss.call, output.shape))
+            aligned, mixes = needs_output_rank(loss.call, output.shape), mixes_rows(loss.call, output.shape)
+            return cls(task, output_rank=aligned, mixes_rows=mixes)
         if not getattr(function, "__module__", "").startswith("keras."):
-            return cls(task)
+            return cls(task, mixes_rows=mixes_rows(function, output.shape))
         if kind == "sparse_categorical_crossentropy":
             ignored = getattr(loss, "ignore_class", None)
             return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, ignored)
         is_over_last_axis = len(output.shape) > 2 and str(kind).startswith(_OVER_LAST_AXIS)
         high = 1.0 if kind in _UNIT_RANGE else None
         return cls(task, tuple(output.shape[1:]), high, output_rank=not is_over_last_axis)
+
+    def check_dtype(self, labels: Any) -> None:
+        """Raise if labels, an array, tensor or spec, are not numbers.
+
+        Raises:
+            ValueError: naming the remedy.
+        """
+        dtype = labels.dtype
+        if dtype == tf.string or getattr(dtype, "kind", None) in ("O", "U", "S"):
+            examples = labels.ravel()[:4].tolist() if isinstance(labels, np.ndarray) else "strings"
+            kind = f"class indices from 0 to {self.high}" if self.classes else "numbers"
+            raise ValueError(
+                f"`y['{self.task}']` must be {kind}, received {examples}. Turn names into indices, for instance with "
+                "keras.layers.StringLookup, and give missing labels NaN and the weight 0."
+            )
 
     def check_shape(self, shape: tf.TensorShape) -> None:
         """Raise if labels of this shape, batch included, do not fit the output.
@@ -113,6 +131,18 @@ def _with_rank(array, rank):
     while array.ndim > rank and array.shape[-1] == 1:
         array = array[..., 0]
     return array.reshape(array.shape + (1,) * (rank - array.ndim))
+
+
+class Rules(NamedTuple):
+    """What batches must keep.
+
+    Attributes:
+        specs: What the labels of each output must look like.
+        finite_inputs: Whether inputs must not hold NaN or infinity.
+    """
+
+    specs: Sequence[LabelSpec]
+    finite_inputs: bool = True
 
 
 def check_structure(y: Any, weight: Any, specs: Sequence[LabelSpec]) -> None:

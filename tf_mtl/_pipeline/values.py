@@ -14,34 +14,37 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._pipeline.assertions import MARK
-from tf_mtl._pipeline.labels import LabelSpec, weight_of
+from tf_mtl._pipeline.labels import LabelSpec, Rules, weight_of
 from tf_mtl._shapes import match_rank
 
 
-def check_values(x: Any, y: Any, weight: Any, specs: Sequence[LabelSpec]) -> None:
+def check_values(x: Any, y: Any, weight: Any, rules: Rules) -> None:
     """Raise unless a batch, or whole arrays, keep all rules.
 
     Raises:
         ValueError: for tensors that differ in rows, or hold values that the tasks do not allow.
     """
+    specs = rules.specs
     _check_rows({name: leaf.shape[0] for name, leaf in _named_leaves(x, y, weight, specs).items()})
-    _check_inputs({name: _array(leaf) for name, leaf in _floats(x).items()})
+    if rules.finite_inputs:
+        _check_inputs({name: _array(leaf) for name, leaf in _floats(x).items()})
     for spec in specs:
         w = weight_of(spec.task, weight)
         _check_labels(spec, _array(y[spec.task]), None if w is None else _array(w))
 
 
-def checked(x: Any, y: Any, weight: Any, specs: Sequence[LabelSpec]) -> Any:
+def checked(x: Any, y: Any, weight: Any, rules: Rules) -> Any:
     """Return `x` of a batch in a graph, as tensors that cannot be computed where the batch breaks a rule.
 
     The failure is an `InvalidArgumentError` that `checks.readable_errors` turns into that of `check_values`.
     """
+    specs = rules.specs
     names, rows = _count_rows(_named_leaves(x, y, weight, specs))
     rule = f"{MARK}All of {names} must have equally many rows. Received:"
     same_rows = tf.raw_ops.Assert(condition=tf.reduce_all(rows == rows[0]), data=[rule, rows], summarize=len(names))
     with tf.control_dependencies([same_rows]):  # since tasks that differ in rows cannot be stacked
         groups = _stacked(y, weight, specs)
-        floats = _floats(x)
+        floats = _floats(x) if rules.finite_inputs else {}
 
         def check(*arrays):
             _check_inputs(dict(zip(floats, arrays, strict=False)))

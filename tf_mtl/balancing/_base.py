@@ -67,6 +67,7 @@ class Balancing(keras.layers.Layer, ABC):
         if given is not None and tf.executing_eagerly():
             self.check_losses(given)
         result = super().__call__(values, **arguments)
+        result = None if result is None else tf.convert_to_tensor(result)
         self._check_result(result, values.shape)
         return result
 
@@ -192,13 +193,12 @@ class Balancing(keras.layers.Layer, ABC):
     def _check_result(self, result, shape):
         """Raise for a result that cannot be an objective, weights or a direction."""
         expected = {"losses": [], "gramian": shape[:1], "jacobian": shape[1:]}[self.kind]
-        received = result.shape if tf.is_tensor(result) else None
-        if received is None or not received.is_compatible_with(expected):
+        if result is None or not result.shape.is_compatible_with(expected):
             results = {"losses": "a scalar, the objective", "gramian": "weights [T]", "jacobian": "a direction [P]"}
             raise ValueError(
                 f"`call` of {type(self).__name__} must return {results[self.kind]}: a tensor of shape "
                 f"{tf.TensorShape(expected)} for values of shape {shape}. Received "
-                f"{result if received is None else f'the shape {received}'}. Fix `call`."
+                f"{None if result is None else f'the shape {result.shape}'}. Fix `call`."
             )
 
     def get_build_config(self) -> None:
