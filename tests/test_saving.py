@@ -84,11 +84,14 @@ def test_a_trunk_with_a_function_is_not_saved_but_the_model_is(tmp_path):
     assert loaded.describe_sharing(print_fn=None) == model.describe_sharing(print_fn=None)
 
 
-def test_the_arguments_of_losses_are_kept(tmp_path):
+@pytest.mark.parametrize("form", ["dict", "list", "one output"])
+def test_the_arguments_of_losses_are_kept(form, tmp_path):
+    huber, topic = keras.losses.Huber(10.0), small_models.LOSS["topic"]
+    loss = {"dict": {"topic": topic, "price": huber}, "list": [huber, topic], "one output": {"price": huber}}[form]
     x, y = small_models.full_data()
     y["price"] *= 100
     model = small_models.model()
-    model.compile("sgd", loss={**small_models.LOSS, "price": keras.losses.Huber(10.0)})
+    model.compile("sgd", loss=loss)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     results = [each.evaluate(x, y, verbose=0, return_dict=True) for each in (model, loaded)]

@@ -11,9 +11,11 @@ import keras
 
 
 def serialized_losses(loss: Any) -> Any:
-    """Return the `loss` argument of `compile`, serialized: a loss, its name, a function, or a dict of them by task."""
+    """Return the `loss` argument of `compile`, serialized: a loss, its name, a function, or a dict or list of them."""
     if isinstance(loss, Mapping):
         return {task: serialized_losses(each) for task, each in loss.items()}
+    if isinstance(loss, (list, tuple)):
+        return [serialized_losses(each) for each in loss]
     serialized = keras.saving.serialize_keras_object(loss)
     arguments = getattr(loss, "_fn_kwargs", {})
     if isinstance(loss, keras.losses.Loss) and arguments:
