@@ -180,7 +180,7 @@ def _check_rows(rows: Mapping[str, int]) -> None:
 
 def _check_inputs(floats: Mapping[str, np.ndarray]) -> None:
     for name, x in floats.items():
-        _raise(~np.isfinite(x), x, f"`{name}` must not hold NaN or infinity. Fill or drop such rows first.")
+        _raise(~np.isfinite(x), x, f"`{name}` must not hold NaN or infinity. Fill or drop such rows, or use check_inputs=False.")
 
 
 def _check_labels(spec: LabelSpec, y: np.ndarray, weight: np.ndarray | None) -> None:
