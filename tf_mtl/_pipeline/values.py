@@ -180,7 +180,8 @@ def _check_rows(rows: Mapping[str, int]) -> None:
 
 def _check_inputs(floats: Mapping[str, np.ndarray]) -> None:
     for name, x in floats.items():
-        _raise(~np.isfinite(x), x, f"`{name}` must not hold NaN or infinity. Fill or drop such rows, or use check_inputs=False.")
+        rule = f"`{name}` must not hold NaN or infinity. Fill or drop such rows, or compile with check_inputs=False."
+        _raise(~np.isfinite(x), x, rule)
 
 
 def _check_labels(spec: LabelSpec, y: np.ndarray, weight: np.ndarray | None) -> None:
