@@ -81,6 +81,18 @@ def read(data):
         list(with_checks((dataset, None, None), RULES)[0])
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int32", "uint8"])
+def test_labels_of_few_bits_in_a_data_set(dtype):
+    rng = np.random.default_rng(0)
+    x, y = batch(rng, False, "int64")
+    y["click"] = y["click"].astype(dtype)
+    read((x, y))
+    if dtype == "uint8":
+        y["tags"] = np.full((ROWS, LENGTH), 255, "uint8")  # not the ignored class -1
+        with pytest.raises(ValueError, match=r"`y\['tags'\]` must be class indices from 0 to 4"):
+            read((x, y))
+
+
 @pytest.mark.parametrize("dtype", ["int64", "float32"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_pipeline_and_arrays_agree(weighted, dtype):

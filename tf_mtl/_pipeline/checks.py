@@ -50,25 +50,28 @@ def _checked_arrays(data, rules):
     x, y, weight = arrays(data)
     if x is None or not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y)) if leaf is not None):
         return x, y, weight
-    check_structure(y, weight, rules.specs)
-    rules = rules._replace(specs=[spec for spec in rules.specs if spec.counts])
-    for spec in rules.specs:
-        spec.check_dtype(y[spec.task])
+    rules = _check_labels(y, weight, rules)
     if any(leaf.shape[0] == 0 for leaf in keras.tree.flatten(x)):
         raise ValueError("`x` must have at least one row, received an empty array.")
-    weights = {spec.task: weight_of(spec.task, weight) for spec in rules.specs}
-    for spec in rules.specs:
-        spec.check_shape(tf.TensorShape(y[spec.task].shape))
     check_values(x, y, weight, rules)
+    weights = {spec.task: weight_of(spec.task, weight) for spec in rules.specs}
     if all(w is None for w in weights.values()):
         return x, y, None
     ones = np.ones(keras.tree.flatten(x)[0].shape[0], "float32")
-    unweighted = {spec.task for spec in rules.specs if spec.mixes_rows}
-    return (
-        x,
-        y,
-        {task: ones if w is None else w for task, w in weights.items() if w is not None or task not in unweighted},
-    )
+    for spec in rules.specs:
+        if weights[spec.task] is None and not spec.mixes_rows:
+            weights[spec.task] = ones
+    return x, y, {task: w for task, w in weights.items() if w is not None}
+
+
+def _check_labels(y, weight, rules):
+    """Raise for labels of arrays or specs that do not fit; return the rules of the labels that count."""
+    check_structure(y, weight, rules.specs)
+    counting = [spec for spec in rules.specs if spec.counts]
+    for spec in counting:
+        spec.check_dtype(y[spec.task])
+        spec.check_shape(tf.TensorShape(y[spec.task].shape))
+    return rules._replace(specs=counting)
 
 
 class _CheckedPyDataset(keras.utils.PyDataset):
@@ -102,12 +105,7 @@ def _checked_dataset(dataset, rules):
     if int(dataset.cardinality()) == 0:
         raise ValueError("The data set is empty: it must give at least one batch.")
     _, y, weight = keras.utils.unpack_x_y_sample_weight(element)
-    check_structure(y, weight, rules.specs)
-    rules = rules._replace(specs=[spec for spec in rules.specs if spec.counts])
-    for spec in rules.specs:
-        spec.check_dtype(y[spec.task])
-    for spec in rules.specs:
-        spec.check_shape(y[spec.task].shape)
+    rules = _check_labels(y, weight, rules)
 
     @tf.autograph.experimental.do_not_convert
     def check(*batch):

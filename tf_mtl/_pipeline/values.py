@@ -96,15 +96,15 @@ def _flags(group):
         yield _is_not_finite(counts)
         yield tf.reduce_any(counts < 0)
         counts = match_rank(counts, len(labels.shape))
+    is_floating, labels = labels.dtype.is_floating, tf.cast(labels, tf.float32)
     if spec.high is not None:
-        inside = (labels >= tf.cast(0, labels.dtype)) & (labels <= tf.cast(spec.high, labels.dtype))
-        if spec.classes and labels.dtype.is_floating:
+        inside = (labels >= 0) & (labels <= spec.high)
+        if spec.classes and is_floating:
             inside &= labels == tf.round(labels)
         if spec.ignored is not None:
-            inside |= labels == tf.cast(spec.ignored, labels.dtype)
+            inside |= labels == spec.ignored
         yield ~tf.reduce_all(inside if counts is None else inside | ~(counts > 0))
-    elif labels.dtype.is_floating:
-        labels = tf.cast(labels, tf.float32)
+    elif is_floating:
         yield _is_not_finite(labels if counts is None else tf.math.multiply_no_nan(labels, counts))
 
 
