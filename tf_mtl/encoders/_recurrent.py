@@ -4,10 +4,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_mtl.encoders._staged import StagedEncoder
 from tf_mtl.encoders._tokens import token_ids, token_mask, word_starts
 from tf_mtl.layers._masked_mean import masked_mean
+from tf_mtl.layers._valid_first import valid_first
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
@@ -167,10 +169,13 @@ class RecurrentStage(keras.layers.Layer):
 
     def call(self, inputs: Any) -> dict[str, Any]:
         """Return the layer's `sequence`, and the other features unchanged."""
-        # Keras' GPU kernels do not accept a row without any step, so the first step always runs. `mask` is unchanged.
-        first = keras.ops.equal(keras.ops.arange(keras.ops.shape(inputs["mask"])[1]), 0)
-        mask = keras.ops.logical_or(inputs["mask"], first)
-        return {**inputs, "sequence": self.drop(self.layer(inputs["sequence"], mask=mask))}
+        # cuDNN needs each row's valid steps at its start, and at least one of them.
+        mask = tf.cast(inputs["mask"], tf.bool)
+        order = valid_first(mask)
+        steps = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), 1), 1)
+        is_valid = tf.sequence_mask(steps, tf.shape(mask)[1])
+        outputs = self.layer(tf.gather(inputs["sequence"], order, batch_dims=1), mask=is_valid)
+        return {**inputs, "sequence": self.drop(tf.gather(outputs, tf.argsort(order, 1), batch_dims=1))}
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> dict[str, None]:
         """Return no masks: the feature `mask` is the mask."""
