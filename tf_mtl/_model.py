@@ -12,6 +12,7 @@ from tf_mtl._decoding import decode
 from tf_mtl._engine.compiled import compiled_engine
 from tf_mtl._engine.keras_hooks import KerasHooks
 from tf_mtl._engine.similarity import gradient_cosines
+from tf_mtl._engine.training_pass import compiles_passes
 from tf_mtl._graph.functional import ClonedOutputs, as_float32, freeze_again
 from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
@@ -177,7 +178,8 @@ class MultiTaskModel(KerasHooks):
             check_inputs: Whether NaN and infinity in inputs raise an error; False for a model that replaces them.
             run_eagerly: See `keras.Model.compile`.
             steps_per_execution: See `keras.Model.compile`.
-            jit_compile: See `keras.Model.compile`.
+            jit_compile: See `keras.Model.compile`. Under a mirrored strategy, True compiles each replica's
+                forward and backward passes with XLA, and "auto" does so on GPUs.
             auto_scale_loss: See `keras.Model.compile`.
 
         Raises:
@@ -187,7 +189,8 @@ class MultiTaskModel(KerasHooks):
         strategy = self.distribute_strategy
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
-            check_options(strategy, optimizer, jit_compile)
+            check_options(strategy, optimizer)
+            in_passes = compiles_passes(self, jit_compile, run_eagerly)
             engine = compiled_engine(
                 self,
                 self._tasks,
@@ -200,6 +203,8 @@ class MultiTaskModel(KerasHooks):
                 gradients=gradients,
                 accumulate=accumulate,
                 check_inputs=check_inputs,
+                jit_compile=jit_compile,
+                compiled_passes=in_passes,
             )
             scales_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
             check_loss_scaling(optimizer, engine.balancing, scales_loss)
@@ -207,7 +212,7 @@ class MultiTaskModel(KerasHooks):
                 optimizer=optimizer,
                 run_eagerly=run_eagerly,
                 steps_per_execution=steps_per_execution,
-                jit_compile=jit_compile,
+                jit_compile=False if in_passes else jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
             self._loss_tracker, self._compile_metrics = engine.losses, engine.metrics

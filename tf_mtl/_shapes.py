@@ -82,6 +82,13 @@ def keras_mask(tensor: tf.Tensor) -> tf.Tensor | None:
     return getattr(tensor, "_keras_mask", None)
 
 
+def with_keras_mask(tensor: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Attach a mask to a tensor, as Keras' layers do, and return the tensor."""
+    if mask is not None:
+        tensor._keras_mask = mask
+    return tensor
+
+
 def masked_weight(weight: tf.Tensor | None, mask: tf.Tensor) -> tf.Tensor:
     """Return label weights, float32, that are 0 where a mask is False.
 

@@ -1,12 +1,13 @@
 """The tasks' losses on one micro-batch, divided by the label weights of the global batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from tf_mtl._engine.objectives import Objectives, TaskLabels
 from tf_mtl._engine.replicas import per_replica_share, replica_sum
+from tf_mtl._engine.training_pass import TrainingPass
 from tf_mtl._shapes import match_rank
 
 
@@ -20,13 +21,14 @@ class BatchLosses:
         objectives: The losses in force.
         x: The inputs.
         labels: The labels and weights by task.
-        penalty: Returns the sum of regularizers and `add_loss` terms of the last call of the model, or None.
+        forward: The forward pass.
         first: Index of the first row in the global batch.
         pieces: The number of micro-batches that the batch is split into.
 
     Attributes:
         x: The inputs.
         labels: The labels and weights by task.
+        forward: The forward pass.
         loss_sums: sum(w * l) of each task over these rows, T scalars; set by `losses_and_penalty`, as are the others.
         slopes: The derivative of each loss by its sum, [T].
         weight_sums: sum(w) of each task over these rows, [T].
@@ -39,14 +41,14 @@ class BatchLosses:
         objectives: Objectives,
         x: Any,
         labels: TaskLabels,
-        penalty: Callable[[], tf.Tensor | None],
+        forward: TrainingPass,
         first: tf.Tensor | int = 0,
         pieces: int = 1,
     ):
         self._objectives = objectives
         self.x = x
         self.labels = labels
-        self._current_penalty = penalty
+        self.forward = forward
         self._first, self._pieces = first, pieces
         self._half_weight_sums: tf.Tensor | None = None
         self.loss_sums: list[tf.Tensor] = []
@@ -58,7 +60,7 @@ class BatchLosses:
     def losses_and_penalty(self, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return the contributions to the losses [T] and to the penalty, for the outputs of the training pass."""
         self.loss_sums, self.weight_sums = self._objectives.loss_sums(self.labels, outputs)
-        self.penalty = self._current_penalty()
+        self.penalty = self.forward.penalty()
         global_weight_sums = self._global(self.weight_sums)
         self.labelled = global_weight_sums > 0
         self.slopes = tf.math.divide_no_nan(self._factors(), global_weight_sums)

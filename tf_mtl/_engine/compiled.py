@@ -31,8 +31,13 @@ def compiled_engine(
     gradients: str,
     accumulate: int,
     check_inputs: bool,
+    jit_compile: bool | str,
+    compiled_passes: bool,
 ) -> Engine:
-    """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises."""
+    """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises.
+
+    `compiled_passes` says whether each replica compiles its passes, as `jit_compile` asked for.
+    """
     measures = MetricArguments.create(model.output, tasks, metrics, weighted_metrics, joint_metrics)
     objectives = Objectives.create(model.output, tasks, loss, loss_weights, measures.measured)
     shapes = {task: output.shape for task, output in model.output.items()}
@@ -52,6 +57,7 @@ def compiled_engine(
         balancing=method,
         gradients=gradients,
         accumulate=accumulate,
+        compiled_passes=compiled_passes,
         rules=Rules(objectives.specs, check_inputs),
         parts=parts,
         update=update,
@@ -68,5 +74,6 @@ def compiled_engine(
             "gradients": gradients,
             "accumulate": accumulate,
             "check_inputs": check_inputs,
+            "jit_compile": jit_compile,
         },
     )

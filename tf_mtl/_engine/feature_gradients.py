@@ -25,7 +25,7 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
     own = {task: trainable(parts.own[task]) for task in parts.tasks}
     trunk, heads = parts.submodels
     with tf.GradientTape() as trunk_tape:
-        tensors = tf.nest.flatten(trunk(batch.x, training=True))
+        tensors = tf.nest.flatten(batch.forward(trunk, batch.x))
         frontier = tensors[: len(parts.frontier)]
         with tf.GradientTape(persistent=True) as heads_tape:
             heads_tape.watch(frontier)

@@ -75,7 +75,7 @@ def _collect(model, balancing, batches, parts):
     for batch in batches:
         x = after(rows, batch.x)
         with tf.GradientTape(persistent=True) as tape:
-            outputs.append(model(x, training=True))
+            outputs.append(batch.forward.by_task(parts, x))
             losses, penalty = batch.losses_and_penalty(outputs[-1])
             loss_sums, to_means = [batch.loss_sums], None
             if balancing.needs_half_batches:

@@ -36,7 +36,7 @@ def _minimised(model: keras.Model, balancing: Balancing, batches: Sequence[Batch
     for batch in batches:
         x = after(gradients, batch.x)
         with tf.GradientTape() as tape:
-            outputs.append(model(x, training=True))
+            outputs.append(batch.forward(model, x))
             losses, penalty = batch.losses_and_penalty(outputs[-1])
         slopes = slopes_at(losses)
         targets, factors = [losses, penalty], [slopes.by_losses * scale, scale]

@@ -23,6 +23,7 @@ from tf_mtl._engine.replicas import replica_sum
 from tf_mtl._engine.scalarized import nothing_shared
 from tf_mtl._engine.task_losses import TaskLosses
 from tf_mtl._engine.task_metrics import TaskMetrics
+from tf_mtl._engine.training_pass import TrainingPass, total_penalty
 from tf_mtl._engine.unlabelled import SavedValues, restore_where_unlabelled
 from tf_mtl._engine.update_functions import UpdateFunction, update_function
 from tf_mtl._graph.partition import Partition, partition
@@ -43,6 +44,7 @@ class Engine:
         balancing: The balancing method.
         gradients: What gradient methods balance, "parameters" or "features".
         accumulate: The number of micro-batches of a step.
+        compiled_passes: Whether each replica compiles its forward and backward passes with XLA.
         rules: What batches must keep.
         parts: The model's variables by the tasks that they reach.
         update: The function that computes an update.
@@ -56,6 +58,7 @@ class Engine:
     balancing: Balancing
     gradients: str
     accumulate: int
+    compiled_passes: bool
     rules: Rules
     parts: Partition
     update: UpdateFunction
@@ -112,7 +115,7 @@ class Engine:
         """Evaluate a global batch."""
         (batch,) = self._micro_batches(model, data, lambda x: self.objectives)
         outputs = model(batch.x, training=False)
-        self._log(batch.labels, outputs, *self.objectives.loss_sums(batch.labels, outputs), penalty_of(model))
+        self._log(batch.labels, outputs, *self.objectives.loss_sums(batch.labels, outputs), total_penalty(model.losses))
 
     def with_current_trainable(self, model: keras.Model) -> Engine:
         """Return the engine for the variables that are trainable now; its state is this one's."""
@@ -129,7 +132,8 @@ class Engine:
         for rows in divide(data, pieces):
             x, y, weight = keras.utils.unpack_x_y_sample_weight(rows.data)
             labels = self.objectives.unpack_labels(y, weight)
-            batches.append(BatchLosses(objectives_of(x), x, labels, lambda: penalty_of(model), rows.first, pieces))
+            forward = TrainingPass(model, self.compiled_passes)
+            batches.append(BatchLosses(objectives_of(x), x, labels, forward, rows.first, pieces))
         return batches
 
     def _save_unlabelled(self, model: keras.Model, labels: TaskLabels) -> list[SavedValues]:
@@ -149,12 +153,6 @@ class Engine:
     def _log(self, labels, outputs, loss_sums, weight_sums, penalty):
         self.losses.update_state(loss_sums, weight_sums, penalty)
         self.metrics.update_state(self.objectives.masked(labels, outputs), outputs)
-
-
-def penalty_of(model: keras.Model) -> tf.Tensor | None:
-    """Return the sum of regularizers and `add_loss` terms of the last call, or None."""
-    penalties = [tf.cast(tf.reduce_sum(penalty), tf.float32) for penalty in model.losses]
-    return tf.add_n(penalties) if penalties else None
 
 
 def results_over_replicas(model: keras.Model) -> dict[str, tf.Tensor]:

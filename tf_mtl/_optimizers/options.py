@@ -6,15 +6,12 @@ import tensorflow as tf
 from tf_mtl._optimizers.internals import unwrapped
 
 
-def check_options(
-    strategy: tf.distribute.Strategy, optimizer: keras.optimizers.Optimizer | None, jit_compile: bool | str
-) -> None:
+def check_options(strategy: tf.distribute.Strategy, optimizer: keras.optimizers.Optimizer | None) -> None:
     """Raise for options that are not supported.
 
     Args:
         strategy: The model's strategy.
         optimizer: The optimizer given to `compile`.
-        jit_compile: As given to `compile`.
 
     Raises:
         ValueError: naming the option and what to do instead.
@@ -35,19 +32,12 @@ def check_options(
         )
     if not isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)):
         return
-    unsupported = {
-        "ema_overwrite_frequency": (
-            bool(inner.ema_overwrite_frequency),
-            "Keras overwrites inside a condition, which fails here. Use keras.callbacks.SwapEMAWeights",
-        ),
-        "jit_compile": (jit_compile is True, "XLA fails here. Use jit_compile='auto' or False"),
-    }
-    for option, (given, remedy) in unsupported.items():
-        if given:
-            raise ValueError(
-                f"`{option}` is not supported under {type(strategy).__name__} with "
-                f"{strategy.num_replicas_in_sync} replicas: {remedy}, or train on one device."
-            )
+    if inner.ema_overwrite_frequency:
+        raise ValueError(
+            f"`ema_overwrite_frequency` is not supported under {type(strategy).__name__} with "
+            f"{strategy.num_replicas_in_sync} replicas: Keras overwrites inside a condition, which fails here. Use "
+            "keras.callbacks.SwapEMAWeights, or train on one device."
+        )
 
 
 def check_loss_scaling(
