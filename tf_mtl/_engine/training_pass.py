@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-
 from keras.src.trainers.trainer import model_supports_jit
 
 from tf_mtl._graph.partition import Partition
