@@ -13,6 +13,7 @@ from tf_mtl._engine.batch_losses import BatchLosses
 from tf_mtl._engine.derivatives import derivatives, sum_of_transformed
 from tf_mtl._engine.gradients import GradientSums, gradients_of, loss_scale, trainable, values_of
 from tf_mtl._engine.replicas import per_replica_share, replica_sum
+from tf_mtl._engine.task_weights import task_weights
 from tf_mtl._engine.update import Update
 from tf_mtl._graph.partition import Partition
 from tf_mtl.balancing import Balancing
@@ -51,8 +52,7 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
         with tf.control_dependencies([losses]):
             direction = _aggregated(balancing, rows, losses, scale)
     else:
-        with tf.control_dependencies([losses]):
-            weights = balancing(gramian, losses=losses)
+        weights = task_weights(model, balancing, gramian, losses)
         direction = [_weighted_sum(weights, column) for column in zip(*rows, strict=True)]
     of_tied = tf.unstack(tf.ones_like(losses) if weights is None else weights, num=len(rows))
     for factor, row in zip(of_tied, tied_rows, strict=True):

@@ -23,6 +23,7 @@ from tf_mtl._engine.gradients import (
 )
 from tf_mtl._engine.jacobian import Jacobian, jacobian
 from tf_mtl._engine.replicas import per_replica_share, replica_sum
+from tf_mtl._engine.task_weights import task_weights
 from tf_mtl._engine.update import Update
 from tf_mtl._graph.partition import Partition
 from tf_mtl.balancing import Balancing
@@ -31,7 +32,7 @@ from tf_mtl.balancing import Balancing
 def by_parameters(model: keras.Model, balancing: Balancing, batches: Sequence[BatchLosses], parts: Partition) -> Update:
     """Collect the tasks' gradients over micro-batches and replicas, then combine them."""
     collected = _collect(model, balancing, batches, parts)
-    weights, direction, gramian = _combine(balancing, collected, loss_scale(model))
+    weights, direction, gramian = _combine(model, balancing, collected)
     collected.sums.add(collected.jacobian.variables, direction)
     gradients = collected.sums.pairs([*model.trainable_variables, *balancing.trainable_variables])
     return Update(collected.outputs, gradients, weights, collected.losses, gramian)
@@ -99,9 +100,9 @@ def _collect(model, balancing, batches, parts):
     return _Collected(outputs, losses, stacked._replace(blocks=blocks), sums, to_means)
 
 
-def _combine(balancing, collected, scale):
+def _combine(model, balancing, collected):
     """The tasks' weights (None of an aggregator), the gradients of the shared variables, and the Gramian [T, T]."""
-    stacked, losses = collected.jacobian, collected.losses
+    stacked, losses, scale = collected.jacobian, collected.losses, loss_scale(model)
     halves = 1 if collected.to_means is None else 2
     products = tf.reshape(stacked.gramian() / scale**2, [halves, losses.shape[0]] * 2)
     gramian = tf.reduce_sum(products, [0, 2])
@@ -113,6 +114,5 @@ def _combine(balancing, collected, scale):
     if collected.to_means is not None:
         even, odd = tf.unstack(collected.to_means)
         seen = products[0, :, 1] * even[:, None] * odd
-    with tf.control_dependencies([losses]):
-        weights = balancing(seen, losses=losses)
+    weights = task_weights(model, balancing, seen, losses)
     return weights, stacked.weighted(tf.tile(weights, [halves])), gramian

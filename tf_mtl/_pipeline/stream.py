@@ -10,6 +10,8 @@ import tensorflow as tf
 from keras.src.trainers.data_adapters import get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
+from tf_mtl._pipeline.prefetching import on_device
+
 Data: TypeAlias = tuple[Any, Any, Any]
 
 
@@ -172,7 +174,8 @@ class Stream(DataAdapter):
             iter(self.dataset)  # a shuffle draws the order of the next pass when an iterator is made
             self._passes_opened += 1
         self._passes_opened += 1
-        return iter(self.dataset.skip(self.position.batches) if self.position.batches else self.dataset)
+        batches = self.position.batches
+        return iter(on_device(self.dataset.skip(batches) if batches else self.dataset))
 
     def close(self) -> None:
         """End the current pass."""
