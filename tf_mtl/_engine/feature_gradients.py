@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_mtl._engine.batch_losses import BatchLosses
 from tf_mtl._engine.derivatives import derivatives, sum_of_transformed
 from tf_mtl._engine.gradients import GradientSums, gradients_of, loss_scale, trainable, values_of
+from tf_mtl._engine.inner_products import inner_products
 from tf_mtl._engine.replicas import per_replica_share, replica_sum
 from tf_mtl._engine.task_weights import task_weights
 from tf_mtl._engine.update import Update
@@ -75,7 +76,7 @@ def _dense(gradient, like):
 def _gramian(rows):
     """The inner products [T, T] of T gradients, each a list of tensors."""
     columns = [tf.stack([tf.reshape(g, [-1]) for g in column]) for column in zip(*rows, strict=True)]
-    return tf.add_n([tf.matmul(column, column, transpose_b=True) for column in columns])
+    return tf.add_n([inner_products(column) for column in columns])
 
 
 def _weighted_sum(weights, tensors):

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._engine.gradients import Gradient
+from tf_mtl._engine.inner_products import inner_products
 
 
 class Jacobian(NamedTuple):
@@ -29,7 +30,7 @@ class Jacobian(NamedTuple):
 
     def gramian(self) -> tf.Tensor:
         """Return J J^T, [T, T]."""
-        return tf.add_n([tf.matmul(block, block, transpose_b=True) for block in self.blocks])
+        return tf.add_n([inner_products(block) for block in self.blocks])
 
     def weighted(self, weights: tf.Tensor) -> list[Gradient]:
         """Return J^T w as one gradient per variable, for weights [T]."""
