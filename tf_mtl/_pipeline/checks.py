@@ -12,8 +12,8 @@ import tensorflow as tf
 from tf_mtl._pipeline.assertions import MARK
 from tf_mtl._pipeline.forms import arrays
 from tf_mtl._pipeline.labels import Rules, check_structure, weight_of
+from tf_mtl._pipeline.prefetching import may_draw_ahead
 from tf_mtl._pipeline.values import check_values, checked
-from tf_mtl.data import Mixture
 
 
 def with_checks(data: tuple[Any, Any, Any], rules: Rules) -> tuple[Any, Any, Any]:
@@ -105,16 +105,37 @@ def _checked_dataset(dataset, rules):
     if int(dataset.cardinality()) == 0:
         raise ValueError("The data set is empty: it must give at least one batch.")
     _, y, weight = keras.utils.unpack_x_y_sample_weight(element)
-    rules = _check_labels(y, weight, rules)
+    return _CheckedDataset(dataset, _check_labels(y, weight, rules))
 
+
+class _CheckedDataset(tf.data.Dataset):
+    """The batches of a data set, checked as they are read; those that are skipped are not."""
+
+    def __init__(self, source, rules):
+        self.source, self.rules = source, rules
+        self._dataset = _with_checked_values(source, rules)
+        super().__init__(self._dataset._variant_tensor)
+
+    @property
+    def element_spec(self):
+        return self._dataset.element_spec
+
+    def skip(self, count, name=None):
+        return _with_checked_values(self.source.skip(count), self.rules)
+
+    def _inputs(self):
+        return [self._dataset]
+
+
+def _with_checked_values(dataset, rules):
     @tf.autograph.experimental.do_not_convert
     def check(*batch):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         return checked(x, y, weight, rules), *batch[1:]
 
-    if isinstance(dataset, Mixture) and not dataset.draws_ahead:  # training has yet to settle its rates
-        return dataset.map(check)
-    return dataset.map(check, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+    if may_draw_ahead(dataset):
+        return dataset.map(check, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+    return dataset.map(check)
 
 
 @contextlib.contextmanager

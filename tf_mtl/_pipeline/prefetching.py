@@ -14,10 +14,14 @@ def on_device(dataset: tf.data.Dataset) -> tf.data.Dataset:
     gpus, replicas = _gpus(), tf.distribute.get_strategy().num_replicas_in_sync
     specs = tf.nest.flatten(dataset.element_spec)
     dense = all(isinstance(spec, tf.TensorSpec) and spec.dtype not in (tf.string, tf.variant) for spec in specs)
-    drawn_ahead = dataset.options().experimental_optimization.inject_prefetch is not False
-    if not gpus or replicas > 1 or not dense or not drawn_ahead:
+    if not gpus or replicas > 1 or not dense or not may_draw_ahead(dataset):
         return dataset
     return dataset.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, _BATCHES))
+
+
+def may_draw_ahead(dataset: tf.data.Dataset) -> bool:
+    """Return whether elements may be drawn before they are needed; not from a mixture whose rates training sets."""
+    return dataset.options().experimental_optimization.inject_prefetch is not False
 
 
 def _gpus():

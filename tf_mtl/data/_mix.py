@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
-from tf_mtl.data._batch_by_length import grouped_batches, pad_to_one_length
 from tf_mtl.data._dynamic_rates import DynamicRates
+from tf_mtl.data._mixed_stream import MixedStream
 from tf_mtl.data._mixture import Mixture, SourceSequence
 from tf_mtl.data._rates import rate_schedule
-from tf_mtl.data._sources import LabelSpec, common_label_specs, fill_missing_tasks, row_count, standardize_weights
+from tf_mtl.data._sources import common_label_specs, row_count
 
 _EPOCH_LENGTHS = ("sum", "shortest", "longest")
 
@@ -127,46 +127,9 @@ def mix(
     if rates == "annealed" or not known_ahead:
         steps = epoch_length()  # now, because these rates need it in the graph that draws sources
     sources_per_step = batch_size if batch_size is not None and batches == "mixed" else 1
-    sequence = SourceSequence(schedule, epoch_length, sources_per_step, seed, known_ahead)
-    parts = [
-        _repeated(standardize_weights(source, specs), shuffle_buffer, seed + 1 + index)
-        for index, source in enumerate(sources.values())
-    ]
-    if batch_size is None:
-        stream = _mixed_rows(parts, specs, sequence)
-    elif batches == "mixed":
-        stream = grouped_batches(_mixed_rows(parts, specs, sequence), batch_size, boundaries, drop_remainder=True)
-    else:
-        parts = [grouped_batches(part, batch_size, boundaries, drop_remainder=True) for part in parts]
-        parts = [fill_missing_tasks(part, specs, batch_size) for part in parts]
-        stream = tf.data.Dataset.choose_from_datasets(parts, sequence.indices().unbatch())
-    if batch_size is not None:
-        stream = pad_to_one_length(stream)
-    if not known_ahead:
-        options = tf.data.Options()
-        options.experimental_optimization.inject_prefetch = False  # nothing may be drawn before its rates are set
-        options.experimental_optimization.map_parallelization = False
-        stream = stream.with_options(options)
-    return Mixture(stream, list(sources), rates, sequence, epoch_length)
-
-
-def _mixed_rows(
-    parts: Sequence[tf.data.Dataset], specs: Mapping[str, LabelSpec], sequence: SourceSequence
-) -> tf.data.Dataset:
-    """Return rows for all tasks, each drawn from one of the parts."""
-    parts = [fill_missing_tasks(part, specs) for part in parts]
-    return tf.data.Dataset.choose_from_datasets(parts, sequence.indices().unbatch())
-
-
-def _repeated(source: tf.data.Dataset, shuffle_buffer: int | None, seed: int) -> tf.data.Dataset:
-    """Return the rows of a source in endless passes, each in its own order if there is a shuffle buffer."""
-    if shuffle_buffer is None:
-        return source.repeat()
-
-    def one_pass(number):
-        tf.random.set_seed(1)  # of this function's graph, so that the order depends on `seed` alone
-        order = tf.random.stateless_uniform([], [seed, number], minval=1, maxval=2**62, dtype=tf.int64)
-        return source.shuffle(shuffle_buffer, seed=order, reshuffle_each_iteration=False)
-
-    passes = tf.data.Dataset.range(2**62).flat_map(one_pass)
-    return passes.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    sequence = SourceSequence(schedule, len(sources), epoch_length, sources_per_step, seed, known_ahead)
+    homogeneous = batches == "homogeneous"
+    stream = MixedStream(
+        list(sources.values()), specs, sequence, batch_size, homogeneous, boundaries, shuffle_buffer, seed
+    )
+    return Mixture(stream.dataset, list(sources), rates, sequence, epoch_length)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._arguments import integer
 from tf_mtl.data._rates import RateSchedule
 
 _BLOCK_SIZE = 4096
@@ -19,6 +20,7 @@ class SourceSequence:
 
     Args:
         schedule: The probabilities of the sources.
+        sources: The number of sources.
         epoch_length: Returns the number of steps per epoch.
         sources_per_step: The number of sources drawn per step: one for each row, or one for a whole batch.
         seed: Seed of the draws.
@@ -29,6 +31,7 @@ class SourceSequence:
     def __init__(
         self,
         schedule: RateSchedule,
+        sources: int,
         epoch_length: Callable[[], int],
         sources_per_step: int,
         seed: int,
@@ -36,6 +39,7 @@ class SourceSequence:
     ):
         self.sources_per_step = sources_per_step
         self.known_ahead = known_ahead
+        self._sources = sources
         self._schedule, self._epoch_length, self._seed = schedule, epoch_length, seed
         self._steps_per_block = max(1, _BLOCK_SIZE // sources_per_step) if known_ahead else 1
 
@@ -50,6 +54,19 @@ class SourceSequence:
         blocks = tf.data.Dataset.range(first_block, last_block + 1).map(self._indices_in_block)
         skipped = first_step - first_block * self._steps_per_block
         return blocks.unbatch().skip(skipped).take(end_step - first_step)
+
+    def counts(self, first_step: int, end_step: int) -> np.ndarray:
+        """Return how often each source is drawn in range(first_step, end_step), an int64 vector."""
+
+        def counts_in_block(block):
+            steps = block * self._steps_per_block + tf.range(self._steps_per_block, dtype=tf.int64)
+            indices = self._indices_in_block(block)[(steps >= first_step) & (steps < end_step)]
+            return tf.math.bincount(tf.reshape(indices, [-1]), minlength=self._sources, maxlength=self._sources)
+
+        blocks = tf.data.Dataset.range(first_step // self._steps_per_block, -(-end_step // self._steps_per_block))
+        zeros = tf.zeros([self._sources], tf.int64)
+        counts = blocks.map(counts_in_block, num_parallel_calls=tf.data.AUTOTUNE)
+        return counts.reduce(zeros, lambda total, block: total + tf.cast(block, tf.int64)).numpy()
 
     def _indices_in_block(self, block):
         steps = block * self._steps_per_block + tf.range(self._steps_per_block, dtype=tf.int64)
@@ -86,28 +103,32 @@ class Mixture(tf.data.Dataset):
 
     def __init__(
         self,
-        dataset: tf.data.Dataset,
+        elements: Callable[[int], tf.data.Dataset],
         sources: Sequence[str],
         rates: Any,
         sequence: SourceSequence,
         epoch_length: Callable[[], int],
     ):
         self.sources, self.rates = list(sources), rates
-        self._dataset, self._sequence, self._epoch_length = dataset, sequence, epoch_length
-        super().__init__(dataset._variant_tensor)
+        self._elements, self._sequence, self._epoch_length = elements, sequence, epoch_length
+        self._dataset = elements(0)
+        super().__init__(self._dataset._variant_tensor)
 
     @property
     def element_spec(self) -> Any:
         """The structure of an element."""
         return self._dataset.element_spec
 
-    @property
-    def draws_ahead(self) -> bool:
-        """Whether elements may be read ahead of training, which is not so if training sets the rates."""
-        return self._sequence.known_ahead
-
     def __len__(self) -> int:
         return self._epoch_length()
+
+    def skip(self, count: int, name: str | None = None) -> tf.data.Dataset:
+        """Return the elements after the first `count`.
+
+        They are found without reading those before, but for the current pass over each source, where the sources' sizes
+        are known and they draw no random numbers of their own, unless the mixture has `boundaries`.
+        """
+        return self._elements(integer("count", int(count), 0))
 
     def probabilities(self, steps: tf.Tensor) -> tf.Tensor:
         """Return the probabilities [K, sources] of the sources at the steps [K], counted over all epochs."""
@@ -120,9 +141,7 @@ class Mixture(tf.data.Dataset):
             first_step: The first of the steps.
             steps: The number of steps, at least 1.
         """
-        draws = np.zeros(len(self.sources), "int64")
-        for indices in self._sequence.indices(first_step, first_step + steps).batch(_BLOCK_SIZE):
-            draws += np.bincount(indices.numpy().ravel(), minlength=len(draws))
+        draws = self._sequence.counts(first_step, first_step + steps)
         return {name: float(number / draws.sum()) for name, number in zip(self.sources, draws, strict=True)}
 
     def _inputs(self) -> list[tf.data.Dataset]:
