@@ -64,7 +64,11 @@ class Objectives:
                 f"`loss` must give at least one of the outputs {list(outputs)} a loss, received {loss!r}. "
                 "Pass {task: loss}."
             )
-        specs = [LabelSpec.of(task, losses.get(task), outputs[task], task in measured) for task in outputs]
+        names = {task.name: task.labels for task in tasks}
+        specs = [
+            LabelSpec.of(task, losses.get(task), output, task in measured, names.get(task, ()))
+            for task, output in outputs.items()
+        ]
         factors = _factors(loss_weights, outputs, losses)
         return cls(losses, factors, specs, {task.name: task.valid_mask for task in tasks})
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tf_mtl._pipeline.assertions import MARK
 from tf_mtl._pipeline.forms import arrays
+from tf_mtl._pipeline.label_names import with_class_indices
 from tf_mtl._pipeline.labels import Rules, check_structure, weight_of
 from tf_mtl._pipeline.prefetching import may_draw_ahead
 from tf_mtl._pipeline.values import check_values, checked
@@ -53,6 +54,7 @@ def _checked_arrays(data, rules):
     rules = _check_labels(y, weight, rules)
     if any(leaf.shape[0] == 0 for leaf in keras.tree.flatten(x)):
         raise ValueError("`x` must have at least one row, received an empty array.")
+    y = with_class_indices(y, weight, rules.specs)
     check_values(x, y, weight, rules)
     weights = {spec.task: weight_of(spec.task, weight) for spec in rules.specs}
     if all(w is None for w in weights.values()):
@@ -131,7 +133,8 @@ def _with_checked_values(dataset, rules):
     @tf.autograph.experimental.do_not_convert
     def check(*batch):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        return checked(x, y, weight, rules), *batch[1:]
+        y = with_class_indices(y, weight, rules.specs)
+        return checked(x, y, weight, rules), y, *batch[2:]
 
     if may_draw_ahead(dataset):
         return dataset.map(check, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)

@@ -31,6 +31,7 @@ class LabelSpec:
         mixes_rows: Whether the loss compares the rows of a batch.
         output_rank: Whether the loss is called with labels of the output's rank, where these lack its last axis or
             have one more, of size 1.
+        names: The names of the classes, which labels may be in place of indices; empty if there are none.
     """
 
     task: str
@@ -41,16 +42,24 @@ class LabelSpec:
     counts: bool = True
     mixes_rows: bool = False
     output_rank: bool = True
+    names: Sequence[str] = ()
 
     @classmethod
-    def of(cls, task: str, loss: keras.losses.Loss | None, output: keras.KerasTensor, has_metrics: bool) -> "LabelSpec":
-        """Read the demands off a task's loss and symbolic output."""
+    def of(
+        cls,
+        task: str,
+        loss: keras.losses.Loss | None,
+        output: keras.KerasTensor,
+        has_metrics: bool,
+        names: Sequence[str] = (),
+    ) -> "LabelSpec":
+        """Read the demands off a task's loss, its symbolic output and the names of its classes."""
         if loss is None:
             return cls(task, counts=has_metrics)
         if isinstance(loss, CellwiseBinaryCrossentropy):
             return cls(task, tuple(output.shape[1:]), 1.0)
         if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
-            return cls(task, (None,), output.shape[-1] - 1, True)
+            return cls(task, (None,), output.shape[-1] - 1, True, names=names)
         function = getattr(loss, "fn", None)
         kind = getattr(function, "__name__", None)
         if kind in _LABELS_OF_OTHER_SHAPE:
@@ -62,19 +71,18 @@ class LabelSpec:
             return cls(task, mixes_rows=mixes_rows(function, output.shape))
         if kind == "sparse_categorical_crossentropy":
             ignored = getattr(loss, "ignore_class", None)
-            return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, ignored)
+            return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, ignored, names=names)
         is_over_last_axis = len(output.shape) > 2 and str(kind).startswith(_OVER_LAST_AXIS)
         high = 1.0 if kind in _UNIT_RANGE else None
         return cls(task, tuple(output.shape[1:]), high, output_rank=not is_over_last_axis)
 
     def check_dtype(self, labels: Any) -> None:
-        """Raise if labels, an array, tensor or spec, are not numbers.
+        """Raise if labels, an array, tensor or spec, are neither numbers nor names of classes.
 
         Raises:
             ValueError: naming the remedy.
         """
-        dtype = labels.dtype
-        if dtype == tf.string or getattr(dtype, "kind", None) in ("O", "U", "S"):
+        if has_strings(labels) and not self.names:
             examples = labels.ravel()[:4].tolist() if isinstance(labels, np.ndarray) else "strings"
             kind = f"class indices from 0 to {self.high}" if self.classes else "numbers"
             raise ValueError(
@@ -109,7 +117,7 @@ class LabelSpec:
             weight = weight.astype("float32")
             rule = f"`sample_weight['{self.task}']` must be finite and not negative (0: no label)."
             yield ~((weight >= 0) & np.isfinite(weight)), weight, rule
-            counted &= _with_rank(weight > 0, y.ndim)
+            counted &= with_rank(weight > 0, y.ndim)
         if self.ignored is not None:
             counted &= y != self.ignored
         finite = np.isfinite(y)
@@ -126,8 +134,13 @@ class LabelSpec:
             yield ~inside & counted & finite, y, rule
 
 
-def _with_rank(array, rank):
-    """An array with axes of size 1 appended, or trailing axes of size 1 removed."""
+def has_strings(labels: Any) -> bool:
+    """Return whether labels, an array, tensor or spec, are strings or other objects."""
+    return labels.dtype == tf.string or getattr(labels.dtype, "kind", None) in ("O", "U", "S")
+
+
+def with_rank(array: np.ndarray, rank: int) -> np.ndarray:
+    """Return an array with axes of size 1 appended, or trailing axes of size 1 removed."""
     while array.ndim > rank and array.shape[-1] == 1:
         array = array[..., 0]
     return array.reshape(array.shape + (1,) * (rank - array.ndim))

@@ -1,0 +1,57 @@
+"""Labels that are names of classes: the same training as with class indices."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+TOPICS, TAGS = ["news", "sport", "art"], ["O", "B-place", "I-place"]
+TOPIC, TAG = np.array([0, 2, 1, 1, 0]), np.array([[0, 1], [1, 2], [0, 0], [1, 0], [0, 1]])
+NAMES = {"topic": np.array(TOPICS)[TOPIC], "tags": np.array(TAGS, object)[TAG]}
+IDS = np.arange(10).reshape(5, 2) + 1
+
+
+def model():
+    keras.utils.set_random_seed(1)
+    trunk = mtl.trunks.HardSharing(mtl.encoders.RecurrentEncoder(12, dim=4, units=3, dropout=0.0))
+    tasks = [mtl.tasks.Classification("topic", TOPICS), mtl.tasks.Tagging("tags", TAGS)]
+    model = mtl.build_model(keras.Input((None,), dtype="int32"), trunk, tasks)
+    model.compile("sgd")
+    return model
+
+
+def run(form, y):
+    trained = model()
+    if form == "data set":
+        data = tf.data.Dataset.from_tensor_slices((IDS, y)).batch(2)
+        return trained.fit(data, validation_data=data, verbose=0).history
+    return trained.fit(IDS, y, validation_data=(IDS, y), batch_size=2, shuffle=False, verbose=0).history
+
+
+@pytest.mark.parametrize("form", ["arrays", "data set"])
+def test_names_train_as_indices_do(form):
+    expected = run(form, {"topic": TOPIC, "tags": TAG})
+    assert run(form, NAMES) == expected
+    assert run(form, {"topic": TOPIC, "tags": NAMES["tags"]}) == expected
+
+
+@pytest.mark.parametrize("form", ["arrays", "data set"])
+def test_unknown_names(form):
+    message = r"`y\['topic'\]` must hold.*'news'.*'sport'.*Received: \['sprot', ''\]\.$"
+    with pytest.raises(ValueError, match=message):
+        run(form, {**NAMES, "topic": np.array(["sprot", "", "news", "art", "news"])})
+
+
+@pytest.mark.parametrize("form", ["arrays", "data set"])
+def test_names_of_weight_0_may_be_anything(form):
+    weight = {"topic": np.array([1.0, 0, 1, 0, 1], "float32")}
+
+    def evaluate(topic):
+        y = {"topic": np.array(topic), "tags": TAG}
+        if form == "data set":
+            return model().evaluate(tf.data.Dataset.from_tensor_slices((IDS, y, weight)).batch(2), verbose=0)
+        return model().evaluate(IDS, y, sample_weight=weight, batch_size=2, verbose=0)
+
+    assert evaluate(["news", "?", "sport", "", "news"]) == evaluate([0, 0, 1, 0, 0])
