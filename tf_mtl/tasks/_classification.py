@@ -15,7 +15,7 @@ from tf_mtl.tasks._base import Task, class_names
 class Classification(Task):
     """One of C classes: logits [B, C] from a feature vector, with sparse categorical cross-entropy.
 
-    Labels are class indices from 0 to C - 1, or the names of the classes, [B] or [B, 1]. Metrics: `accuracy`, `macro_f1`.
+    Labels are class indices from 0 to C - 1, or the classes' names, [B] or [B, 1]. Metrics: `accuracy`, `macro_f1`.
     Decoded: `label`, the name of the predicted class, and `score`, its probability; both [B]. With `top_k` also
     `top_labels` and `top_scores`, [B, k], in order of decreasing probability.
 
