@@ -25,8 +25,8 @@ class Tagging(Task):
     word. With another feature, such as `decoder`, the head reads `decoder_mask` and `decoder_word_starts` instead.
     Without a mask among the features, the one that Keras has attached to the sequence counts.
 
-    Labels are tag indices, or tags, [B, W]. Label weights are 0 where a label is missing, [B, W], or [B] for whole sentences.
-    Positions after the last word never count. Metrics: `accuracy` over words, and `span_f1` with BIO tags.
+    Labels are tag indices, or tags, [B, W]. Label weights are 0 where a label is missing, [B, W], or [B] for whole
+    sentences. Positions after the last word never count. Metrics: `accuracy` over words, and `span_f1` with BIO tags.
 
     With `crf=True`, the output is that of `tf_mtl.layers.CRF`, [B, W + C + 2, C], the loss is its negative
     log-likelihood, and the tags are those of the most probable path. With BIO tags, an I-x in this path only follows
