@@ -12,6 +12,7 @@ from tf_mtl._engine.objectives import Objectives
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
 from tf_mtl._shapes import with_last_axis
+from tf_mtl.losses import BatchLoss
 
 
 def distill(student: MultiTaskModel, teachers: Mapping[str, keras.Model], annealing_steps: int) -> MultiTaskModel:
@@ -64,6 +65,8 @@ def distill(student: MultiTaskModel, teachers: Mapping[str, keras.Model], anneal
     integer("annealing_steps", annealing_steps, 1)
     for task, teacher in teachers.items():
         _check_teacher(task, teacher, student)
+        if isinstance(student.losses_by_task[task], BatchLoss):
+            raise ValueError(f"`teachers['{task}']` is not supported: the task's loss compares the rows of a batch.")
     with student.distribute_strategy.scope():
         return _Apprenticeship(student, teachers, annealing_steps)
 

@@ -43,8 +43,7 @@ def compiled_engine(
     shapes = {task: output.shape for task, output in model.output.items()}
     task_metrics = compiled_metrics(measures, objectives, shapes, tasks)
     method, parts = methods.get(balancing), partition(model, objectives.losses)
-    if accumulate > 1 or model.distribute_strategy.num_replicas_in_sync > 1:
-        objectives.check_rows_apart()
+    objectives.check_division(accumulate, model.distribute_strategy.num_replicas_in_sync)
     update = update_function(method, gradients, parts, accumulate)
     if update is by_features and (unread := measures.measured - objectives.losses.keys()):
         raise ValueError(

@@ -8,11 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._engine.global_rows import batch_loss_sums
 from tf_mtl._engine.masked_losses import as_loss, clean_labels, weighted_sums
 from tf_mtl._names import by_output
 from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
 from tf_mtl._shapes import keras_mask, masked_weight, match_output, with_last_axis
+from tf_mtl.losses import BatchLoss
 from tf_mtl.tasks import Task
 
 TaskLabels = dict[str, tuple[tf.Tensor, tf.Tensor | None]]
@@ -72,17 +74,23 @@ class Objectives:
         factors = _factors(loss_weights, outputs, losses)
         return cls(losses, factors, specs, {task.name: task.valid_mask for task in tasks})
 
-    def check_rows_apart(self) -> None:
-        """Raise if a loss compares the rows of a batch, which micro-batches and replicas divide.
+    def check_division(self, accumulate: int, replicas: int) -> None:
+        """Raise if a loss compares the rows of a batch, and micro-batches or replicas would change it.
 
         Raises:
             ValueError: naming the task and the remedy.
         """
         for spec in self.specs:
-            if spec.mixes_rows:
+            if spec.mixes_rows and max(accumulate, replicas) > 1:
                 raise ValueError(
                     f"`loss['{spec.task}']` compares the rows of a batch, which micro-batches and replicas divide: it "
-                    "would change. Use accumulate=1 on one device, or a loss of single rows."
+                    "would change. Use accumulate=1 on one device, a tf_mtl.losses.BatchLoss, which is given the rows "
+                    "of all replicas, or a loss of single rows."
+                )
+            if isinstance(self.losses.get(spec.task), BatchLoss) and accumulate > 1:
+                raise ValueError(
+                    f"`loss['{spec.task}']` compares the rows of a batch, but accumulate={accumulate} divides it into "
+                    "micro-batches that are processed one after the other. Use accumulate=1."
                 )
 
     def unpack_labels(self, y: Any, weight: Any) -> TaskLabels:
@@ -96,8 +104,8 @@ class Objectives:
                 if w is not None and spec.mixes_rows:
                     raise ValueError(
                         f"`sample_weight['{spec.task}']` is not supported: the task's loss compares the rows of a "
-                        "batch, so rows without a label would still count. Leave them out of the batch, or use a loss "
-                        "of single rows."
+                        "batch, so rows without a label would still count. Leave them out of the batch, or use a "
+                        "tf_mtl.losses.BatchLoss, which is given the weights."
                     )
                 labels[spec.task] = clean_labels(loss, y[spec.task], w)
         return labels
@@ -131,8 +139,9 @@ class Objectives:
         for spec in self.specs:
             if spec.task in self.losses:
                 (y, weight), output = labels[spec.task], with_last_axis(outputs[spec.task])
-                y = match_output(y, output) if spec.output_rank else y
-                pairs.append(weighted_sums(spec.task, self.losses[spec.task], y, output, weight))
+                y, loss = match_output(y, output) if spec.output_rank else y, self.losses[spec.task]
+                sums = batch_loss_sums if isinstance(loss, BatchLoss) else weighted_sums
+                pairs.append(sums(spec.task, loss, y, output, weight))
         loss_sums, weight_sums = zip(*pairs, strict=True)
         return list(loss_sums), tf.stack(weight_sums)
 

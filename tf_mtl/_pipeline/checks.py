@@ -72,7 +72,10 @@ def _check_labels(y, weight, rules):
     counting = [spec for spec in rules.specs if spec.counts]
     for spec in counting:
         spec.check_dtype(y[spec.task])
-        spec.check_shape(tf.TensorShape(y[spec.task].shape))
+        shape, w = tf.TensorShape(y[spec.task].shape), weight_of(spec.task, weight)
+        spec.check_shape(shape)
+        if w is not None:
+            spec.check_weight_shape(shape, tf.TensorShape(w.shape))
     return rules._replace(specs=counting)
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_mtl._names import check_names
 from tf_mtl._shapes import mixes_rows, needs_output_rank
-from tf_mtl.losses import CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood
+from tf_mtl.losses import BatchLoss, CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood
 
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
 _LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
@@ -56,6 +56,8 @@ class LabelSpec:
         """Read the demands off a task's loss, its symbolic output and the names of its classes."""
         if loss is None:
             return cls(task, counts=has_metrics)
+        if isinstance(loss, BatchLoss):
+            return cls(task, output_rank=False)
         if isinstance(loss, CellwiseBinaryCrossentropy):
             return cls(task, tuple(output.shape[1:]), 1.0)
         if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
@@ -107,6 +109,18 @@ class LabelSpec:
             raise ValueError(
                 f"`y['{self.task}']` has shape {shape}, but the task's output and loss need {kind} of shape "
                 f"{expected}. Reshape the labels, or change the task's output or loss."
+            )
+
+    def check_weight_shape(self, shape: tf.TensorShape, weight_shape: tf.TensorShape) -> None:
+        """Raise if label weights have more axes than the labels, but for axes of size 1.
+
+        Raises:
+            ValueError: naming the shapes.
+        """
+        if None not in (shape.rank, weight_shape.rank) and any(size != 1 for size in weight_shape[shape.rank :]):
+            raise ValueError(
+                f"`sample_weight['{self.task}']` has shape {weight_shape}, which does not fit labels of shape {shape}. "
+                "Give one weight per row, or one per label."
             )
 
     def violations(self, y: np.ndarray, weight: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
