@@ -231,3 +231,27 @@ def test_masked_tokens_do_not_train(gradients):
         final.append([*model.get_weights(), *(np.array(values) for values in logs.values())])
     for one, other in zip(*final, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("head", [{}, {"hidden_units": 3, "dropout": 0.1}])
+@pytest.mark.parametrize("features", ["sequence", "decoder"])
+def test_dense_tasks_on_a_sequence_leave_out_masked_tokens(features, head, tmp_path):
+    inputs = keras.Input((None,), dtype="int32")
+    encoded = mtl.encoders.RecurrentEncoder(9, dim=4, units=3)(inputs)
+    mask = {"mask": encoded["mask"], "decoder_mask": encoded["mask"]}
+    encoder = keras.Model(inputs, {"sequence": encoded["sequence"], "decoder": encoded["sequence"], **mask})
+    model = mtl.build_model(
+        keras.Input((None,), dtype="int32"),
+        mtl.trunks.HardSharing(encoder),
+        [mtl.tasks.Regression("t", features=features, **head), mtl.tasks.Regression("s", features=features)],
+    )
+    model.compile("sgd", metrics={"t": ["mae"], "s": []})
+    outputs = model.predict(IDS, verbose=0)["t"]
+    y = {"t": np.random.default_rng(0).normal(size=outputs.shape), "s": np.zeros(outputs.shape)}
+    logs = model.evaluate(IDS, y, verbose=0, return_dict=True)
+    error = (outputs - y["t"])[IDS > 0]
+    assert logs["t_loss"] == pytest.approx(np.mean(error**2), rel=1e-5)
+    assert logs["t_mae"] == pytest.approx(np.mean(np.abs(error)), rel=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(IDS, y, verbose=0, return_dict=True) == pytest.approx(logs, rel=1e-6)

@@ -8,7 +8,9 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
+from tf_mtl._keys import MASK, key_of
 from tf_mtl._names import check_task_name
+from tf_mtl.layers._attach_mask import AttachMask
 from tf_mtl.text import LocatedTexts
 
 
@@ -106,6 +108,8 @@ class Task(ABC):
     def head(self, features: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:
         """Return the task's symbolic output, float32 under any precision policy, from an encoder's features.
 
+        The mask of a sequence among the features is attached to it, so that masked positions never count.
+
         Raises:
             ValueError: if the encoder does not return the features that the task reads.
         """
@@ -114,7 +118,9 @@ class Task(ABC):
                 f"Task '{self.name}' reads features['{self.features}'], but the encoder gives {sorted(features)}. "
                 "Choose another encoder, or set the task's `features`."
             )
-        x = features[self.features]
+        x, mask = features[self.features], features.get(key_of(MASK, self.features))
+        if mask is not None:
+            x = AttachMask(name=f"{self.name}_mask")([x, mask])
         if self.dropout:
             x = keras.layers.Dropout(self.dropout, name=f"{self.name}_dropout")(x)
         if self.hidden_units:

@@ -117,6 +117,7 @@ class Tagging(Task):
         if self.features in features and word_starts is not None:
             first_subwords = FirstSubwords(name=f"{self.name}_words")
             words[self.features], mask = first_subwords(features[self.features], word_starts)
+        words.pop(key_of(MASK, self.features), None)  # `MaskScores` applies it
         scores = super().head(words)
         masked = MaskScores(name=f"{self.name}_emissions" if self.crf else self.name)(scores, mask=mask)
         return CRF(name=self.name)(masked) if self.crf else masked
