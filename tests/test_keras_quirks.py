@@ -3,7 +3,7 @@
 import inspect
 import json
 
-import cluster
+import processes
 import keras
 import numpy as np
 import pytest
@@ -151,7 +151,7 @@ model._maybe_symbolic_build = lambda *args, **kwargs: None
 model.fit(small_models.batches(small_models.full_data()), verbose=0)
 """
     (tmp_path / "script.py").write_text(script)
-    workers = cluster.start_workers(2, tmp_path / "script.py")
+    workers = processes.start_workers(2, tmp_path / "script.py")
     errors = [worker.communicate(timeout=120)[1] for worker in workers]
     assert all(worker.returncode for worker in workers)
     assert "reduction_indices" in errors[0]

@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-import cluster
+import processes
 import keras
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ RUN = "callbacks/long_run.py"
 def uninterrupted(tmp_path_factory):
     """The results of a run that is not killed."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    cluster.finish([cluster.start(RUN, "one_device", folder / "run", folder / "out", "1 epoch")])
+    processes.finish([processes.start(RUN, "one_device", folder / "run", folder / "out", "1 epoch")])
     return pickle.loads((folder / "out").read_bytes())
 
 
@@ -41,7 +41,7 @@ def kill_and_finish(kills, folder, every, seed, most_seconds):
     random.seed(seed)
     deadline, saved_before_kill = time.monotonic() + most_seconds, []
     for _ in range(kills):
-        process = cluster.start(RUN, "one_device", folder / "run", folder / "out", every)
+        process = processes.start(RUN, "one_device", folder / "run", folder / "out", every)
         while not (line := process.stdout.readline()).startswith("step"):
             assert line, process.stderr.read()[-2000:]
         time.sleep(random.random() * 0.5)
@@ -49,7 +49,7 @@ def kill_and_finish(kills, folder, every, seed, most_seconds):
         process.wait()
         saved_before_kill += saved_steps(folder / "run")[-1:]
         assert time.monotonic() < deadline
-    cluster.finish([cluster.start(RUN, "one_device", folder / "run", folder / "out", every)])
+    processes.finish([processes.start(RUN, "one_device", folder / "run", folder / "out", every)])
     assert len(set(saved_before_kill)) > kills // 3, saved_before_kill
     assert max(saved_before_kill) < 100, saved_before_kill
     return pickle.loads((folder / "out").read_bytes())
@@ -68,7 +68,7 @@ def test_sigterm_saves_a_checkpoint(uninterrupted, tmp_path):
     """Once mid-epoch, and once during the validation of the resumed run."""
     arguments = (RUN, "one_device", tmp_path / "run", tmp_path / "out", "100 minutes")
     for count, moment, steps in ((1, "step 7", range(7, 10)), (2, "validation", [20])):
-        process = cluster.start(*arguments)
+        process = processes.start(*arguments)
         wait_for(process, moment)
         process.terminate()
         process.communicate(timeout=60)
@@ -76,12 +76,12 @@ def test_sigterm_saves_a_checkpoint(uninterrupted, tmp_path):
         saved = saved_steps(tmp_path / "run")
         assert len(saved) == count
         assert saved[-1] in steps
-    cluster.finish([cluster.start(*arguments)])
+    processes.finish([processes.start(*arguments)])
     assert_same_results(pickle.loads((tmp_path / "out").read_bytes()), uninterrupted)
 
 
 def start_two(folder):
-    return cluster.start_workers(2, RUN, "multi_worker", folder / "run", folder / "out", "5 steps", 2)
+    return processes.start_workers(2, RUN, "multi_worker", folder / "run", folder / "out", "5 steps", 2)
 
 
 def wait_for(process, output):
@@ -91,7 +91,7 @@ def wait_for(process, output):
 
 def test_a_worker_dies_and_both_resume_from_the_last_checkpoint(tmp_path):
     (tmp_path / "uninterrupted").mkdir()
-    cluster.finish(start_two(tmp_path / "uninterrupted"), 180)
+    processes.finish(start_two(tmp_path / "uninterrupted"), 180)
     one, other = start_two(tmp_path)
     wait_for(other, "step 27")
     other.kill()
@@ -100,7 +100,7 @@ def test_a_worker_dies_and_both_resume_from_the_last_checkpoint(tmp_path):
     assert "RuntimeError: A worker of the cluster is gone" in errors
     assert "task:1" in errors
     assert saved_steps(tmp_path / "run")[-1] in (25, 30)
-    cluster.finish(start_two(tmp_path), 180)
+    processes.finish(start_two(tmp_path), 180)
     assert_same_results(
         *(pickle.loads((folder / "out").read_bytes()) for folder in (tmp_path, tmp_path / "uninterrupted"))
     )
@@ -269,7 +269,7 @@ for seed in (None, 1):
     print(sum("without a seed" in str(warning.message) for warning in caught))
 """
     (tmp_path / "script.py").write_text(script)
-    (output,) = cluster.finish([cluster.start(tmp_path / "script.py", tmp_path / "run")])
+    (output,) = processes.finish([processes.start(tmp_path / "script.py", tmp_path / "run")])
     assert output.split() == ["1", "0"]
 
 
