@@ -31,7 +31,7 @@ class Script:
         for end in ends:
             end.close()
         self._readers = [reader for reader, _ in pipes]
-        self.stdout, self.stderr = (open(reader.fileno(), closefd=False) for reader in self._readers)
+        self.stdout, self.stderr = (os.fdopen(reader.fileno(), closefd=False) for reader in self._readers)
         self.kill, self.terminate, self.wait = self._process.kill, self._process.terminate, self._process.join
 
     @property

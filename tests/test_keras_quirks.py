@@ -3,9 +3,9 @@
 import inspect
 import json
 
-import processes
 import keras
 import numpy as np
+import processes
 import pytest
 import small_models
 import tensorflow as tf

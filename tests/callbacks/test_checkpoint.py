@@ -5,9 +5,9 @@ import random
 import signal
 import time
 
-import processes
 import keras
 import numpy as np
+import processes
 import pytest
 import small_models
 import tensorflow as tf

@@ -5,8 +5,8 @@ Replicas get different numbers of rows, and one replica gets no row of the last 
 
 import pickle
 
-import processes
 import numpy as np
+import processes
 import pytest
 import small_models
 from balancing_methods import BUILT_IN
