@@ -150,5 +150,8 @@ def _by_device(loop: Callable, tree: Callable, scores: _Scores, mask: tf.Tensor)
     """Return what both functions compute: by the tree on GPUs, where launching a loop's small ops takes longest."""
     if scores.emissions.shape[2] > _MOST_TAGS or not tf.config.list_logical_devices("GPU"):
         return loop(*scores, mask)
-    # The choice is made where the graph runs: a model exported here may be served on a CPU, where the loop is faster.
-    return tf.__internal__.execute_fn_for_device({"CPU": lambda: loop(*scores, mask)}, lambda: tree(*scores, mask))
+    # The form is chosen where the graph runs: a model exported here may be served on a CPU, where the loop is faster.
+    form = tf.__internal__.execute_fn_for_device({"CPU": lambda: tf.constant(0)}, lambda: tf.constant(1))
+    if tf.get_static_value(form) == 1:  # under XLA, which fails at gradients of conditions with loops inside
+        return tree(*scores, mask)
+    return tf.switch_case(form, [lambda: loop(*scores, mask), lambda: tree(*scores, mask)])
