@@ -9,7 +9,7 @@ several tensors [B, S, C, C], of float64 where gradients are needed: each has 11
 import tensorflow as tf
 
 _LEVELS = 14  # where the length is unknown when the graph is traced: enough for 16,384 positions
-_RANGE = 150.0  # transition, start and end scores count as at most so much below the largest one
+_RANGE = 150.0  # in sums, transition, start and end scores count as at most so much below the largest of their kind
 _GROUP = 256  # tags times tags whose sums with all other tags are in memory at one time
 
 
@@ -70,7 +70,10 @@ def marginals(
 
 
 def _leaves(emissions, transitions, start, mask):
-    """Return the scores of moving to each position, [B, S, C, C]: to the first from any tag; none at invalid ones."""
+    """Return the scores of moving from tag to tag, [B, S, C, C].
+
+    Moves to the first position have its start scores, whatever tag they come from. At invalid positions tags stay.
+    """
     is_first = tf.range(tf.shape(emissions)[1])[:, None, None] == 0
     scores = tf.where(is_first, start, transitions) + emissions[:, :, None]
     identity = tf.math.log(tf.eye(emissions.shape[2], dtype=emissions.dtype))
@@ -91,7 +94,7 @@ def _levels(nodes):
 
 
 def _root(nodes):
-    """Return the first rows of the only node, [B, C]; other rows equal it, since there is no tag before the first."""
+    """Return the first row of the one node left, [B, C]; it equals the others, as there is no tag before the first."""
     return tf.ensure_shape(nodes, [None, 1, None, None])[:, 0, 0]
 
 
@@ -109,7 +112,9 @@ def _joined(products, rest):
 
 def _max_product(left, right):
     """Return max_k left[i, k] + right[k, j] of matrices, and the k."""
-    count, best, origins = left.shape[2], [], []
+    best: list[tf.Tensor] = []
+    origins: list[tf.Tensor] = []
+    count = left.shape[2]
     size = max(1, _GROUP // count)
     for begin in range(0, count, size):
         with tf.control_dependencies(best[-1:]):  # one group of rows at a time is in memory
