@@ -1,12 +1,17 @@
 """A linear-chain conditional random field over the tags of a sequence."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl.layers import _crf_loop, _crf_tree
+from tf_mtl.layers._valid_first import valid_first
+
 _IMPOSSIBLE = -1e9
+_MOST_TAGS = 64  # of trees, whose work and memory per position grow with the third and second power
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -72,7 +77,7 @@ class CRF(keras.layers.Layer):
         """
         emissions, transitions, start, end = _scores(output)
         mask = tf.cast(weight, tf.float32) > 0
-        order = _valid_first(mask)
+        order = valid_first(mask)
         emissions, tags, mask = (tf.gather(x, order, batch_dims=1) for x in (emissions, tf.cast(tags, tf.int32), mask))
         last = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), 1) - 1, 0)
         score = tf.gather(start, tags[:, 0]) + tf.gather(end, tf.gather(tags, last, batch_dims=1))
@@ -80,8 +85,9 @@ class CRF(keras.layers.Layer):
         score += tf.reduce_sum(is_valid * tf.gather(emissions, tags, batch_dims=2), 1)
         moves = tf.gather_nd(transitions, tf.stack([tags[:, :-1], tags[:, 1:]], -1))
         score += tf.reduce_sum(is_valid[:, 1:] * moves, 1)
-        alpha = tf.foldl(_forward_step(transitions), _after_first(emissions, mask), start + emissions[:, 0])
-        return tf.where(mask[:, 0], tf.reduce_logsumexp(alpha + end, 1) - score, 0.0)
+        scores = _Scores(emissions, transitions, start, end)
+        log_partition = _by_device(_crf_loop.log_partition, _crf_tree.log_partition, scores, mask)
+        return tf.where(mask[:, 0], log_partition - score, 0.0)
 
     @staticmethod
     def viterbi(
@@ -103,24 +109,10 @@ class CRF(keras.layers.Layer):
             transitions += tf.where(allowed, 0.0, _IMPOSSIBLE)
         if allowed_first is not None:
             start += tf.where(allowed_first, 0.0, _IMPOSSIBLE)
-        order = _valid_first(mask)
+        order = valid_first(mask)
         emissions, mask = tf.gather(emissions, order, batch_dims=1), tf.gather(mask, order, batch_dims=1)
-        unchanged = tf.range(tf.shape(emissions)[2])
-
-        def step(state, emission_and_valid):
-            alpha, _ = state
-            emission, is_valid = emission_and_valid
-            scores = alpha[:, :, None] + transitions
-            best = tf.argmax(scores, 1, tf.int32)
-            alpha = tf.where(is_valid[:, None], tf.reduce_max(scores, 1) + emission, alpha)
-            return alpha, tf.where(is_valid[:, None], best, unchanged)
-
-        first = start + emissions[:, 0]
-        alphas, origins = tf.scan(step, _after_first(emissions, mask), (first, tf.zeros_like(first, tf.int32)))
-        final = tf.concat([first[None], alphas], 0)[-1] + end
-        last = tf.argmax(final, 1, tf.int32)
-        earlier = tf.scan(lambda tag, origin: tf.gather(origin, tag, batch_dims=1), origins, last, reverse=True)
-        tags = tf.transpose(tf.concat([earlier, last[None]], 0))
+        scores = _Scores(emissions, transitions, start, end)
+        tags = _by_device(_crf_loop.best_path, _crf_tree.best_path, scores, mask)
         return tf.gather(tf.where(mask, tags, 0), tf.argsort(order, 1), batch_dims=1)
 
     @staticmethod
@@ -132,20 +124,10 @@ class CRF(keras.layers.Layer):
             mask: Which positions are valid, [B, S]; the others are left out.
         """
         emissions, transitions, start, end = _scores(output)
-        order = _valid_first(mask)
+        order = valid_first(mask)
         emissions, mask = tf.gather(emissions, order, batch_dims=1), tf.gather(mask, order, batch_dims=1)
-
-        def backward_step(beta, emission_and_valid):
-            emission, is_valid = emission_and_valid
-            previous = tf.reduce_logsumexp(transitions + (emission + beta)[:, None], 2)
-            return tf.where(is_valid[:, None], previous, beta)
-
-        first = start + emissions[:, 0]
-        final = tf.zeros_like(first) + end
-        after_first = _after_first(emissions, mask)
-        alphas = tf.concat([first[None], tf.scan(_forward_step(transitions), after_first, first)], 0)
-        betas = tf.concat([tf.scan(backward_step, after_first, final, reverse=True), final[None]], 0)
-        probabilities = tf.transpose(tf.nn.softmax(alphas + betas), [1, 0, 2])
+        scores = _Scores(emissions, transitions, start, end)
+        probabilities = _by_device(_crf_loop.marginals, _crf_tree.marginals, scores, mask)
         return tf.gather(tf.where(mask[..., None], probabilities, 0.0), tf.argsort(order, 1), batch_dims=1)
 
 
@@ -164,22 +146,12 @@ def _scores(output):
     return _Scores(output[:, : -tags - 2], scores[:tags], scores[tags], scores[tags + 1])
 
 
-def _valid_first(mask):
-    """Return the positions of each row, valid ones first and each kind in its order."""
-    return tf.argsort(tf.cast(~tf.cast(mask, tf.bool), tf.int32), 1, stable=True)
-
-
-def _after_first(emissions, mask):
-    """Return emissions and mask of all positions but the first, time first."""
-    return tf.transpose(emissions, [1, 0, 2])[1:], tf.transpose(mask)[1:]
-
-
-def _forward_step(transitions):
-    """Return a step of the forward algorithm; invalid positions leave alpha unchanged."""
-
-    def step(alpha, emission_and_valid):
-        emission, is_valid = emission_and_valid
-        following = tf.reduce_logsumexp(alpha[:, :, None] + transitions, 1) + emission
-        return tf.where(is_valid[:, None], following, alpha)
-
-    return step
+def _by_device(loop: Callable, tree: Callable, scores: _Scores, mask: tf.Tensor) -> tf.Tensor:
+    """Return what both functions compute: by the tree on GPUs, where launching a loop's small ops takes longest."""
+    if scores.emissions.shape[2] > _MOST_TAGS or not tf.config.list_logical_devices("GPU"):
+        return loop(*scores, mask)
+    # The form is chosen where the graph runs: a model exported here may be served on a CPU, where the loop is faster.
+    form = tf.__internal__.execute_fn_for_device({"CPU": lambda: tf.constant(0)}, lambda: tf.constant(1))
+    if tf.get_static_value(form) == 1:  # under XLA, which fails at gradients of conditions with loops inside
+        return tree(*scores, mask)
+    return tf.switch_case(form, [lambda: loop(*scores, mask), lambda: tree(*scores, mask)])

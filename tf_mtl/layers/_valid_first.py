@@ -1,10 +1,10 @@
-"""The order that moves a sequence's valid positions to its start."""
+"""The order that moves the valid positions of a row to its front."""
 
 import tensorflow as tf
 
 
 def valid_first(mask: tf.Tensor) -> tf.Tensor:
-    """Return the positions [B, S] of each row: valid ones first, and both kinds in their own order."""
-    size = tf.shape(mask)[1]
-    invalid = tf.cast(~tf.cast(mask, tf.bool), tf.int32)
-    return tf.argsort(tf.range(size) + size * invalid, 1)
+    """Return the positions of each row [B, S]: the valid ones, then the others, both in increasing order."""
+    length = tf.shape(mask)[1]
+    positions = tf.range(length)
+    return tf.argsort(tf.where(tf.cast(mask, tf.bool), positions, positions + length), 1)
