@@ -1,4 +1,4 @@
-"""Data: readers of annotated rows, missing labels, mixtures of data sets that each label some of the tasks, and shards."""
+"""Data: readers of annotated rows, missing labels, mixtures of data sets that label different tasks, and shards."""
 
 from tf_mtl.data._batch_by_length import batch_by_length
 from tf_mtl.data._concatenate import concatenate
