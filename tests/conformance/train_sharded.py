@@ -1,4 +1,4 @@
-"""Train on shards under a strategy, and print the shards that this worker has read; the chief writes the results to OUT.
+"""Train on shards under a strategy, and print the shards that this worker has read; the chief writes results to OUT.
 
 Usage: train_sharded.py STRATEGY OUT [--kill-after STEPS] METHOD[:OPTION=VALUE,...] ...
 
