@@ -10,7 +10,7 @@ from tf_mtl._shapes import match_rank
 
 
 class Rows(NamedTuple):
-    """Some of the rows of a global batch.
+    """Some of the rows of a global batch: those of a micro-batch, or those that a worker has read.
 
     Attributes:
         first: Index of the first of them in the global batch.

@@ -22,8 +22,8 @@ def strategy(
 
     Args:
         name: "one_device"; "mirrored", all GPUs of this machine, or its logical CPUs; "multi_worker", all machines
-            named in the environment variable TF_CONFIG or by `cluster_resolver`; or "auto": "multi_worker" where TF_CONFIG is set, "mirrored"
-            where there are several devices, else "one_device".
+            named in the environment variable TF_CONFIG or by `cluster_resolver`; or "auto": "multi_worker" where
+            TF_CONFIG is set, "mirrored" where there are several devices, else "one_device".
         virtual_devices: The number of logical devices to split the CPU into and train on, to try a strategy without
             GPUs. Must be set before TensorFlow creates its first tensor.
         cluster_resolver: What names the machines of "multi_worker" where TF_CONFIG does not, for instance
