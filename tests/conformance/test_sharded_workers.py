@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import signal
 
 import cluster
@@ -44,7 +45,7 @@ def test_three_workers(tmp_path):
 
 @pytest.mark.slow
 def test_three_workers_are_killed_and_resume(tmp_path):
-    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    killed, undisturbed, fewer = (tmp_path / name for name in ("killed", "undisturbed", "fewer"))
     for folder in (killed, undisturbed):
         folder.mkdir()
     case = "MoDo:accumulate=2"
@@ -52,9 +53,12 @@ def test_three_workers_are_killed_and_resume(tmp_path):
     for process in processes:
         process.communicate(timeout=120)
     assert {process.returncode for process in processes} == {-signal.SIGKILL}
+    shutil.copytree(killed, fewer)
     results, _ = train(killed, 3, case)
     expected, _ = train(undisturbed, 3, case)
     for value, same in zip(results[case]["weights"], expected[case]["weights"], strict=True):
         np.testing.assert_array_equal(value, same)
     assert results[case]["history"] == expected[case]["history"]
     assert results[case]["evaluation"] == expected[case]["evaluation"]
+    resumed_by_two, _ = train(fewer, 2, case)
+    check(resumed_by_two)

@@ -1,9 +1,11 @@
+import keras
 import numpy as np
 import pytest
 import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
+from tf_mtl._pipeline import division, feed
 
 SIZES = (7, 4, 9)
 
@@ -49,19 +51,21 @@ def test_one_shard_gives_plain_batches():
         tf.nest.map_structure(lambda a, b: np.testing.assert_array_equal(a, b), batch, expected)
 
 
-def test_shuffled_shards_have_a_new_order_in_each_pass():
+@pytest.mark.parametrize("seed", [3, None])
+def test_shuffled_shards_have_a_new_order_in_each_pass(seed):
+    """The order of a worker is that of one process, also where a shuffle is seeded by Keras alone."""
     rows = tf.data.Dataset.range(16).map(lambda n: (n, {"a": n}))
-    first, second = (
-        mtl.data.sharded(lambda index: rows.shard(2, index).shuffle(8, seed=index), 2, batch_size=4) for _ in range(2)
-    )
-    passes = [np.concatenate([x for x, _ in first.as_numpy_iterator()]) for _ in range(2)]
-    assert all(sorted(order) == list(range(16)) for order in passes)
-    assert (passes[0] != passes[1]).any()
-    part = second.of_worker(1, 2)
-    for order in passes:
-        np.testing.assert_array_equal(
-            np.concatenate([x for x, _ in part.as_numpy_iterator()]).reshape(4, 2), [*order.reshape(4, 2, 2)[:, 1]]
-        )
+
+    def batches():
+        keras.utils.set_random_seed(1)
+        return mtl.data.sharded(lambda index: rows.shard(2, index).shuffle(8, seed=seed), 2, batch_size=4)
+
+    data, part = batches(), batches().of_worker(1, 2)
+    whole, second_half = ([np.stack([x for x, _ in d.as_numpy_iterator()]) for _ in range(2)] for d in (data, part))
+    for order, half in zip(whole, second_half, strict=True):
+        assert sorted(order.ravel()) == list(range(16))
+        np.testing.assert_array_equal(half, order[:, 2:])
+    assert (whole[0] != whole[1]).any()
 
 
 def test_endless_shards():
@@ -85,6 +89,62 @@ def test_evaluation_and_training_count_each_row_once():
     assert np.isfinite(model.fit(batches, validation_data=batches, verbose=0).history["val_loss"]).all()
     with pytest.raises(ValueError, match="`x` of `predict` must give rows in the order.*Pass a data set of batches"):
         model.predict(batches)
+
+
+def test_a_worker_checks_and_evaluates_its_part(monkeypatch):
+    """Two replicas that pass for one of two workers."""
+    x, y = small_models.full_data(rows=12)
+    y["price"][1] = np.nan  # a row of the second shard
+    rows = tf.data.Dataset.from_tensor_slices((x, y))
+    batches = mtl.data.sharded(lambda index: rows.shard(2, index), 2, batch_size=4)
+    with mtl.distribute.strategy("mirrored").scope():
+        model = small_models.model()
+        model.compile("sgd", loss=small_models.LOSS)
+    monkeypatch.setattr(feed, "worker_index", lambda strategy: (0, 2))
+    results = model.evaluate(batches, verbose=0, return_dict=True)
+    assert results == model.evaluate(rows.shard(2, 0).batch(2), verbose=0, return_dict=True)
+    monkeypatch.setattr(feed, "worker_index", lambda strategy: (1, 2))
+    with pytest.raises(ValueError, match=r"`y\['price'\]` must not hold NaN"):
+        model.evaluate(batches, verbose=0)
+
+
+def test_the_replicas_of_a_worker_divide_its_part():
+    """Five rows of a worker with two replicas, of which the first is the seventh of the batch."""
+    strategy = mtl.distribute.strategy("mirrored")
+    values = tf.range(5.0)
+    part = division.Rows(tf.constant(6), (values, {"a": values}))
+    divided = strategy.run(lambda: division.divide(part))
+    first, second = (
+        tf.nest.map_structure(lambda v, r=replica: strategy.experimental_local_results(v)[r].numpy(), divided[0])
+        for replica in range(2)
+    )
+    assert (first.first, second.first) == (6, 9)
+    assert (first.data[0].tolist(), second.data[0].tolist()) == ([0, 1, 2], [3, 4, 4])
+    assert (first.data[2]["a"].tolist(), second.data[2]["a"].tolist()) == ([1, 1, 1], [1, 1, 0])
+
+
+@pytest.mark.slow
+def test_rows_from_the_tf_data_service():
+    """One data worker sends the rows in order; two would each send all of them."""
+    service = tf.data.experimental.service
+    dispatcher = service.DispatchServer()
+    config = service.WorkerConfig(dispatcher.target.split("://")[1])
+    workers = [service.WorkerServer(config)]
+
+    def remote(index):
+        sent = shard(index).apply(service.distribute(service.ShardingPolicy.OFF, dispatcher.target))
+        return sent.apply(tf.data.experimental.assert_cardinality(SIZES[index])).shuffle(9, seed=index)
+
+    def local(index):
+        return shard(index).shuffle(9, seed=index)
+
+    batches, expected = (mtl.data.sharded(function, 3, batch_size=6) for function in (remote, local))
+    for _ in range(2):
+        for batch, same in zip(batches, expected, strict=True):
+            tf.nest.map_structure(lambda a, b: np.testing.assert_array_equal(a, b), batch, same)
+    workers.append(service.WorkerServer(config))
+    with pytest.raises(tf.errors.FailedPreconditionError, match="expected to contain"):
+        list(batches)
 
 
 ROWS = tf.data.Dataset.range(4).map(lambda n: (n, {"a": n}))
