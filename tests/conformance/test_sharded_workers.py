@@ -60,5 +60,7 @@ def test_three_workers_are_killed_and_resume(tmp_path):
         np.testing.assert_array_equal(value, same)
     assert results[case]["history"] == expected[case]["history"]
     assert results[case]["evaluation"] == expected[case]["evaluation"]
-    resumed_by_two, _ = train(fewer, 2, case)
-    check(resumed_by_two)
+    by_two, _ = train(fewer, 2, case)
+    assert small_models.largest_difference(by_two[case]["weights"], expected[case]["weights"]) < 1e-4
+    for name, value in expected[case]["evaluation"].items():
+        np.testing.assert_allclose(by_two[case]["evaluation"][name], value, rtol=1e-4, err_msg=name)
