@@ -80,7 +80,8 @@ class Engine:
 
         Args:
             model: The compiled model.
-            data: The global batch, or the `Rows` of it that this worker has read; paired with a validation batch where the balancing method needs one.
+            data: The global batch, or the `Rows` of it that this worker has read; paired with a validation batch where
+                the balancing method needs one.
             objectives_of: From the inputs of a micro-batch to the objectives to be minimised on it.
         """
         data, validation = data if self.balancing.needs_validation else (data, None)

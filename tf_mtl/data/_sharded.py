@@ -30,10 +30,10 @@ class ShardedBatches(tf.data.Dataset):
     [[1, 3], [5, 7]]
     """
 
-    def __init__(self, pieces: Sequence[tf.data.Dataset], batch_size: int):
+    def __init__(self, pieces: Sequence[tf.data.Dataset], batch_size: int, length: int | None = None):
         self.shards, self.batch_size = len(pieces), batch_size
-        self._pieces = pieces
-        self._dataset = _joined(pieces)
+        self._pieces, self._length = pieces, length
+        self._dataset = self._joined(pieces)
         super().__init__(self._dataset._variant_tensor)
 
     @property
@@ -51,13 +51,24 @@ class ShardedBatches(tf.data.Dataset):
         Raises:
             ValueError: if the shards do not divide evenly among the workers.
         """
+        index, workers = integer("index", index, 0), integer("workers", workers, 1)
         if self.shards % workers:
             raise ValueError(
                 f"`shards` must be divisible by the number of workers, received shards={self.shards} for {workers} "
                 "workers. Pass a multiple of it to `tf_mtl.data.sharded`, or start another number of workers."
             )
         count = self.shards // workers
-        return _joined(self._pieces[index * count : (index + 1) * count])
+        return self._joined(self._pieces[index * count : (index + 1) * count])
+
+    def _joined(self, pieces):
+        """The pieces of several shards, joined to (parts of) batches; shards are read in parallel."""
+        batches = tf.data.Dataset.zip(tuple(piece.prefetch(1) for piece in pieces))
+        if self._length is None:
+            return batches.map(_join)
+        size, spec = self.batch_size // self.shards, pieces[0].element_spec
+        no_rows = tf.nest.map_structure(lambda s: tf.zeros([len(pieces), *s.shape[1:]], s.dtype), spec)
+        filled = batches.scan(no_rows, lambda last_rows, batch: _fill(last_rows, batch, size))
+        return filled.apply(tf.data.experimental.assert_cardinality(self._length))
 
     def _inputs(self) -> list[tf.data.Dataset]:
         return [self._dataset]
@@ -110,49 +121,49 @@ def sharded(shard: Callable[[int], tf.data.Dataset], shards: int, batch_size: in
     sizes = _sizes(parts)
     _check_rows(parts)
     size = batch_size // shards
-    count = -(-max(sizes) // size)
-    if all(rows in (tf.data.INFINITE_CARDINALITY, count * size) for rows in sizes):
+    if sizes[0] == tf.data.INFINITE_CARDINALITY or (set(sizes) == {sizes[0]} and sizes[0] % size == 0):
         return ShardedBatches([rows.batch(size, drop_remainder=True) for rows in parts], batch_size)
-    return ShardedBatches([_filled(rows, size, count) for rows in parts], batch_size)
+    length = -(-max(sizes) // size)
+    return ShardedBatches([_with_empty_pieces(rows, size, length) for rows in parts], batch_size, length)
 
 
-def _joined(pieces):
-    """The pieces of several shards, joined to (parts of) batches; shards are read in parallel."""
-    if len(pieces) == 1:
-        return pieces[0]
-
-    def join(*batch):
-        return tf.nest.map_structure(lambda *tensors: tf.concat(tensors, 0), *batch)
-
-    return tf.data.Dataset.zip(*(rows.prefetch(1) for rows in pieces)).map(join)
+def _with_empty_pieces(rows, size, length):
+    """`length` pieces of at most `size` rows."""
+    pieces = rows.batch(size)
+    empty = tf.nest.map_structure(lambda s: tf.zeros([0, *s.shape], s.dtype), rows.element_spec)
+    return pieces.concatenate(tf.data.Dataset.from_tensors(empty).repeat(length - len(pieces)))
 
 
-def _filled(rows, size, count):
-    """`count` pieces of `size` rows; after the end of the shard, its last row with label weight 0."""
-    spec = rows.element_spec
-    none, one = (_zeros(spec, number) for number in (0, 1))
-    missing = count - -(-int(rows.cardinality()) // size)
-    pieces = rows.batch(size).concatenate(tf.data.Dataset.from_tensors(none).repeat(missing))
-
-    def fill(last_row, piece):
-        number = tf.shape(tf.nest.flatten(piece)[0])[0]
-        indices = tf.minimum(tf.range(1, size + 1), number)
-
-        def with_copies():
-            return tf.nest.map_structure(lambda *t: tf.gather(tf.concat(t, 0), indices), last_row, piece)
-
-        filled = tf.cond(number == size, lambda: piece, with_copies)
-        filled = tf.nest.map_structure(lambda t, s: tf.ensure_shape(t, [size, *s.shape]), filled, spec)
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(filled)
-        present = tf.cast(tf.range(size) < number, tf.float32)
-        weight = {task: _product(present, (weight or {}).get(task)) for task in y}
-        return tf.nest.map_structure(lambda t: t[-1:], filled), (x, y, weight)
-
-    return pieces.scan(one, fill).apply(tf.data.experimental.assert_cardinality(count))
+def _join(*pieces):
+    return tf.nest.map_structure(lambda *tensors: tf.concat(tensors, 0), *pieces)
 
 
-def _zeros(spec, rows):
-    return tf.nest.map_structure(lambda s: tf.zeros([rows, *s.shape], s.dtype), spec)
+def _fill(last_rows, pieces, size):
+    """Join pieces, each filled to `size` rows with copies of the last row that its shard has given, of label weight 0.
+
+    Args:
+        last_rows: The last row of each shard in earlier batches.
+        pieces: The next rows of each shard.
+        size: The number of rows that a piece should have.
+
+    Returns:
+        The last rows for the next batch, and (x, y, weight).
+    """
+    numbers = tf.stack([tf.shape(tf.nest.flatten(piece)[0])[0] for piece in pieces])
+    rows = _join(*pieces)
+
+    def with_copies():
+        first = len(pieces) + tf.cumsum(numbers, exclusive=True)
+        last = tf.where(numbers > 0, first + numbers - 1, tf.range(len(pieces)))
+        indices = tf.reshape(tf.minimum(first[:, None] + tf.range(size), last[:, None]), [-1])
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), _join(last_rows, rows))
+
+    filled = tf.cond(tf.reduce_all(numbers == size), lambda: rows, with_copies)
+    filled = tf.nest.map_structure(lambda t: tf.ensure_shape(t, [len(pieces) * size, *t.shape[1:]]), filled)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(filled)
+    present = tf.cast(tf.reshape(tf.range(size) < numbers[:, None], [-1]), tf.float32)
+    weight = {task: _product(present, (weight or {}).get(task)) for task in y}
+    return tf.nest.map_structure(lambda t: t[size - 1 :: size], filled), (x, y, weight)
 
 
 def _product(present, weight):
