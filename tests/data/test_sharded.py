@@ -75,6 +75,20 @@ def test_endless_shards():
     assert [x.numpy().tolist() for x, _ in batches.take(2)] == [[0, 1, 1, 2], [2, 0, 0, 1]]
 
 
+def test_mixtures_of_rows_as_shards():
+    a, b = (tf.data.Dataset.range(8).map(lambda n, task=task: (n, {task: n})) for task in "ab")
+
+    def mixture(index):
+        return mtl.data.mix({"a": a.shard(2, index), "b": b.shard(2, index)}, "uniform", seed=index)
+
+    batches = mtl.data.sharded(mixture, 2, batch_size=4)
+    assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
+    pieces = [list(mixture(index).batch(2).take(3)) for index in range(2)]
+    for (x, _, weight), *of_shards in zip(batches.take(3), *pieces, strict=True):
+        np.testing.assert_array_equal(x, np.concatenate([piece[0] for piece in of_shards]))
+        np.testing.assert_array_equal(weight["a"], np.concatenate([piece[2]["a"] for piece in of_shards]))
+
+
 def test_evaluation_and_training_count_each_row_once():
     x, y, weight = small_models.ragged_data(rows=21)
     model = small_models.model()
@@ -188,3 +202,5 @@ def test_errors(shard, arguments, error, message):
 def test_workers_that_do_not_divide_the_shards():
     with pytest.raises(ValueError, match="divisible by the number of workers, received shards=2 for 3 workers"):
         mtl.data.sharded(lambda index: ROWS, 2, batch_size=4).of_worker(0, 3)
+    with pytest.raises(ValueError, match="`index` must be below `workers`, received index=2 and workers=2"):
+        mtl.data.sharded(lambda index: ROWS, 2, batch_size=4).of_worker(2, 2)

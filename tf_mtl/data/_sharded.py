@@ -49,9 +49,11 @@ class ShardedBatches(tf.data.Dataset):
             workers: The number of workers.
 
         Raises:
-            ValueError: if the shards do not divide evenly among the workers.
+            ValueError: if the shards do not divide evenly among the workers, or `index` is not below `workers`.
         """
         index, workers = integer("index", index, 0), integer("workers", workers, 1)
+        if index >= workers:
+            raise ValueError(f"`index` must be below `workers`, received index={index} and workers={workers}.")
         if self.shards % workers:
             raise ValueError(
                 f"`shards` must be divisible by the number of workers, received shards={self.shards} for {workers} "
