@@ -49,18 +49,19 @@ def test_three_workers_are_killed_and_resume(tmp_path):
     for folder in (killed, undisturbed):
         folder.mkdir()
     case = "MoDo:accumulate=2"
-    processes = cluster.start_workers(3, SCRIPT, "multi_worker", killed / "out", "--kill-after", 5, case)
+    options = ("--checkpoints", killed / "run", "--kill-after", 5, case)
+    processes = cluster.start_workers(3, SCRIPT, "multi_worker", killed / "out", *options)
     for process in processes:
         process.communicate(timeout=120)
     assert {process.returncode for process in processes} == {-signal.SIGKILL}
     shutil.copytree(killed, fewer)
-    results, _ = train(killed, 3, case)
-    expected, _ = train(undisturbed, 3, case)
+    results, _ = train(killed, 3, "--checkpoints", killed / "run", case)
+    expected, _ = train(undisturbed, 3, "--checkpoints", undisturbed / "run", case)
     for value, same in zip(results[case]["weights"], expected[case]["weights"], strict=True):
         np.testing.assert_array_equal(value, same)
     assert results[case]["history"] == expected[case]["history"]
     assert results[case]["evaluation"] == expected[case]["evaluation"]
-    by_two, _ = train(fewer, 2, case)
+    by_two, _ = train(fewer, 2, "--checkpoints", fewer / "run", case)
     assert small_models.largest_difference(by_two[case]["weights"], expected[case]["weights"]) < 1e-4
     for name, value in expected[case]["evaluation"].items():
         np.testing.assert_allclose(by_two[case]["evaluation"][name], value, rtol=1e-4, err_msg=name)

@@ -1,8 +1,8 @@
 """Train on shards under a strategy, and print the shards that this worker has read; the chief writes results to OUT.
 
-Usage: train_sharded.py STRATEGY OUT [--kill-after STEPS] METHOD[:OPTION=VALUE,...] ...
+Usage: train_sharded.py STRATEGY OUT [--checkpoints FOLDER] [--kill-after STEPS] METHOD[:OPTION=VALUE,...] ...
 
-Checkpoints are written next to OUT. With --kill-after, the process kills itself after that many steps.
+With --kill-after, the process kills itself after that many steps.
 """
 
 import argparse
@@ -77,14 +77,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("strategy")
     parser.add_argument("out")
+    parser.add_argument("--checkpoints")
     parser.add_argument("--kill-after", type=int)
     parser.add_argument("cases", nargs="+")
     args = parser.parse_args()
     strategy = mtl.distribute.strategy(args.strategy)
     results = {}
-    for number, case in enumerate(args.cases):
+    for case in args.cases:
         with strategy.scope():
-            results[case] = train_case(case, f"{args.out}-checkpoints-{number}", args.kill_after)
+            results[case] = train_case(case, args.checkpoints, args.kill_after)
         keras.utils.clear_session()
     print(json.dumps(sorted(READ)))
     if mtl.distribute.is_chief(strategy):
