@@ -312,7 +312,12 @@ class MultiTaskModel(KerasHooks):
         steps: int | None = None,
         callbacks: Any = None,
     ) -> dict[str, np.ndarray]:
-        """Return the outputs for all rows, in order; see `keras.Model.predict`."""
+        """Return the outputs for all rows, in order; see `keras.Model.predict`.
+
+        Raises:
+            ValueError: for `tf_mtl.data.ShardedBatches`, whose rows are in another order, and endless data without
+                `steps`.
+        """
         with lost_worker_errors():
             return super().predict(predict_feed(x, batch_size, steps), None, verbose, steps, callbacks)
 
