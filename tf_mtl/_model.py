@@ -242,7 +242,8 @@ class MultiTaskModel(KerasHooks):
         Data are (x, {task: y}) or (x, {task: y}, {task: weight}): a `tf.data.Dataset` of batches, arrays, a
         `keras.utils.PyDataset` or a generator. A task without an entry among the weights is labelled in every row.
         A `tf_mtl.data.Mixture` of batches knows how many steps an epoch has, and the logs show the share of rows
-        drawn from each source, `share_<source>`.
+        drawn from each source, `share_<source>`. Of `tf_mtl.data.ShardedBatches`, each worker of a cluster reads its
+        own shards only.
 
         Raises:
             ValueError: for labels, weights or inputs that do not fit the model or hold NaN where they count, and
@@ -253,6 +254,7 @@ class MultiTaskModel(KerasHooks):
             raise ValueError(CLASS_WEIGHT_ERROR)
         self._feed = fit_feed(
             engine.rules,
+            self.distribute_strategy,
             engine.balancing,
             (x, y, sample_weight),
             batch_size,
@@ -301,7 +303,7 @@ class MultiTaskModel(KerasHooks):
         """
         engine = self._engine_for("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # as `fit` asks, with streams of its own
-            x = evaluate_feed(engine.rules, (x, y, sample_weight), batch_size, steps)
+            x = evaluate_feed(engine.rules, self.distribute_strategy, (x, y, sample_weight), batch_size, steps)
         with readable_errors(), lost_worker_errors(), self._evaluation():
             return super().evaluate(
                 x, verbose=verbose, steps=steps, callbacks=callbacks, return_dict=return_dict, **kwargs
@@ -315,7 +317,12 @@ class MultiTaskModel(KerasHooks):
         steps: int | None = None,
         callbacks: Any = None,
     ) -> dict[str, np.ndarray]:
-        """Return the outputs for all rows, in order; see `keras.Model.predict`."""
+        """Return the outputs for all rows, in order; see `keras.Model.predict`.
+
+        Raises:
+            ValueError: for `tf_mtl.data.ShardedBatches`, whose rows are in another order, and endless data without
+                `steps`.
+        """
         with lost_worker_errors():
             return super().predict(predict_feed(x, batch_size, steps), None, verbose, steps, callbacks)
 

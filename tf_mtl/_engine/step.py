@@ -1,6 +1,7 @@
 """The training step: losses -> global losses -> balancing -> gradients -> update -> what unlabelled tasks keep.
 
-Every function here runs in the replica context, where each replica is given the whole global batch.
+Every function here runs in the replica context, where each replica is given the whole global batch, or the `Rows` of it
+that its worker has read.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class Engine:
 
         Args:
             model: The compiled model.
-            data: The global batch; paired with a validation batch where the balancing method needs one.
+            data: The global batch, or the `Rows` of it that this worker has read; paired with a validation batch where
+                the balancing method needs one.
             objectives_of: From the inputs of a micro-batch to the objectives to be minimised on it.
         """
         data, validation = data if self.balancing.needs_validation else (data, None)

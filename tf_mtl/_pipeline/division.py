@@ -10,7 +10,7 @@ from tf_mtl._shapes import match_rank
 
 
 class Rows(NamedTuple):
-    """Some of the rows of a global batch.
+    """Some of the rows of a global batch: those of a micro-batch, or those that a worker has read.
 
     Attributes:
         first: Index of the first of them in the global batch.
@@ -28,14 +28,20 @@ def divide(data: Any, pieces: int = 1) -> list[Rows]:
     row with label weight 0 fill the gaps.
 
     Args:
-        data: The global batch, the same on every replica: x, or (x, {task: y}) or (x, {task: y}, {task: weight}).
+        data: The global batch, the same on every replica: x, or (x, {task: y}) or (x, {task: y}, {task: weight}); or
+            the `Rows` of it that this worker has read.
         pieces: The number of micro-batches.
     """
-    parts = tf.distribute.get_strategy().num_replicas_in_sync * pieces
+    strategy, start = tf.distribute.get_strategy(), 0
+    replicas = strategy.num_replicas_in_sync
+    if isinstance(data, Rows):
+        start, data = data
+        replicas = len(strategy.extended.worker_devices)
+    parts = replicas * pieces
     if parts == 1:
-        return [Rows(0, data)]
+        return [Rows(start, data)]
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group % replicas
     with tf.device("/device:CPU:0"):
         static = keras.tree.flatten(x)[0].shape[0]
         rows = count_rows(data)
@@ -46,11 +52,11 @@ def divide(data: Any, pieces: int = 1) -> list[Rows]:
             indices = first + tf.range(size)
             taken = [_take(tensors, indices, rows) for tensors in (x, y, weight)]
             if y is None:
-                divided.append(Rows(first, keras.utils.pack_x_y_sample_weight(taken[0])))
+                divided.append(Rows(start + first, keras.utils.pack_x_y_sample_weight(taken[0])))
                 continue
             if static is None or static % parts:
                 taken[2] = _without(taken[2], indices < rows, y)
-            divided.append(Rows(first, tuple(taken)))
+            divided.append(Rows(start + first, tuple(taken)))
     return divided
 
 

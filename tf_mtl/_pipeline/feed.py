@@ -7,12 +7,14 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._pipeline.checks import with_checks
+from tf_mtl._pipeline.division import Rows
 from tf_mtl._pipeline.epochs import check_finite, one_epoch, steps_per_epoch_of
 from tf_mtl._pipeline.forms import arrays
 from tf_mtl._pipeline.labels import Rules
 from tf_mtl._pipeline.stream import Stream, split, stream, unpacked
 from tf_mtl.balancing import Balancing
-from tf_mtl.data import Mixture
+from tf_mtl.data import Mixture, ShardedBatches
+from tf_mtl.distribute._workers import worker_index
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Feed:
 
 def fit_feed(
     rules: Rules,
+    strategy: tf.distribute.Strategy,
     balancing: Balancing,
     data: tuple[Any, Any, Any],
     batch_size: int | None,
@@ -51,6 +54,7 @@ def fit_feed(
 
     Args:
         rules: What batches must keep.
+        strategy: The model's strategy.
         balancing: The balancing method.
         data: (x, y, sample_weight), as `fit` was given them; all further arguments are those of `fit`.
     """
@@ -58,31 +62,46 @@ def fit_feed(
     check_finite("x", x, steps_per_epoch, "steps_per_epoch")
     steps_per_epoch = steps_per_epoch_of(x, steps_per_epoch)
     mixture = x if isinstance(x, Mixture) else None
-    data = with_checks(data, rules)
+    data = _read(data, rules, strategy)
     if validation_split and validation_data is None:
         data, validation_data = split(data, validation_split)
     validation = None
     if validation_data is not None:
         validation_data = one_epoch("validation_data", validation_data, validation_steps, "validation_steps")
-        x, y, weight = with_checks(unpacked(validation_data), rules)
+        x, y, weight = _read(unpacked(validation_data), rules, strategy)
         validation = stream(x, y, weight, validation_batch_size or batch_size)
     x, y, weight = data
     if balancing.needs_validation:
-        x = _zipped(x, balancing, rules)
+        x = _zipped(x, balancing, rules, strategy)
     training = stream(x, y, weight, batch_size, shuffle)
     training.epoch_size = steps_per_epoch
     return Feed(training, validation, steps_per_epoch, callback_list(callbacks), mixture)
 
 
-def evaluate_feed(rules: Rules, data: tuple[Any, Any, Any], batch_size: int | None, steps: int | None) -> Stream:
+def evaluate_feed(
+    rules: Rules,
+    strategy: tf.distribute.Strategy,
+    data: tuple[Any, Any, Any],
+    batch_size: int | None,
+    steps: int | None,
+) -> Stream:
     """Return the batches that `evaluate` works through."""
     x, y, weight = data
-    x, y, weight = with_checks((one_epoch("x", x, steps, "steps"), y, weight), rules)
+    x, y, weight = _read((one_epoch("x", x, steps, "steps"), y, weight), rules, strategy)
     return stream(x, y, weight, batch_size)
 
 
 def predict_feed(x: Any, batch_size: int | None, steps: int | None) -> Stream:
-    """Return the batches that `predict` works through."""
+    """Return the batches that `predict` works through.
+
+    Raises:
+        ValueError: for sharded batches.
+    """
+    if isinstance(x, ShardedBatches):
+        raise ValueError(
+            "`x` of `predict` must give rows in the order of its results, received batches of tf_mtl.data.sharded, "
+            "which interleave shards and may repeat rows. Pass a data set of batches of the rows."
+        )
     return stream(arrays(one_epoch("x", x, steps, "steps")), batch_size=batch_size)
 
 
@@ -136,7 +155,18 @@ class _SourceShares(keras.callbacks.Callback):
         logs.update({f"share_{source}": share for source, share in shares.items()})
 
 
-def _zipped(x, balancing, rules):
+def _read(data, rules, strategy):
+    """Data whose batches are checked; of sharded batches, the `Rows` that this worker reads."""
+    x, y, weight = data
+    index, workers = worker_index(strategy)
+    if not isinstance(x, ShardedBatches) or workers == 1:
+        return with_checks(data, rules)
+    part, y, weight = with_checks((x.of_worker(index, workers), y, weight), rules)
+    first = index * (x.batch_size // workers)
+    return part.map(lambda *batch: Rows(first, batch)), y, weight
+
+
+def _zipped(x, balancing, rules, strategy):
     """Pair the batches of a data set with those that a balancing method learns from."""
     name = type(balancing).__name__
     if balancing.validation is None:
@@ -146,5 +176,5 @@ def _zipped(x, balancing, rules):
         )
     if not isinstance(x, tf.data.Dataset):
         raise ValueError(f"{name} needs `x` to be a tf.data.Dataset of batches, received {type(x).__name__}.")
-    validation, _, _ = with_checks((balancing.validation, None, None), rules)
+    validation, _, _ = _read((balancing.validation, None, None), rules, strategy)
     return tf.data.Dataset.zip(x, validation.repeat())

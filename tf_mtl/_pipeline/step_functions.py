@@ -6,8 +6,9 @@ collective of its own, which does not accept scalars. At the end of a data set o
 step that do not depend on the missing batch, so the optimizer counts one iteration too many per epoch. And with endless
 data, an epoch whose number of steps is not a multiple of `steps_per_execution` becomes longer.
 
-Here every replica computes the same logs, and those of the first are taken. A batch reaches every replica whole, which
-takes its own rows from it (see `division.py`). Where it is unknown whether another batch follows, it is drawn first.
+Here every replica computes the same logs, and those of the first are taken. Every replica receives all that its worker
+has read, the whole batch or a part of it, and takes its own rows (see `division.py`). Where it is unknown whether
+another batch follows, it is drawn first.
 """
 
 from collections.abc import Callable, Iterator

@@ -103,7 +103,7 @@ def _tensor(array):
 
 
 class Stream(DataAdapter):
-    """The batches that Keras' loops work through, each of them whole on every worker.
+    """The batches that Keras' loops work through: whole, or the `Rows` of each that this worker reads.
 
     Keras takes it in place of a data set. A pass through the data begins when its first batch is drawn.
 

@@ -1,6 +1,7 @@
 """Detect the signal that announces the end of a process, as when a machine is preempted."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -35,8 +36,11 @@ class Preemption:
     def exit(self) -> None:
         """Send the signal again, to its earlier handler."""
         self.noticed = False
+        by_default = self._earlier_handler is signal.SIG_DFL
         self.unwatch()
         signal.raise_signal(signal.SIGTERM)
+        if by_default:  # the first process of a container ignores signals that it does not handle
+            sys.exit(128 + signal.SIGTERM)
 
     def _notice(self, *_):
         self.noticed = True

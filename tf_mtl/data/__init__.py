@@ -1,4 +1,4 @@
-"""Data: readers of annotated rows, missing labels, and mixtures of data sets that each label some of the tasks."""
+"""Data: readers of annotated rows, missing labels, mixtures of data sets that label different tasks, and shards."""
 
 from tf_mtl.data._batch_by_length import batch_by_length
 from tf_mtl.data._concatenate import concatenate
@@ -12,11 +12,13 @@ from tf_mtl.data._labels_of import labels_of
 from tf_mtl.data._mask_missing import mask_missing
 from tf_mtl.data._mix import mix
 from tf_mtl.data._mixture import Mixture
+from tf_mtl.data._sharded import ShardedBatches, sharded
 from tf_mtl.data._tfrecords import cache_tfrecords
 
 __all__ = [
     "DynamicRates",
     "Mixture",
+    "ShardedBatches",
     "batch_by_length",
     "cache_tfrecords",
     "concatenate",
@@ -29,4 +31,5 @@ __all__ = [
     "labels_of",
     "mask_missing",
     "mix",
+    "sharded",
 ]

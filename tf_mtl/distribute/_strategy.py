@@ -13,18 +13,25 @@ _WHY: weakref.WeakKeyDictionary[tf.distribute.Strategy, str] = weakref.WeakKeyDi
 _NAMES = ("auto", "one_device", "mirrored", "multi_worker")
 
 
-def strategy(name: str = "auto", virtual_devices: int | None = None) -> tf.distribute.Strategy:
+def strategy(
+    name: str = "auto",
+    virtual_devices: int | None = None,
+    cluster_resolver: tf.distribute.cluster_resolver.ClusterResolver | None = None,
+) -> tf.distribute.Strategy:
     """Return a distribution strategy; build and compile the model inside its `scope()`.
 
     Args:
         name: "one_device"; "mirrored", all GPUs of this machine, or its logical CPUs; "multi_worker", all machines
-            named in the environment variable TF_CONFIG; or "auto": "multi_worker" where TF_CONFIG is set, "mirrored"
-            where there are several devices, else "one_device".
+            named in the environment variable TF_CONFIG or by `cluster_resolver`; or "auto": "multi_worker" where
+            TF_CONFIG is set, "mirrored" where there are several devices, else "one_device".
         virtual_devices: The number of logical devices to split the CPU into and train on, to try a strategy without
             GPUs. Must be set before TensorFlow creates its first tensor.
+        cluster_resolver: What names the machines of "multi_worker" where TF_CONFIG does not, for instance
+            `tf.distribute.cluster_resolver.SlurmClusterResolver()`.
 
     Raises:
-        ValueError: for an unknown name, or a strategy that is not available here.
+        ValueError: for an unknown name, a strategy that is not available here, or a cluster resolver that is passed
+            with another name or names no workers.
         RuntimeError: if TensorFlow has already started with other devices.
 
     Example:
@@ -36,11 +43,13 @@ def strategy(name: str = "auto", virtual_devices: int | None = None) -> tf.distr
         raise ValueError(f"`name` must be one of {list(_NAMES)}, received {name!r}.")
     if virtual_devices is not None:
         _split_cpu(virtual_devices)
-    workers = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", [])
+    if cluster_resolver is not None:
+        return _resolved(name, cluster_resolver)
+    workers = _workers(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}))
     if name == "multi_worker" and not workers:
         raise ValueError(
-            "strategy('multi_worker') needs the environment variable TF_CONFIG with a cluster of workers, "
-            f"received TF_CONFIG={os.environ.get('TF_CONFIG')!r}. For one machine use 'mirrored'."
+            "strategy('multi_worker') needs the environment variable TF_CONFIG with a cluster of workers, or "
+            f"`cluster_resolver`; received TF_CONFIG={os.environ.get('TF_CONFIG')!r}. For one machine use 'mirrored'."
         )
     if name == "multi_worker" or (name == "auto" and workers):
         return _because(tf.distribute.MultiWorkerMirroredStrategy(), f"TF_CONFIG names workers: {len(workers)}")
@@ -71,6 +80,27 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         kind, name = "one device", "the default strategy" if name == "_DefaultDistributionStrategy" else name
     why = _WHY.get(strategy, "")
     return f"{kind}: {name}, {replicas} replica{'s' if replicas > 1 else ''}{why}"
+
+
+def _resolved(name, resolver):
+    """The strategy for the workers that a cluster resolver names."""
+    if name != "multi_worker":
+        raise ValueError(
+            f"`cluster_resolver` is for strategy('multi_worker'), received with name={name!r}. Pass 'multi_worker', or "
+            "omit `cluster_resolver`."
+        )
+    kind = type(resolver).__name__
+    workers = _workers(resolver.cluster_spec().as_dict())
+    if not workers:
+        raise ValueError(
+            f"`cluster_resolver` must name at least one worker, received a {kind} without any. For one machine use "
+            "'mirrored'."
+        )
+    return _because(tf.distribute.MultiWorkerMirroredStrategy(resolver), f"{kind} names workers: {len(workers)}")
+
+
+def _workers(cluster):
+    return [*cluster.get("chief", []), *cluster.get("worker", [])]
 
 
 def _because(strategy, why):
