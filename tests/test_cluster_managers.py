@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import cluster
 import pytest
 import tensorflow as tf
 import yaml
@@ -66,7 +65,7 @@ def test_limits_of_the_resolver_of_slurm(slurm_resolver):
 
 
 def test_a_strategy_from_a_resolver():
-    environment = {**os.environ, **cluster.ENVIRONMENT, **slurm_variables(0, "localhost", "1", 1)}
+    environment = {**os.environ, **slurm_variables(0, "localhost", "1", 1)}
     done = subprocess.run([sys.executable, "-c", ONE_WORKER], capture_output=True, text=True, env=environment)
     expected = "many machines: CollectiveAllReduceStrategy, 1 replica, as SlurmClusterResolver names workers: 1 True\n"
     assert done.stdout == expected, done.stderr[-3000:]

@@ -5,8 +5,8 @@ import pickle
 import shutil
 import signal
 
-import cluster
 import numpy as np
+import processes
 import pytest
 import small_models
 import train_sharded
@@ -16,7 +16,8 @@ SCRIPT = "conformance/train_sharded.py"
 
 def train(folder, workers, *arguments):
     """Return the results, and the shards that each worker has read."""
-    outputs = cluster.finish(cluster.start_workers(workers, SCRIPT, "multi_worker", folder / "out", *arguments), 300)
+    scripts = processes.start_workers(workers, SCRIPT, "multi_worker", folder / "out", *arguments)
+    outputs = processes.finish(scripts, 300)
     return pickle.loads((folder / "out").read_bytes()), [json.loads(output) for output in outputs]
 
 
@@ -50,10 +51,10 @@ def test_three_workers_are_killed_and_resume(tmp_path):
         folder.mkdir()
     case = "MoDo:accumulate=2"
     options = ("--checkpoints", killed / "run", "--kill-after", 5, case)
-    processes = cluster.start_workers(3, SCRIPT, "multi_worker", killed / "out", *options)
-    for process in processes:
-        process.communicate(timeout=120)
-    assert {process.returncode for process in processes} == {-signal.SIGKILL}
+    workers = processes.start_workers(3, SCRIPT, "multi_worker", killed / "out", *options)
+    for worker in workers:
+        worker.communicate(timeout=120)
+    assert {worker.returncode for worker in workers} == {-signal.SIGKILL}
     shutil.copytree(killed, fewer)
     results, _ = train(killed, 3, "--checkpoints", killed / "run", case)
     expected, _ = train(undisturbed, 3, "--checkpoints", undisturbed / "run", case)
