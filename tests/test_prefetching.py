@@ -13,7 +13,7 @@ from tf_mtl._pipeline import prefetching
 @pytest.fixture(autouse=True)
 def _device(monkeypatch):
     """The second logical CPU takes the place of a GPU."""
-    monkeypatch.setattr(prefetching, "_gpus", lambda: tf.config.list_logical_devices("CPU")[1:])
+    monkeypatch.setattr(prefetching, "gpus", lambda: tf.config.list_logical_devices("CPU")[1:])
 
 
 def test_batches_are_on_the_device():
@@ -33,7 +33,7 @@ def test_training_and_evaluation_are_the_same(monkeypatch):
         return logs, model.get_weights(), model.predict(data.map(lambda x, y: x), verbose=0)
 
     ahead = train()
-    monkeypatch.setattr(prefetching, "_gpus", list)
+    monkeypatch.setattr(prefetching, "gpus", list)
     for value, expected in zip(keras.tree.flatten(ahead), keras.tree.flatten(train()), strict=True):
         np.testing.assert_array_equal(value, expected)
 

@@ -7,6 +7,7 @@ import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
+from tf_mtl._pipeline import stream
 from tf_mtl._pipeline.checks import readable_errors, with_checks
 from tf_mtl._pipeline.labels import LabelSpec, Rules
 from tf_mtl._pipeline.values import check_values
@@ -78,7 +79,7 @@ def read(data):
     signature[1]["tags"] = tf.TensorSpec([None, None], data[1]["tags"].dtype)
     dataset = tf.data.Dataset.from_generator(lambda: iter([data]), output_signature=signature)
     with readable_errors():
-        list(with_checks((dataset, None, None), RULES)[0])
+        list(with_checks((dataset, None, None), RULES)[0].in_pipeline())
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int32", "uint8"])
@@ -209,3 +210,30 @@ def test_a_model_that_replaces_nan_in_its_inputs(form, tmp_path):
     y["price"][0] = np.nan
     with pytest.raises(ValueError, match=r"`y\['price'\]` must not hold NaN"):
         model.fit(*((inputs, y) if form == "arrays" else (small_models.batches((inputs, y)),)), verbose=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"steps_per_execution": 2}], ids=str)
+@pytest.mark.parametrize("place", ["step", "pipeline"])
+@pytest.mark.parametrize("cardinality", ["known", "unknown"])
+def test_the_check_precedes_the_step(place, options, cardinality, monkeypatch):
+    """On a GPU it is part of the pipeline, otherwise of the step; the message is the same, and training stops there."""
+    monkeypatch.setattr(stream, "gpus", lambda: ["GPU"] if place == "pipeline" else [])
+    x, y = small_models.full_data(16)
+    y["topic"][13] = 7
+    model = small_models.model()
+    model.compile("sgd", loss=small_models.LOSS, **options)
+    data = small_models.batches((x, y), 4)
+    data = data if cardinality == "known" else data.filter(lambda *batch: True)
+    message = r"^`y\['topic'\]` must be class indices from 0 to 2 where .* Received: \[7.*\]\.$"
+    with pytest.raises(ValueError, match=message):
+        model.evaluate(data, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model.fit(data, verbose=0)
+    assert int(model.optimizer.iterations) == 3
+    if options:
+        return
+    traced = model.train_function
+    y["topic"][13] = 0
+    data = small_models.batches((x, y), 4)
+    model.fit(data if cardinality == "known" else data.filter(lambda *batch: True), verbose=0)
+    assert model.train_function is traced

@@ -57,7 +57,7 @@ def compiled_engine(
         gradients=gradients,
         accumulate=accumulate,
         compiled_passes=compiled_passes,
-        rules=Rules(objectives.specs, check_inputs),
+        rules=Rules(tuple(objectives.specs), check_inputs),
         parts=parts,
         update=update,
         losses=TaskLosses(parts.tasks, objectives.loss_weights),

@@ -68,7 +68,7 @@ class Objectives:
             )
         names = {task.name: task.labels for task in tasks}
         specs = [
-            LabelSpec.of(task, losses.get(task), output, task in measured, names.get(task, ()))
+            LabelSpec.of(task, losses.get(task), output, task in measured, tuple(names.get(task, ())))
             for task, output in outputs.items()
         ]
         factors = _factors(loss_weights, outputs, losses)

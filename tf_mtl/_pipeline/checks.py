@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -14,14 +15,14 @@ from tf_mtl._pipeline.forms import arrays
 from tf_mtl._pipeline.label_names import with_class_indices
 from tf_mtl._pipeline.labels import Rules, check_structure, weight_of
 from tf_mtl._pipeline.prefetching import may_draw_ahead
-from tf_mtl._pipeline.values import check_values, checked
+from tf_mtl._pipeline.values import check_known_rows, check_values, checked
 
 
 def with_checks(data: tuple[Any, Any, Any], rules: Rules) -> tuple[Any, Any, Any]:
     """Return data whose batches are checked as they are read.
 
-    Arrays are checked at once; a `tf.data.Dataset` by its element spec now and by its values in the pipeline, beside
-    the training step; generators and `PyDataset`s batch by batch. Anything else is returned as it is.
+    Arrays are checked at once. A `tf.data.Dataset` is checked by its element spec, and becomes a `CheckedDataset`, with
+    the check of its values. Generators and `PyDataset`s are checked batch by batch. Anything else is returned as it is.
 
     Args:
         data: (x, y, sample_weight), as Keras takes them: arrays, or a source of whole batches with None for the others.
@@ -76,7 +77,7 @@ def _check_labels(y, weight, rules):
         spec.check_shape(shape)
         if w is not None:
             spec.check_weight_shape(shape, tf.TensorShape(w.shape))
-    return rules._replace(specs=counting)
+    return rules._replace(specs=tuple(counting))
 
 
 class _CheckedPyDataset(keras.utils.PyDataset):
@@ -109,47 +110,57 @@ def _checked_dataset(dataset, rules):
         )
     if int(dataset.cardinality()) == 0:
         raise ValueError("The data set is empty: it must give at least one batch.")
-    _, y, weight = keras.utils.unpack_x_y_sample_weight(element)
-    return _CheckedDataset(dataset, _check_labels(y, weight, rules))
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(element)
+    rules = _check_labels(y, weight, rules)
+    check_known_rows(x, y, weight, rules)
+    return CheckedDataset(dataset, BatchCheck(rules))
 
 
-class _CheckedDataset(tf.data.Dataset):
-    """The batches of a data set, checked as they are read; those that are skipped are not."""
+@dataclass(frozen=True)
+class BatchCheck:
+    """A function from a batch in a graph to the same batch, which cannot be computed where it breaks a rule.
 
-    def __init__(self, source, rules):
-        self.source, self.rules = source, rules
-        self._dataset = _with_checked_values(source, rules)
-        super().__init__(self._dataset._variant_tensor)
+    Labels that are names become class indices. Checks of the same rules are equal.
+    """
 
-    @property
-    def element_spec(self):
-        return self._dataset.element_spec
+    rules: Rules
 
-    def skip(self, count, name=None):
-        return _with_checked_values(self.source.skip(count), self.rules)
-
-    def _inputs(self):
-        return [self._dataset]
-
-
-def _with_checked_values(dataset, rules):
     @tf.autograph.experimental.do_not_convert
-    def check(*batch):
+    def __call__(self, batch: Any) -> Any:
+        """Return the batch."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        y = with_class_indices(y, weight, rules.specs)
-        return checked(x, y, weight, rules), y, *batch[2:]
+        y = with_class_indices(y, weight, self.rules.specs)
+        return checked(x, y, weight, self.rules), y, *batch[2:]
 
-    if may_draw_ahead(dataset):
-        return dataset.map(check, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
-    return dataset.map(check)
+
+@dataclass(frozen=True)
+class CheckedDataset:
+    """The batches of a data set, and the check that they are still to pass.
+
+    On a CPU, steps begin with the check: in a pipeline it would compete with the step before. On a GPU, a step would
+    have to wait for its answer, so there the check belongs into the pipeline.
+    """
+
+    dataset: tf.data.Dataset
+    check: BatchCheck
+
+    def in_pipeline(self) -> tf.data.Dataset:
+        """Return the batches, checked as they are read."""
+
+        def check(*batch):
+            return self.check(batch)
+
+        if may_draw_ahead(self.dataset):
+            return self.dataset.map(check, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+        return self.dataset.map(check)
 
 
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
-    """Turn the failure of a check in the data pipeline into a `ValueError` with its message alone."""
+    """Turn the failure of a check of a batch into a `ValueError` with its message alone."""
     try:
         yield
-    except tf.errors.InvalidArgumentError as error:
+    except (tf.errors.InvalidArgumentError, ValueError) as error:  # in a graph, and outside
         failure = re.search(re.escape(MARK) + r"(.*Received:)\]? (\[[^]]*\])", str(error))
         if not failure:
             raise

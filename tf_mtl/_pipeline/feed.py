@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl._pipeline.checks import with_checks
+from tf_mtl._pipeline.checks import CheckedDataset, with_checks
 from tf_mtl._pipeline.division import Rows
 from tf_mtl._pipeline.epochs import check_finite, one_epoch, steps_per_epoch_of
 from tf_mtl._pipeline.forms import arrays
@@ -163,7 +163,7 @@ def _read(data, rules, strategy):
         return with_checks(data, rules)
     part, y, weight = with_checks((x.of_worker(index, workers), y, weight), rules)
     first = index * (x.batch_size // workers)
-    return part.map(lambda *batch: Rows(first, batch)), y, weight
+    return part.in_pipeline().map(lambda *batch: Rows(first, batch)), y, weight
 
 
 def _zipped(x, balancing, rules, strategy):
@@ -174,7 +174,8 @@ def _zipped(x, balancing, rules, strategy):
             f"{name} learns from validation batches: pass {name}(validation=dataset), or set "
             "model.balancing.validation on a loaded model."
         )
-    if not isinstance(x, tf.data.Dataset):
+    if not isinstance(x, (tf.data.Dataset, CheckedDataset)):
         raise ValueError(f"{name} needs `x` to be a tf.data.Dataset of batches, received {type(x).__name__}.")
     validation, _, _ = _read((balancing.validation, None, None), rules, strategy)
+    x, validation = (each.in_pipeline() if isinstance(each, CheckedDataset) else each for each in (x, validation))
     return tf.data.Dataset.zip(x, validation.repeat())

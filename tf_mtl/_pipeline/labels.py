@@ -42,7 +42,7 @@ class LabelSpec:
     counts: bool = True
     mixes_rows: bool = False
     output_rank: bool = True
-    names: Sequence[str] = ()
+    names: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -51,7 +51,7 @@ class LabelSpec:
         loss: keras.losses.Loss | None,
         output: keras.KerasTensor,
         has_metrics: bool,
-        names: Sequence[str] = (),
+        names: tuple[str, ...] = (),
     ) -> "LabelSpec":
         """Read the demands off a task's loss, its symbolic output and the names of its classes."""
         if loss is None:
@@ -168,7 +168,7 @@ class Rules(NamedTuple):
         finite_inputs: Whether inputs must not hold NaN or infinity.
     """
 
-    specs: Sequence[LabelSpec]
+    specs: tuple[LabelSpec, ...]
     finite_inputs: bool = True
 
 

@@ -1,5 +1,7 @@
 """Copy batches to the GPU while it still works on earlier ones."""
 
+from typing import Any
+
 import tensorflow as tf
 
 _BATCHES = 2
@@ -11,12 +13,12 @@ def on_device(dataset: tf.data.Dataset) -> tf.data.Dataset:
     Returned unchanged: without a GPU; under several replicas, each of which takes its own rows of a batch in memory;
     batches with strings, ragged or sparse tensors; and data sets whose options forbid that elements are drawn ahead.
     """
-    gpus, replicas = _gpus(), tf.distribute.get_strategy().num_replicas_in_sync
+    devices, replicas = gpus(), tf.distribute.get_strategy().num_replicas_in_sync
     specs = tf.nest.flatten(dataset.element_spec)
     dense = all(isinstance(spec, tf.TensorSpec) and spec.dtype not in (tf.string, tf.variant) for spec in specs)
-    if not gpus or replicas > 1 or not dense or not may_draw_ahead(dataset):
+    if not devices or replicas > 1 or not dense or not may_draw_ahead(dataset):
         return dataset
-    return dataset.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, _BATCHES))
+    return dataset.apply(tf.data.experimental.prefetch_to_device(devices[0].name, _BATCHES))
 
 
 def may_draw_ahead(dataset: tf.data.Dataset) -> bool:
@@ -24,5 +26,6 @@ def may_draw_ahead(dataset: tf.data.Dataset) -> bool:
     return dataset.options().experimental_optimization.inject_prefetch is not False
 
 
-def _gpus():
+def gpus() -> list[Any]:
+    """Return the GPUs of this process."""
     return tf.config.list_logical_devices("GPU")

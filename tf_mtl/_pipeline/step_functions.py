@@ -11,6 +11,7 @@ has read, the whole batch or a part of it, and takes its own rows (see `division
 another batch follows, it is drawn first.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -41,23 +42,33 @@ def step_function(model: keras.Model, step: Callable[[Any], dict]) -> Callable[[
         one = tf.function(one, reduce_retracing=True, jit_compile=model.jit_compile)
     one = tf.autograph.experimental.do_not_convert(model._autoconvert_optionals(one))
 
-    def several(iterator, count):
-        logs = one(next(iterator))
-        for _ in tf.range(count - 1):
-            logs = one(next(iterator))
-        return logs
+    @functools.cache
+    def functions(check):
+        """Return steps on a batch, on the next batch of an iterator, and on so many of its next batches."""
 
-    def single(iterator):
-        return one(next(iterator))
+        @tf.autograph.experimental.do_not_convert
+        def on_batch(batch):
+            return one(batch if check is None else check(batch))
 
-    if not model.run_eagerly:
-        single, several = (tf.function(f, reduce_retracing=True) for f in (single, several))
+        def single(iterator):
+            return on_batch(next(iterator))
+
+        def several(iterator, count):
+            logs = on_batch(next(iterator))
+            for _ in tf.range(count - 1):
+                logs = on_batch(next(iterator))
+            return logs
+
+        if model.run_eagerly:
+            return on_batch, single, several
+        return tuple(tf.function(f, reduce_retracing=True) for f in (on_batch, single, several))
 
     def function(iterator):
         if not isinstance(iterator, Pass):  # `train_on_batch` passes an iterator of one batch
             return one(next(iterator))
         if iterator.stream.calls_to_replay:
             return iterator.stream.replay()
+        on_batch, single, several = functions(iterator.stream.check)
         logs, left = None, steps_per_call
         while left and iterator.remaining != 0:
             if iterator.remaining is None:
@@ -65,7 +76,7 @@ def step_function(model: keras.Model, step: Callable[[Any], dict]) -> Callable[[
                 if batch is None:
                     iterator.close()
                     break
-                logs = one(batch)
+                logs = on_batch(batch)
             else:
                 count = min(left, iterator.remaining)
                 source = iterator.source()

@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras.src.trainers.data_adapters import get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
-from tf_mtl._pipeline.prefetching import on_device
+from tf_mtl._pipeline.checks import BatchCheck, CheckedDataset
+from tf_mtl._pipeline.prefetching import gpus, on_device
 
 Data: TypeAlias = tuple[Any, Any, Any]
 
@@ -31,12 +32,15 @@ def stream(x: Any, y: Any = None, weight: Any = None, batch_size: int | None = N
     """Return a stream of what `fit`, `evaluate` and `predict` take.
 
     Args:
-        x: A data set of batches; inputs, as arrays; or a generator, a `PyDataset` or anything else that Keras takes.
+        x: A data set of batches, with or without a check; inputs, as arrays; or a generator, a `PyDataset` or anything
+            else that Keras takes.
         y: Labels, where `x` holds arrays.
         weight: Label weights, where `x` holds arrays.
         batch_size: The number of rows of a batch, for arrays; 32 by default, as in Keras.
         shuffle: Whether to shuffle the rows of arrays, in a new order in each pass.
     """
+    if isinstance(x, CheckedDataset):
+        return Stream(x.dataset, x.check)
     leaves = keras.tree.flatten((x, y, weight))
     if not isinstance(x, tf.data.Dataset) and all(isinstance(t, (np.ndarray, tf.Tensor, type(None))) for t in leaves):
         return Stream(_batches((x, y, weight), batch_size or 32, shuffle))
@@ -109,15 +113,19 @@ class Stream(DataAdapter):
 
     Args:
         data: A `tf.data.Dataset` of batches, or a Keras data adapter for other kinds of data.
+        check: The check that batches are still to pass; None if there is none.
 
     Attributes:
+        check: The check that a step begins with; None if there is none, or it is part of the pipeline.
         position: How far the stream has been read.
         steps: The number of batches drawn, in earlier processes too.
         calls_to_replay: Step calls already executed by the process being resumed, which are still to be counted.
         epoch_size: The number of batches of an epoch, for endless data; None where nothing is known of epochs.
     """
 
-    def __init__(self, data: tf.data.Dataset | DataAdapter):
+    def __init__(self, data: tf.data.Dataset | DataAdapter, check: BatchCheck | None = None):
+        self.check: BatchCheck | None = None if gpus() else check
+        self._pipeline_check: BatchCheck | None = check if gpus() else None
         self._adapter = data if isinstance(data, DataAdapter) else None
         self.dataset = data if self._adapter is None else data.get_tf_dataset()
         self.position = Position(0, 0)
@@ -174,8 +182,10 @@ class Stream(DataAdapter):
             iter(self.dataset)  # a shuffle draws the order of the next pass when an iterator is made
             self._passes_opened += 1
         self._passes_opened += 1
-        batches = self.position.batches
-        return iter(on_device(self.dataset.skip(batches) if batches else self.dataset))
+        dataset = self.dataset.skip(self.position.batches) if self.position.batches else self.dataset
+        if self._pipeline_check is not None:
+            dataset = CheckedDataset(dataset, self._pipeline_check).in_pipeline()
+        return iter(on_device(dataset))
 
     def close(self) -> None:
         """End the current pass."""

@@ -33,12 +33,23 @@ def check_values(x: Any, y: Any, weight: Any, rules: Rules) -> None:
         _check_labels(spec, _array(y[spec.task]), None if w is None else _array(w))
 
 
+def check_known_rows(x: Any, y: Any, weight: Any, rules: Rules) -> None:
+    """Raise if tensors, or the specs of tensors, are known to differ in rows.
+
+    Raises:
+        ValueError: naming two of them.
+    """
+    rows = {name: leaf.shape[0] for name, leaf in _named_leaves(x, y, weight, rules.specs).items() if leaf.shape.rank}
+    _check_rows({name: size for name, size in rows.items() if size is not None})
+
+
 def checked(x: Any, y: Any, weight: Any, rules: Rules) -> Any:
     """Return `x` of a batch in a graph, as tensors that cannot be computed where the batch breaks a rule.
 
     The failure is an `InvalidArgumentError` that `checks.readable_errors` turns into that of `check_values`.
     """
     specs = rules.specs
+    check_known_rows(x, y, weight, rules)
     names, rows = _count_rows(_named_leaves(x, y, weight, specs))
     rule = f"{MARK}All of {names} must have equally many rows. Received:"
     same_rows = tf.raw_ops.Assert(condition=tf.reduce_all(rows == rows[0]), data=[rule, rows], summarize=len(names))
@@ -172,8 +183,8 @@ def _count_rows(leaves: Mapping[str, Any]) -> tuple[list[str], tf.Tensor]:
 
 
 def _check_rows(rows: Mapping[str, int]) -> None:
-    first = min(rows, key=lambda name: not name.startswith("x"))
     for name in rows:
+        first = min(rows, key=lambda name: not name.startswith("x"))
         if rows[name] != rows[first]:
             raise ValueError(f"`{name}` must have as many rows as `{first}`, {rows[first]}. Received: [{rows[name]}].")
 
