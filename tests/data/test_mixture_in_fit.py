@@ -142,7 +142,7 @@ def test_every_kind_of_mixture_resumes_bit_for_bit(options, tmp_path):
     assert_same_run(run("interrupted", 3), expected)
 
 
-@pytest.mark.parametrize("batches", ["mixed", "homogeneous"])
+@pytest.mark.parametrize("batches", ["mixed", pytest.param("homogeneous", marks=pytest.mark.slow)])
 def test_two_replicas_equal_one(batches):
     with mtl.distribute.strategy("mirrored").scope():
         two_replicas = model()
