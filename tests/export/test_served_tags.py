@@ -49,7 +49,10 @@ def test_served_words_and_spans_are_in_the_text(kind, crf, check, tmp_path):
     for v in model.trainable_variables:
         if v.path.endswith("entities_scores/kernel"):
             v.assign(30 * v)  # so that spans occur
-    path = mtl.export.saved_model(model, tmp_path / "m", preprocessor=preprocessor, warmup=TEXTS, check=check)
+    options = {} if check else {"signatures": {"entities": ["entities"], "pos": ["pos"]}}
+    path = mtl.export.saved_model(
+        model, tmp_path / "m", preprocessor=preprocessor, warmup=TEXTS, check=check, **options
+    )
     loaded = tf.saved_model.load(str(path))
     outputs = {k: v.numpy() for k, v in loaded.signatures["serving_default"](text=tf.constant(TEXTS)).items()}
     expected = model.decode(model(preprocessor(TEXTS)), TEXTS, preprocessor)["entities"]
