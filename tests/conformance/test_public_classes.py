@@ -113,8 +113,8 @@ def test_trains_and_saves(case, tmp_path):
 
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    predictions = model.predict(x, verbose=0)
-    for task, expected in loaded.predict(x, verbose=0).items():
+    predictions = model(x)
+    for task, expected in loaded(x).items():
         np.testing.assert_array_equal(expected, predictions[task])
     assert loaded.decode(predictions).keys() == {"t", "other"}
 
@@ -134,7 +134,7 @@ EXPORTED_ENCODERS = (mtl.encoders.TabularEncoder,)  # those with other inputs th
 )
 def test_exports(case, tmp_path):
     model, x, _ = model_of(**case)
-    predictions = model.predict(x, verbose=0)
+    predictions = model(x)
     path = mtl.export.saved_model(model, tmp_path / "export", check=False)
     signature = tf.saved_model.load(str(path)).signatures["t"]
     tensors = x if isinstance(x, dict) else {"inputs": x}
