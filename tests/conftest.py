@@ -1,10 +1,12 @@
 """Two logical CPU devices for every test, the same seed, and one process for all checks of exports."""
 
+import gc
 import os
 import subprocess
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # its start costs more than small models gain
 
 import keras
 import pytest
@@ -12,6 +14,9 @@ import tensorflow as tf
 from check_server import CheckServer
 
 from tf_mtl.export import _check
+
+gc.collect()
+gc.freeze()  # collections skip what was imported
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

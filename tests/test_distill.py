@@ -135,7 +135,11 @@ def test_a_good_teacher_helps_when_labels_are_noisy():
 
 @pytest.mark.parametrize(
     "options",
-    [{"accumulate": 4}, {"steps_per_execution": 2}, {"balancing": "upgrad", "gradients": "features"}],
+    [
+        pytest.param({"accumulate": 4}, marks=pytest.mark.slow),
+        {"steps_per_execution": 2},
+        {"balancing": "upgrad", "gradients": "features"},
+    ],
     ids=lambda options: next(iter(options)),
 )
 def test_other_training_options(options):

@@ -95,8 +95,17 @@ def test_no_dense_table_per_task(method):
     assert max(size or 0 for size in sizes_in(traced)) >= 12000
 
 
-@pytest.mark.parametrize("regularizer", [None, "l2"])
-@pytest.mark.parametrize("method", [lambda: B.UPGrad(), lambda: B.GradDrop(seed=1), lambda: B.ConFIG()])
+@pytest.mark.parametrize(
+    ("method", "regularizer"),
+    [
+        (lambda: B.UPGrad(), None),
+        (lambda: B.GradDrop(seed=1), "l2"),
+        pytest.param(lambda: B.UPGrad(), "l2", marks=pytest.mark.slow),
+        pytest.param(lambda: B.GradDrop(seed=1), None, marks=pytest.mark.slow),
+        pytest.param(lambda: B.ConFIG(), None, marks=pytest.mark.slow),
+        pytest.param(lambda: B.ConFIG(), "l2", marks=pytest.mark.slow),
+    ],
+)
 def test_replicas_agree_on_the_rows(method, regularizer):
     """The optimizer squares gradients, so each row must occur only once in a gradient."""
     one = text_model(method(), optimizer=keras.optimizers.Adam(0.01), regularizer=regularizer)

@@ -6,6 +6,7 @@ differences that the guide "From keras.Model in five minutes" documents.
 """
 
 import contextlib
+import functools
 import warnings
 
 import keras
@@ -197,27 +198,60 @@ def run(model, call, x, y, weight):
     return getattr(model, call)(x, y, sample_weight=weight, return_dict=True)
 
 
-def outcome(model_class, action, inputs="one", options=None, run_eagerly=True):
-    """Return the numbers that an action gives and the weights after it, or the error."""
+def compile_model(model, options=None, run_eagerly=True):
+    options = options() if callable(options) else options or {}
+    optimizer = keras.optimizers.SGD(0.1)  # has no state
+    model.compile(optimizer, **{"loss": LOSS, **options}, run_eagerly=run_eagerly)
+
+
+@functools.cache
+def shared(model_class, inputs, weighted_metrics):
+    """A compiled model for all cells that differ only in their data, and its initial weights."""
     model = build(model_class, inputs)
+    compile_model(model, {"weighted_metrics": {"price": ["mae"]}} if weighted_metrics else None)
+    return model, model.get_weights()
+
+
+def shared_outcome(model_class, action, inputs, weighted_metrics):
+    model, weights = shared(model_class, inputs, weighted_metrics)
+    model.set_weights(weights)
+    model.reset_metrics()
+    return result_of(model, action)
+
+
+def outcome(model_class, action, inputs="one", options=None, run_eagerly=True):
+    def compile_and_act(model):
+        compile_model(model, options, run_eagerly)
+        return action(model)
+
+    return result_of(build(model_class, inputs), compile_and_act)
+
+
+def result_of(model, action):
+    """Return the numbers that an action gives and the weights after it, or the error."""
     before = [np.array(weights) for weights in model.get_weights()]
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(None):
             warnings.simplefilter("ignore")
-            options = options() if callable(options) else options or {}
-            model.compile("adam", **{"loss": LOSS, **options}, run_eagerly=run_eagerly)
             numbers = action(model)
     except Exception as error:
-        if model_class is mtl.MultiTaskModel:
+        if isinstance(model, mtl.MultiTaskModel):
             for old, new in zip(before, model.get_weights(), strict=True):
                 np.testing.assert_array_equal(old, new, err_msg="trained before the error")
         return error, None
     return {name: np.array(value, "float64") for name, value in numbers.items()}, model.get_weights()
 
 
+def check_same_with_shared_models(form, action, inputs="one", weighted_metrics=False):
+    compare(form, *(shared_outcome(c, action, inputs, weighted_metrics) for c in (keras.Model, mtl.MultiTaskModel)))
+
+
 def check_same(form, action, inputs="one", options=None, run_eagerly=True):
-    expected, expected_weights = outcome(keras.Model, action, inputs, options, run_eagerly)
-    numbers, weights = outcome(mtl.MultiTaskModel, action, inputs, options, run_eagerly)
+    compare(form, *(outcome(c, action, inputs, options, run_eagerly) for c in (keras.Model, mtl.MultiTaskModel)))
+
+
+def compare(form, keras_outcome, own_outcome):
+    (expected, expected_weights), (numbers, weights) = keras_outcome, own_outcome
     if isinstance(expected, Exception):
         pytest.skip(f"Keras refuses this form: {expected}"[:200])
     if form in DIFFERENCES:
@@ -238,7 +272,7 @@ def check_same(form, action, inputs="one", options=None, run_eagerly=True):
 @pytest.mark.parametrize("form", X_FORMS)
 def test_inputs(form, call):
     inputs, x = X_FORMS[form]
-    check_same(f"x: {form}", lambda model: run(model, call, x, Y, None), inputs)
+    check_same_with_shared_models(f"x: {form}", lambda model: run(model, call, x, Y, None), inputs)
 
 
 @pytest.mark.parametrize("call", ["fit", "evaluate", "predict", "validation_data"])
@@ -254,7 +288,7 @@ def test_sources(form, call, weighted):
         action = lambda model: model.fit(source(), steps_per_epoch=2, epochs=epochs, verbose=0).history  # noqa: E731
     else:
         action = lambda model: run(model, call, make(data), None, None)  # noqa: E731
-    check_same(f"source: {form}", action, inputs)
+    check_same_with_shared_models(f"source: {form}", action, inputs)
 
 
 @pytest.mark.parametrize("call", ["fit", "evaluate", "validation_data", "validation_split", "train_on_batch"])
@@ -268,8 +302,8 @@ def test_labels(form, call):
 )
 @pytest.mark.parametrize("form", WEIGHT_FORMS)
 def test_weights(form, call):
-    options = {"weighted_metrics": {"price": ["mae"]}}
-    check_same(f"weight: {form}", lambda model: run(model, call, X, Y, WEIGHT_FORMS[form]), options=options)
+    action = lambda model: run(model, call, X, Y, WEIGHT_FORMS[form])  # noqa: E731
+    check_same_with_shared_models(f"weight: {form}", action, weighted_metrics=True)
 
 
 @pytest.mark.parametrize("call", ["fit", "evaluate", "train_on_batch"])

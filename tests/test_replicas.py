@@ -13,10 +13,10 @@ import tf_mtl as mtl
 WORDS = ["red", "blue", "green", "one", "two", "three"]
 METHODS_AND_GRADIENTS = [
     ("equal", "parameters"),
-    (small_models.LearnedWeights, "parameters"),
-    (small_models.InverseNorm, "parameters"),
-    (small_models.InverseNorm, "features"),
-    (small_models.Normalised, "parameters"),
+    pytest.param(small_models.LearnedWeights, "parameters", marks=pytest.mark.slow),
+    pytest.param(small_models.InverseNorm, "parameters", marks=pytest.mark.slow),
+    pytest.param(small_models.InverseNorm, "features", marks=pytest.mark.slow),
+    pytest.param(small_models.Normalised, "parameters", marks=pytest.mark.slow),
     (small_models.Normalised, "features"),
 ]
 

@@ -75,15 +75,19 @@ def check_stops(model, name="GLS"):
     assert all(np.isfinite(values).all() for values in state(model))
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method(name):
-    check_stops(compiled(METHODS[name]()), name)
+QUICK = [("GLS", "graph"), ("DBMTL", "graph"), ("FAMO", "graph"), ("GLS", "XLA"), ("FAMO", "XLA")]
 
 
-@pytest.mark.parametrize("method", ["GLS", "DBMTL", "FAMO"])
-@pytest.mark.parametrize("run", ["eager", "XLA"])
-def test_ways_to_run(method, run):
-    check_stops(compiled(METHODS[method](), run), method)
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        pytest.param(name, run, marks=[] if run == "eager" or (name, run) in QUICK else pytest.mark.slow)
+        for name in METHODS
+        for run in ("eager", "graph", "XLA")
+    ],
+)
+def test_every_method(name, run):
+    check_stops(compiled(METHODS[name](), run), name)
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ def kill_and_finish(kills, folder, every, seed, most_seconds):
     return pickle.loads((folder / "out").read_bytes())
 
 
-def test_three_kills(uninterrupted, tmp_path):
-    assert_same_results(kill_and_finish(3, tmp_path, "2 steps", seed=0, most_seconds=120), uninterrupted)
+def test_two_kills(uninterrupted, tmp_path):
+    assert_same_results(kill_and_finish(2, tmp_path, "2 steps", seed=0, most_seconds=120), uninterrupted)
 
 
 @pytest.mark.slow

@@ -16,6 +16,11 @@ import tf_mtl as mtl
 
 every_method = pytest.mark.parametrize("method", BUILT_IN, ids=lambda method: method.__name__)
 representative_methods = pytest.mark.parametrize("method", with_slow_marks(BUILT_IN))  # the slow tests take all methods
+FEWEST = (B.Uncertainty, B.FAMO, B.UPGrad, B.GradDrop, B.DWA)  # each kind, and state that an epoch ends
+fewest_methods = pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=[] if m in FEWEST else pytest.mark.slow, id=m.__name__) for m in BUILT_IN],
+)
 GRADIENT_METHODS = [method for method in BUILT_IN if not issubclass(method, B.Scalarizer)]
 PARAMETERS_ONLY = (B.SDMGrad, B.MoDo, B.MoCo, B.DBMTL, B.ExcessMTL)
 VALIDATION = list(batches(seed=1))
@@ -90,7 +95,7 @@ def test_each_step_equals_the_reference(method):
     assert set(logs) == expected
 
 
-@representative_methods
+@fewest_methods
 def test_two_replicas_equal_one(method):
     """Methods see only values of the global batch."""
     one = on_one_device(method)
@@ -148,7 +153,7 @@ def test_features_on_two_replicas(method):
     assert_same_training(trained_by_features(method).model, two)
 
 
-@representative_methods
+@fewest_methods
 def test_mixed_precision(method):
     model, logs, snapshots, *_ = train(
         compiled(method, reference_steps.sgd(), policy="mixed_bfloat16", jit_compile=False)

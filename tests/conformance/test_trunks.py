@@ -16,6 +16,16 @@ import tf_mtl as mtl
 
 every_case = pytest.mark.parametrize(("trunk", "kind"), CASES, ids=lambda x: getattr(x, "__name__", x))
 few_cases = pytest.mark.parametrize(("trunk", "kind"), FEW_CASES, ids=lambda x: getattr(x, "__name__", x))
+fewest_cases = pytest.mark.parametrize(  # a single encoder; gates
+    ("trunk", "kind"),
+    [
+        pytest.param(*case.values, marks=[] if case.values[0] in (T.HardSharing, T.PLE) else pytest.mark.slow)
+        if not case.marks
+        else case
+        for case in FEW_CASES
+    ],
+    ids=lambda x: getattr(x, "__name__", x),
+)
 KINDS = {  # balancing and gradients
     "scalarizer": ("uncertainty", "parameters"),
     "weighting": ("upgrad", "parameters"),
@@ -134,9 +144,11 @@ def test_each_step_equals_the_reference(trunk, kind):
 @pytest.mark.parametrize(("balanced", "trunk", "kind"), BALANCED_CASES, ids=lambda x: getattr(x, "__name__", x))
 def test_trains_with_every_kind_of_balancing(balanced, trunk, kind):
     balancing, gradients = KINDS[balanced]
-    check_first_steps(
-        train(build_example(trunk, kind), kind, balancing=balancing, gradients=gradients), kind, gradients == "features"
-    )
+    if (balancing, gradients) == (default_balancing(trunk), "parameters"):
+        run = trained(trunk, kind)
+    else:
+        run = train(build_example(trunk, kind), kind, balancing=balancing, gradients=gradients)
+    check_first_steps(run, kind, gradients == "features")
 
 
 @pytest.mark.parametrize("balanced", [kind for kind in KINDS if kind != "scalarizer"])
@@ -152,26 +164,35 @@ def test_features_need_a_frontier(trunk):
         build_example(trunk, "vectors").compile("adam", balancing="upgrad", gradients="features")
 
 
+def saved_and_loaded(model, folder):
+    model.save(folder / "model.keras")
+    return keras.models.load_model(folder / "model.keras")
+
+
 @every_case
-def test_saves_loads_and_exports(trunk, kind, tmp_path):
+def test_saves_and_loads(trunk, kind, tmp_path):
     model = trained(trunk, kind).model
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded = saved_and_loaded(model, tmp_path)
     assert type(loaded.trunk) is trunk
     x = ENCODERS[kind][2](4)
-    outputs = model.predict(x, verbose=0)
-    for one, other in zip(outputs.values(), loaded.predict(x, verbose=0).values(), strict=True):
+    for one, other in zip(model(x).values(), loaded(x).values(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert loaded.evaluate(data(kind), verbose=0) == model.evaluate(data(kind), verbose=0)
     assert loaded.describe_sharing(print_fn=None) == model.describe_sharing(print_fn=None)
 
+
+@few_cases
+def test_exports(trunk, kind, tmp_path):
+    model = trained(trunk, kind).model
+    loaded = saved_and_loaded(model, tmp_path)
+    x = ENCODERS[kind][2](4)
     path = mtl.export.saved_model(loaded, tmp_path / "export", check=kind == "tokens")  # the tests of tokens are slow
     served = tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.cast(x, model.input.dtype))
-    for task, expected in model.decode(outputs).items():
+    for task, expected in model.decode(model(x)).items():
         np.testing.assert_allclose(served[f"{task}_value"], expected["value"], rtol=1e-5, atol=1e-6)
 
 
-@few_cases
+@fewest_cases
 def test_two_replicas_equal_one(trunk, kind):
     one = trained(trunk, kind)
     with mtl.distribute.strategy("mirrored").scope():
@@ -209,8 +230,8 @@ def test_trains_on_tokens_and_pooled_features(trunk):
     y = {"a": np.ones((4, 8, 1), "float32"), "b": np.zeros(4, "float32")}
     logs = model.fit(x, y, epochs=12, verbose=0).history["loss"]
     assert logs[-1] < logs[0]
-    padded = model.predict(x, verbose=0)
-    for task, expected in model.predict(x[:, :6], verbose=0).items():
+    padded = model(x)
+    for task, expected in model(x[:, :6]).items():
         outputs = padded[task][:, :6] if task == "a" else padded[task]
         np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
@@ -233,7 +254,7 @@ def test_mixed_precision_keeps_outputs_and_variables_in_float32(trunk, kind):
     assert all(np.isfinite(output).all() for output in outputs.values())
 
 
-@few_cases
+@fewest_cases
 def test_trains_in_mixed_precision(trunk, kind):
     run = train(in_mixed_precision(trunk, kind), kind, balancing=default_balancing(trunk))
     check_first_steps(run, kind, tolerance=0.02)

@@ -104,7 +104,7 @@ def tokens(length):
 def test_texts_of_any_length_are_truncated_and_padded(kind, tmp_path):
     words = keras.layers.TextVectorization(vocabulary=["good", "bad"], ragged=kind == "ragged")
     model = tokens(6)
-    _, signatures = export_and_load(model, tmp_path, words, warmup=["good", "bad good"])
+    _, signatures = export_and_load(model, tmp_path, words, warmup=["good", "bad good"], signatures={})
     for text in ("", "good bad", "good bad " * 40):
         ids = [words(tf.constant([text]))[0].numpy().tolist()]
         ids = np.array([(ids[0] + [0] * 6)[:6]], "int32")
@@ -153,12 +153,14 @@ def test_layers_with_tables_need_no_call_before_the_export(layer, tmp_path):
     mtl.export.saved_model(tokens(6), tmp_path, preprocessor=preprocessor, warmup=examples)
 
 
-def test_byte_pair_tokens(tmp_path):
+@pytest.mark.parametrize("check", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_byte_pair_tokens(check, tmp_path):
     packer = byte_pairs()
     encoder = mtl.encoders.TransformerEncoder(8, 6, dim=8, layers=1, heads=2)
     inputs = {name: keras.Input((6,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
     model = mtl.build_model(inputs, mtl.trunks.HardSharing(lambda x: encoder(x["token_ids"])), TASKS)
-    _, signatures = export_and_load(model, tmp_path, packer, warmup=["good", "go"])
+    options = {} if check else {"signatures": {}}  # each further signature traces the tokenizer
+    _, signatures = export_and_load(model, tmp_path, packer, warmup=["good", "go"], check=check, **options)
     assert_answers(
         signatures["serving_default"](text=tf.constant(["good god"])), model, packer(tf.constant(["good god"]))
     )

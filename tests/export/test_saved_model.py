@@ -170,16 +170,24 @@ def test_models_that_cannot_be_exported(tmp_path):
         mtl.export.saved_model(model, tmp_path)
 
 
-def test_a_model_in_mixed_precision_exports_float32(tmp_path):
-    path = mtl.export.saved_model(text_model("mixed_bfloat16"), tmp_path, preprocessor=vectorizer())
+SIGNATURES = {True: {}, False: {"signatures": {}}}  # without the check, `serving_default` only
+with_and_without_check = pytest.mark.parametrize("check", [False, pytest.param(True, marks=pytest.mark.slow)])
+
+
+@with_and_without_check
+def test_a_model_in_mixed_precision_exports_float32(check, tmp_path):
+    path = mtl.export.saved_model(
+        text_model("mixed_bfloat16"), tmp_path, preprocessor=vectorizer(), check=check, **SIGNATURES[check]
+    )
     outputs = tf.saved_model.load(str(path)).signatures["serving_default"].structured_outputs
     assert {spec.dtype for spec in outputs.values()} == {tf.float32, tf.string}
 
 
-def test_a_model_built_under_a_strategy_is_exported(tmp_path):
+@with_and_without_check
+def test_a_model_built_under_a_strategy_is_exported(check, tmp_path):
     with mtl.distribute.strategy("mirrored").scope():
         model = text_model()
-    path = mtl.export.saved_model(model, tmp_path, preprocessor=vectorizer())
+    path = mtl.export.saved_model(model, tmp_path, preprocessor=vectorizer(), check=check, **SIGNATURES[check])
     outputs = tf.saved_model.load(str(path)).signatures["serving_default"](text=tf.constant(TEXTS))
     expected = answers_by_output(model, vectorizer())
     np.testing.assert_allclose(outputs["stars_raw"], expected["stars_raw"], rtol=1e-5, atol=1e-6)

@@ -31,15 +31,16 @@ def build(preprocessor, crf):
 
 
 @pytest.mark.parametrize(
-    ("kind", "crf"),
+    ("kind", "crf", "check"),
     [
-        ("words", False),
-        ("subwords", True),
-        pytest.param("words", True, marks=pytest.mark.slow),
-        pytest.param("subwords", False, marks=pytest.mark.slow),
+        ("words", False, False),
+        ("subwords", True, False),
+        pytest.param("words", True, False, marks=pytest.mark.slow),
+        pytest.param("subwords", False, False, marks=pytest.mark.slow),
+        pytest.param("subwords", True, True, marks=pytest.mark.slow),
     ],
 )
-def test_served_words_and_spans_are_in_the_text(kind, crf, tmp_path):
+def test_served_words_and_spans_are_in_the_text(kind, crf, check, tmp_path):
     if kind == "words":
         preprocessor = mtl.text.Words(["zoë", "lives", "in", "new", "york", "rome", ",", "!"], 16)
     else:
@@ -48,11 +49,13 @@ def test_served_words_and_spans_are_in_the_text(kind, crf, tmp_path):
     for v in model.trainable_variables:
         if v.path.endswith("entities_scores/kernel"):
             v.assign(30 * v)  # so that spans occur
-    check = crf and kind == "subwords"
-    path = mtl.export.saved_model(model, tmp_path / "m", preprocessor=preprocessor, warmup=TEXTS, check=check)
+    options = {} if check else {"signatures": {"entities": ["entities"], "pos": ["pos"]}}
+    path = mtl.export.saved_model(
+        model, tmp_path / "m", preprocessor=preprocessor, warmup=TEXTS, check=check, **options
+    )
     loaded = tf.saved_model.load(str(path))
     outputs = {k: v.numpy() for k, v in loaded.signatures["serving_default"](text=tf.constant(TEXTS)).items()}
-    expected = model.decode(model.predict(preprocessor(TEXTS), verbose=0), TEXTS, preprocessor)["entities"]
+    expected = model.decode(model(preprocessor(TEXTS)), TEXTS, preprocessor)["entities"]
     for key, value in expected.items():
         output = outputs[f"entities_{key}"]
         if value.dtype.kind == "f":

@@ -71,7 +71,7 @@ def trained(balancing, scope=contextlib.nullcontext, **options):
     return model, model.fit(DATA, epochs=3, verbose=0).history
 
 
-@pytest.mark.parametrize("balancing", [pytest.param("equal", marks=pytest.mark.slow), "upgrad"])
+@pytest.mark.parametrize("balancing", ["equal", pytest.param("upgrad", marks=pytest.mark.slow)])
 def test_two_replicas_equal_one(balancing):
     models, histories = zip(
         trained(balancing), trained(balancing, mtl.distribute.strategy("mirrored").scope), strict=True
@@ -93,6 +93,7 @@ def test_two_replicas_equal_one(balancing):
     assert results["slots_span_f1"] > 0
 
 
+@pytest.mark.slow
 def test_micro_batches_equal_one_batch():
     without_metrics = {"metrics": {"slots": [], "pos": [], "intent": []}, "joint_metrics": None}
     whole, _ = trained("equal", **without_metrics)

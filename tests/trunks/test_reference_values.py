@@ -56,7 +56,7 @@ def regressions(trunk, rng, tasks=TASKS):
 
 def logged_penalties(model, x, rng):
     """Return `loss` minus the sum of the tasks' losses, from `evaluate` and from the first step of `fit`."""
-    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     y = {task: rng.normal(size=(len(x), 1)) for task in model.task_names}
     evaluated = model.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=True)
     fitted = {name: values[0] for name, values in model.fit(x, y, batch_size=len(x), verbose=0).history.items()}
