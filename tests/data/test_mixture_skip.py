@@ -32,7 +32,7 @@ def contents(dataset, count):
         {"batch_size": 4, "shuffle_buffer": 50, "batches": "homogeneous"},
         {"batch_size": 3, "rates": lambda step: {"a": 1.0, "b": tf.cast(step % 3, tf.float32)}},
     ],
-    ids=str,
+    ids=["rows", "batches", "shuffled", "homogeneous", "changing rates"],
 )
 def test_same_elements(options):
     mixture = mtl.data.mix(sources(), seed=1, **options)
