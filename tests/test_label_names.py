@@ -44,6 +44,14 @@ def test_unknown_names(form):
         run(form, {**NAMES, "topic": np.array(["sprot", "", "news", "art", "news"])})
 
 
+def test_names_as_tensors():
+    tensors = {task: tf.constant(names) for task, names in NAMES.items()}
+    expected = model().evaluate(IDS, {"topic": TOPIC, "tags": TAG}, verbose=0)
+    assert model().evaluate(tf.constant(IDS), tensors, verbose=0) == expected
+    with pytest.raises(ValueError, match=r"^`y\['topic'\]` must hold"):
+        model().evaluate(tf.constant(IDS), {**tensors, "topic": tf.constant(["sprot"] * 5)}, verbose=0)
+
+
 @pytest.mark.parametrize("form", ["arrays", "data set"])
 def test_names_of_weight_0_may_be_anything(form):
     weight = {"topic": np.array([1.0, 0, 1, 0, 1], "float32")}

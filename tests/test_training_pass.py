@@ -93,3 +93,28 @@ def test_same_as_without_xla(way):
         np.testing.assert_allclose(other, seed, rtol=1e-5, atol=1e-6)
     for name, values in plain_logs.items():
         np.testing.assert_allclose(logs[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Clipped(keras.layers.Dense):
+    """Limits its kernel before each training step."""
+
+    def call(self, inputs, training=None):
+        if training:
+            self.kernel.assign(keras.ops.clip(self.kernel, 0.0, 0.2))
+        return super().call(inputs)
+
+
+def test_a_part_that_changes_trained_variables_is_not_compiled():
+    def train_clipped(jit_compile):
+        keras.utils.set_random_seed(0)
+        with mtl.distribute.strategy("mirrored").scope():
+            x = keras.Input((3,))
+            h = Clipped(4)(x)
+            model = mtl.MultiTaskModel(x, {task: keras.layers.Dense(1, name=task)(h) for task in "ab"})
+            model.compile(keras.optimizers.SGD(0.3), loss="mse", jit_compile=jit_compile)
+        inputs = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+        model.fit(inputs, dict.fromkeys("ab", inputs[:, 0]), epochs=3, verbose=0)
+        return model.get_weights()
+
+    assert small_models.largest_difference(train_clipped(False), train_clipped(True)) < 1e-6

@@ -237,3 +237,23 @@ def test_the_check_precedes_the_step(place, options, cardinality, monkeypatch):
     data = small_models.batches((x, y), 4)
     model.fit(data if cardinality == "known" else data.filter(lambda *batch: True), verbose=0)
     assert model.train_function is traced
+
+
+@pytest.mark.parametrize("place", ["step", "pipeline"])
+@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 2}], ids=str)
+def test_a_refused_batch_changes_no_weight(options, place, monkeypatch):
+    """Nor the statistics of another input than the one that the check is tied to."""
+    monkeypatch.setattr(stream, "gpus", lambda: ["GPU"] if place == "pipeline" else [])
+    p, q = keras.Input((2,), name="p"), keras.Input((2,), name="q")
+    h = keras.layers.BatchNormalization()(q)
+    a = keras.layers.Dense(3)(p)
+    model = mtl.MultiTaskModel({"p": p, "q": q}, {"a": keras.layers.Dense(1)(a), "b": keras.layers.Dense(1)(h)})
+    model.compile("sgd", loss="mse", **options)
+    x = {"p": np.ones((4, 2), "float32"), "q": np.arange(8, dtype="float32").reshape(4, 2)}
+    y = {"a": np.array([0, 1, np.nan, 1], "float32"), "b": np.ones(4, "float32")}
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4).repeat(2)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"`y\['a'\]` must not hold NaN"):
+        model.fit(data, verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)

@@ -48,17 +48,20 @@ class TrainingPass:
         """Return the outputs of the model, or of a part of it."""
         if not self._compiled:
             return part(inputs, training=True)
-        variables = part.non_trainable_variables
+        variables, updates_trained = part.non_trainable_variables, []
 
         @tf.function(jit_compile=True, autograph=False)
         def forward(inputs, masks):
             # Replicas cannot agree on the variables' new values inside this function, so it returns them.
             with keras.StatelessScope(collect_losses=True) as scope:
                 outputs = part(_with_masks(inputs, masks), training=True)
+            updates_trained[:] = [v for v in part.trainable_variables if scope.get_current_value(v) is not None]
             values = [scope.get_current_value(v) for v in variables]
             return outputs, _masks(outputs), scope.losses, values
 
         outputs, masks, losses, values = forward(inputs, _masks(inputs))
+        if updates_trained:  # as constraints inside layers do; the gradient is that of the new value
+            return part(inputs, training=True)
         for variable, value in zip(variables, values, strict=True):
             if value is not None:
                 variable.assign(value)

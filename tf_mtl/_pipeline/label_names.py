@@ -27,6 +27,8 @@ def with_class_indices(y: Mapping[str, Any], weight: Any, specs: Sequence[LabelS
 def _indices(spec, names, weight):
     if isinstance(names, np.ndarray):
         return _looked_up(spec, names, weight)
+    if not tf.is_symbolic_tensor(names):
+        return tf.constant(_looked_up(spec, names.numpy(), weight))
     without = tf.zeros([0])
 
     def look_up(names, weight):

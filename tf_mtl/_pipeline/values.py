@@ -70,9 +70,8 @@ def checked(x: Any, y: Any, weight: Any, rules: Rules) -> Any:
         tensors = [*floats.values(), *(g.labels for g in groups)]
         tensors += [without if g.weights is None else g.weights for g in groups]
         passes = _check_if(tf.reduce_any(tf.stack(flags)), check, tensors)
-    first, *others = tf.nest.flatten(x)
     with tf.control_dependencies([passes]):
-        return tf.nest.pack_sequence_as(x, [tf.identity(first), *others])
+        return tf.nest.map_structure(tf.identity, x, expand_composites=True)
 
 
 class _Group(NamedTuple):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 # What makes a row depend on how often something was read before, so that skipped rows must be read.
-_STATEFUL = ("Random", "Shuffle", "Stateful", "Rng", "Multinomial", "PyFunc", "Sample")
+_STATEFUL = ("Random", "Shuffle", "Stateful", "Rng", "Multinomial", "PyFunc", "Sample", "Assign", "ResourceScatter")
 
 
 def repeated(source: tf.data.Dataset, shuffle_buffer: int | None, seed: int, first_row: int = 0) -> tf.data.Dataset:
