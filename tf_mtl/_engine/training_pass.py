@@ -48,7 +48,8 @@ class TrainingPass:
         """Return the outputs of the model, or of a part of it."""
         if not self._compiled:
             return part(inputs, training=True)
-        variables, updates_trained = part.non_trainable_variables, []
+        variables = part.non_trainable_variables
+        updates_trained: list[keras.Variable] = []
 
         @tf.function(jit_compile=True, autograph=False)
         def forward(inputs, masks):
