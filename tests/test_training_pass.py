@@ -105,12 +105,14 @@ class Clipped(keras.layers.Dense):
         return super().call(inputs)
 
 
-def test_a_part_that_changes_trained_variables_is_not_compiled():
+@pytest.mark.parametrize("kind", ["clipped", "spectral normalization"])
+def test_a_part_that_changes_trained_variables_is_not_compiled(kind):
     def train_clipped(jit_compile):
         keras.utils.set_random_seed(0)
         with mtl.distribute.strategy("mirrored").scope():
             x = keras.Input((3,))
-            h = Clipped(4)(x)
+            layer = Clipped(4) if kind == "clipped" else keras.layers.SpectralNormalization(keras.layers.Dense(4))
+            h = layer(x)
             model = mtl.MultiTaskModel(x, {task: keras.layers.Dense(1, name=task)(h) for task in "ab"})
             model.compile(keras.optimizers.SGD(0.3), loss="mse", jit_compile=jit_compile)
         inputs = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")

@@ -65,8 +65,6 @@ def distill(student: MultiTaskModel, teachers: Mapping[str, keras.Model], anneal
     integer("annealing_steps", annealing_steps, 1)
     for task, teacher in teachers.items():
         _check_teacher(task, teacher, student)
-        if isinstance(student.losses_by_task[task], BatchLoss):
-            raise ValueError(f"`teachers['{task}']` is not supported: the task's loss compares the rows of a batch.")
     with student.distribute_strategy.scope():
         return _Apprenticeship(student, teachers, annealing_steps)
 
@@ -87,6 +85,11 @@ class _Apprenticeship(MultiTaskModel):
         tasks = {task.name: task for task in self.tasks}
         losses = dict(objectives.losses)
         for name, teacher in self._teachers.models.items():
+            if isinstance(losses[name], BatchLoss):
+                raise ValueError(
+                    f"`teachers['{name}']` is not supported: the task's loss compares the rows of a batch. Leave this "
+                    "teacher out, or use a loss of single rows."
+                )
             target = tf.stop_gradient(tf.cast(_output(name, teacher(x, training=False)), tf.float32))
             losses[name] = _Taught(losses[name], tasks[name].distillation_loss, with_last_axis(target), label_weight)
         return dataclasses.replace(objectives, losses=losses)

@@ -77,7 +77,7 @@ def test_two_replicas_equal_one(way):
 
 
 def test_one_gradient_step_against_numpy():
-    """The gradient by the queries' weights, by finite differences of the expected loss."""
+    """The gradient by the biases of the output, by finite differences of the expected loss."""
     built = compiled("mirrored", balancing=mtl.balancing.Fixed({"match": 1.0, "price": 0.0}))
     bias = built.trainable_variables[3]
     assert bias.shape == (6,)
@@ -108,3 +108,15 @@ def test_errors():
         compiled().fit(X, cells, sample_weight={"match": cells["match"]}, verbose=0)
     with pytest.raises(ValueError, match=r"`sample_weight\['match'\]` has shape \(15, 6\).*labels of shape \(15,\)"):
         compiled().fit(X, Y, sample_weight={"match": cells["match"]}, verbose=0)
+
+
+def test_teachers_are_not_supported():
+    student = mtl.build_model(
+        keras.Input((8,)),
+        mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8])),
+        [mtl.tasks.Regression("match"), mtl.tasks.Regression("price")],
+    )
+    apprentice = mtl.distill(student, {"match": student.single_task("match", copy=True)}, annealing_steps=5)
+    apprentice.compile("sgd", {"match": InBatchSoftmax()}, run_eagerly=True)
+    with pytest.raises(ValueError, match=r"`teachers\['match'\]` is not supported"):
+        apprentice.fit(X, Y, sample_weight=WEIGHT, verbose=0)

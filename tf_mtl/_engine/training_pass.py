@@ -60,9 +60,10 @@ class TrainingPass:
             values = [scope.get_current_value(v) for v in variables]
             return outputs, _masks(outputs), scope.losses, values
 
-        outputs, masks, losses, values = forward(inputs, _masks(inputs))
-        if updates_trained:  # as constraints inside layers do; the gradient is that of the new value
+        forward.get_concrete_function(inputs, _masks(inputs))
+        if updates_trained:  # as layers do that constrain their weights: the gradient is that of the new value
             return part(inputs, training=True)
+        outputs, masks, losses, values = forward(inputs, _masks(inputs))
         for variable, value in zip(variables, values, strict=True):
             if value is not None:
                 variable.assign(value)
