@@ -12,7 +12,6 @@ from tf_mtl._decoding import decode
 from tf_mtl._engine.compiled import compiled_engine
 from tf_mtl._engine.keras_hooks import KerasHooks
 from tf_mtl._engine.similarity import gradient_cosines
-from tf_mtl._engine.training_pass import compiles_passes
 from tf_mtl._graph.functional import ClonedOutputs, as_float32, freeze_again
 from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
@@ -190,7 +189,6 @@ class MultiTaskModel(KerasHooks):
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
             check_options(strategy, optimizer)
-            in_passes = compiles_passes(self, jit_compile, run_eagerly)
             engine = compiled_engine(
                 self,
                 self._tasks,
@@ -204,7 +202,7 @@ class MultiTaskModel(KerasHooks):
                 accumulate=accumulate,
                 check_inputs=check_inputs,
                 jit_compile=jit_compile,
-                compiled_passes=in_passes,
+                run_eagerly=run_eagerly,
             )
             scales_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
             check_loss_scaling(optimizer, engine.balancing, scales_loss)
@@ -212,7 +210,7 @@ class MultiTaskModel(KerasHooks):
                 optimizer=optimizer,
                 run_eagerly=run_eagerly,
                 steps_per_execution=steps_per_execution,
-                jit_compile=False if in_passes else jit_compile,
+                jit_compile=False if engine.compiled_passes else jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
             self._loss_tracker, self._compile_metrics = engine.losses, engine.metrics

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import nnls
 
-from tf_mtl.balancing import _solvers
+from tf_mtl.balancing import _gramians, _simplex, _solvers
 
 SIZES = (1, 2, 3, 10, 40)
 
@@ -100,7 +100,7 @@ def test_xla_gives_the_same_weights(name):
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_eigenvectors_are_exact_with_and_without_xla(jit):
-    decompose = tf.function(_solvers.eigen, jit_compile=jit, autograph=False)
+    decompose = tf.function(_gramians.eigen, jit_compile=jit, autograph=False)
     for jacobian in jacobians(10, 6):
         product = jacobian @ jacobian.T
         values, vectors, is_significant = decompose(tf.constant(product))
@@ -127,7 +127,7 @@ def test_projection_on_the_simplex(size):
     rng = np.random.default_rng(size)
     for _ in range(20):
         point = rng.normal(size=size) * 3
-        projection = _solvers.project_on_simplex(tf.constant(point)).numpy()
+        projection = _simplex.project_on_simplex(tf.constant(point)).numpy()
         assert projection.sum() == pytest.approx(1)
         assert projection.min() >= 0
         shift = (point - projection)[projection > 0]
@@ -137,7 +137,7 @@ def test_projection_on_the_simplex(size):
 
 def test_unit_diagonal():
     jacobian = np.array([[3.0, 4.0], [0.0, 0.0], [-5.0, 0.0]])
-    unit = _solvers.unit_diagonal(tf.constant(jacobian @ jacobian.T))
+    unit = _gramians.unit_diagonal(tf.constant(jacobian @ jacobian.T))
     np.testing.assert_allclose(unit.norms, [5, 1, 5])
     np.testing.assert_allclose(unit.present, [1, 0, 1])
     np.testing.assert_allclose(unit.cosines, [[1, 0, -0.6], [0, 1, 0], [-0.6, 0, 1]], atol=1e-12)

@@ -12,6 +12,7 @@ from tf_mtl._engine.metric_arguments import MetricArguments, compiled_metrics
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.step import Engine
 from tf_mtl._engine.task_losses import TaskLosses
+from tf_mtl._engine.training_pass import compiles_passes
 from tf_mtl._engine.update_functions import input_shape, update_function
 from tf_mtl._graph.partition import partition
 from tf_mtl._pipeline.labels import Rules
@@ -32,12 +33,9 @@ def compiled_engine(
     accumulate: int,
     check_inputs: bool,
     jit_compile: bool | str,
-    compiled_passes: bool,
+    run_eagerly: bool,
 ) -> Engine:
-    """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises.
-
-    `compiled_passes` says whether each replica compiles its passes, as `jit_compile` asked for.
-    """
+    """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises."""
     measures = MetricArguments.create(model.output, tasks, metrics, weighted_metrics, joint_metrics)
     objectives = Objectives.create(model.output, tasks, loss, loss_weights, measures.measured)
     shapes = {task: output.shape for task, output in model.output.items()}
@@ -56,7 +54,7 @@ def compiled_engine(
         balancing=method,
         gradients=gradients,
         accumulate=accumulate,
-        compiled_passes=compiled_passes,
+        compiled_passes=compiles_passes(model, jit_compile, run_eagerly),
         rules=Rules(tuple(objectives.specs), check_inputs),
         parts=parts,
         update=update,

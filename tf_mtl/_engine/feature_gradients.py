@@ -25,14 +25,13 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
     (batch,) = batches
     shared, tied = trainable(parts.shared), trainable(parts.tied)
     own = {task: trainable(parts.own[task]) for task in parts.tasks}
-    trunk, heads = parts.submodels
+    trunk, _ = parts.submodels
     with tf.GradientTape() as trunk_tape:
         tensors = tf.nest.flatten(batch.forward(trunk, batch.x))
         frontier = tensors[: len(parts.frontier)]
         with tf.GradientTape(persistent=True) as heads_tape:
             heads_tape.watch(frontier)
-            outputs = heads(tensors, training=True)
-            outputs |= {task: tensors[index] for task, index in parts.shared_outputs.items()}
+            outputs = parts.outputs_of(tensors)
             losses, penalty = batch.losses_and_penalty(outputs)
     scale, sums = loss_scale(model), GradientSums()
     slopes = derivatives(model, balancing, replica_sum(losses), sum_of_transformed(balancing))

@@ -77,10 +77,8 @@ class TrainingPass:
         """
         if not self._compiled or not parts.frontier or parts.outputs.keys() != self._model.output.keys():
             return self(self._model, inputs)
-        trunk, heads = parts.submodels
-        tensors = self(trunk, inputs)
-        shared_outputs = {task: tensors[index] for task, index in parts.shared_outputs.items()}
-        return heads(tensors, training=True) | shared_outputs
+        shared_part, _ = parts.submodels
+        return parts.outputs_of(self(shared_part, inputs))
 
     def penalty(self) -> tf.Tensor | None:
         """Return the sum of regularizers and `add_loss` terms after this pass, or None."""

@@ -1,6 +1,6 @@
 """Which variables tasks share and which are a task's own, read off the functional graph."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -48,6 +48,12 @@ class Partition:
         between = [*self.frontier, *self.crossing]
         outputs = {task: output for task, output in self.outputs.items() if task not in self.shared_outputs}
         return keras.Model(self.inputs, between), keras.Model(between, outputs)
+
+    def outputs_of(self, tensors: Sequence[Any]) -> dict[str, Any]:
+        """Return the outputs by task, in training mode, from those of the shared part."""
+        _, own_part = self.submodels
+        outputs = own_part(tensors, training=True)
+        return outputs | {task: tensors[index] for task, index in self.shared_outputs.items()}
 
     @property
     def shared_outputs(self) -> dict[str, int]:

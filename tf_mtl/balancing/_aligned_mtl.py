@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing import _solvers
+from tf_mtl.balancing import _gramians
 from tf_mtl.balancing._arguments import one_of
 from tf_mtl.balancing._base import Weighting
 from tf_mtl.balancing._preference import Preference, WithPreference
@@ -44,7 +44,7 @@ class AlignedMTL(WithPreference, Weighting):
 
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return weights [T] from the Gramian [T, T]."""
-        values, vectors, is_significant = _solvers.eigen(gramian)
+        values, vectors, is_significant = _gramians.eigen(gramian)
         inverse = tf.where(is_significant, tf.math.rsqrt(tf.where(is_significant, values, 1)), 0)
         weights = tf.linalg.matvec(vectors, inverse * tf.linalg.matvec(vectors, self.importance, transpose_a=True))
         return tf.cast(tf.sqrt(self._sigma(values, is_significant)) * weights, gramian.dtype)

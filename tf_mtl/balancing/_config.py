@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing import _solvers
+from tf_mtl.balancing import _gramians
 from tf_mtl.balancing._base import Aggregator
 from tf_mtl.balancing._preference import WithPreference
 
@@ -36,8 +36,8 @@ class ConFIG(WithPreference, Aggregator):
 
     def call(self, jacobian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return the direction [P] from the Jacobian [T, P]."""
-        unit = _solvers.unit_diagonal(tf.matmul(jacobian, jacobian, transpose_b=True))
-        unit_weights = _solvers.equal_cosines(unit, unit.present * self.importance)
+        unit = _gramians.unit_diagonal(tf.matmul(jacobian, jacobian, transpose_b=True))
+        unit_weights = _gramians.equal_cosines(unit, unit.present * self.importance)
         products = tf.linalg.matvec(unit.cosines, unit_weights)
         length = tf.math.divide_no_nan(
             tf.reduce_sum(unit.present * unit.norms * products), tf.reduce_sum(unit_weights * products)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_mtl.balancing import _solvers
+from tf_mtl.balancing import _gramians
 from tf_mtl.balancing._base import Weighting
 
 
@@ -27,6 +27,6 @@ class IMTLGrad(Weighting):
 
     def call(self, gramian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return weights [T] from the Gramian [T, T]."""
-        unit = _solvers.unit_diagonal(gramian)
-        weights = _solvers.equal_cosines(unit, unit.present) / unit.norms
+        unit = _gramians.unit_diagonal(gramian)
+        weights = _gramians.equal_cosines(unit, unit.present) / unit.norms
         return tf.cast(tf.math.divide_no_nan(weights, tf.reduce_sum(weights)), gramian.dtype)

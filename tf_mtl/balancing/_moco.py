@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range
-from tf_mtl.balancing import _solvers
+from tf_mtl.balancing import _simplex
 from tf_mtl.balancing._base import Aggregator
 
 
@@ -64,7 +64,7 @@ class MoCo(Aggregator):
             slope = tf.linalg.matvec(rows, tf.linalg.matvec(rows, point, transpose_a=True))
             return point - self.gamma * (slope + self.rho * point)
 
-        weights, point = _solvers.move_on_simplex(tf.convert_to_tensor(self.simplex), present, step)
+        weights, point = _simplex.move_on_simplex(tf.convert_to_tensor(self.simplex), present, step)
         self.simplex.assign(point)
         weights = tf.where(present, weights, 0)
         return tf.cast(tf.linalg.matvec(rows, weights, transpose_a=True), jacobian.dtype)

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range
-from tf_mtl.balancing import _solvers
+from tf_mtl.balancing import _simplex
 from tf_mtl.balancing._base import Weighting
 
 
@@ -56,7 +56,7 @@ class MoDo(Weighting):
             return point - self.gamma * (tf.linalg.matvec(product, point) + self.rho * point)
 
         present = tf.linalg.diag_part(gramian) != 0
-        weights, point = _solvers.move_on_simplex(tf.convert_to_tensor(self.simplex), present, step)
+        weights, point = _simplex.move_on_simplex(tf.convert_to_tensor(self.simplex), present, step)
         self.simplex.assign(point)
         return tf.cast(weights, gramian.dtype)
 

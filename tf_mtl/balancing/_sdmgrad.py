@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
-from tf_mtl.balancing import _solvers
+from tf_mtl.balancing import _simplex
 from tf_mtl.balancing._base import Weighting
 from tf_mtl.balancing._preference import Preference, WithPreference
 
@@ -76,13 +76,13 @@ class SDMGrad(WithPreference, Weighting):
         def step(count: tf.Tensor, point: tf.Tensor, velocity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             velocity = self.momentum * velocity + tf.linalg.matvec(scaled, point + target)
             point = tf.where(present, point - self.learning_rate * velocity, -1e30)
-            return count + 1, _solvers.project_on_simplex(point), velocity
+            return count + 1, _simplex.project_on_simplex(point), velocity
 
         def descent(start: tf.Tensor) -> tf.Tensor:
             initial = (0, start, tf.zeros_like(start))
             return tf.while_loop(lambda count, *_: count < self.steps, step, initial)[1]
 
-        weights, point = _solvers.move_on_simplex(tf.convert_to_tensor(self.simplex), present, descent)
+        weights, point = _simplex.move_on_simplex(tf.convert_to_tensor(self.simplex), present, descent)
         self.simplex.assign(point)
         return tf.cast((weights + target) / (1 + self.lam), gramian.dtype)
 
