@@ -17,7 +17,7 @@ from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
 from tf_mtl._optimizers.options import check_loss_scaling, check_options
 from tf_mtl._pipeline.checks import readable_errors, with_checks
-from tf_mtl._pipeline.feed import Feed, evaluate_feed, fit_feed, predict_feed, with_epoch_end
+from tf_mtl._pipeline.feed import Feed, evaluate_feed, fit_feed, predict_feed, with_epochs
 from tf_mtl.distribute._workers import lost_worker_errors
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
@@ -95,7 +95,7 @@ class MultiTaskModel(KerasHooks):
         freeze_again(self)
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
-        self._feed: Feed | None = None  # while `fit` runs
+        self._feed: Feed | None = None  # of the `fit` that runs; a callback may call another
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -250,27 +250,30 @@ class MultiTaskModel(KerasHooks):
         engine = self._engine_for("fit")
         if class_weight is not None:
             raise ValueError(CLASS_WEIGHT_ERROR)
-        self._feed = fit_feed(
-            engine.rules,
-            self.distribute_strategy,
-            engine.balancing,
-            (x, y, sample_weight),
-            batch_size,
-            shuffle,
-            steps_per_epoch,
-            callbacks,
-            validation_split,
-            validation_data,
-            validation_batch_size,
-            validation_steps,
+        outer, self._feed = (
+            self._feed,
+            fit_feed(
+                engine.rules,
+                self.distribute_strategy,
+                engine.balancing,
+                (x, y, sample_weight),
+                batch_size,
+                shuffle,
+                steps_per_epoch,
+                callbacks,
+                validation_split,
+                validation_data,
+                validation_batch_size,
+                validation_steps,
+            ),
         )
         try:
-            with readable_errors(), lost_worker_errors():
+            with readable_errors(), lost_worker_errors(), self._feed.at_end:
                 return super().fit(
                     self._feed.training,
                     epochs=epochs,
                     verbose=verbose,
-                    callbacks=with_epoch_end(callbacks, self, engine.balancing, self._feed.mixture),
+                    callbacks=with_epochs(callbacks, self, engine.balancing, self._feed.mixture),
                     validation_data=self._feed.validation,
                     shuffle=False,
                     initial_epoch=initial_epoch,
@@ -280,7 +283,7 @@ class MultiTaskModel(KerasHooks):
                     validation_freq=validation_freq,
                 )
         finally:
-            self._feed = None
+            self._feed = outer
 
     def evaluate(
         self,

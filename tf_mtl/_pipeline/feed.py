@@ -1,6 +1,7 @@
 """From what `fit`, `evaluate` and `predict` are given to checked streams of batches."""
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -27,6 +28,7 @@ class Feed:
         steps_per_epoch: The number of batches of an epoch; None for all.
         callbacks: The callbacks given.
         mixture: The mixture that is trained on; None for other data.
+        at_end: What is called when the call of `fit` ends, with the exception that ended it, if any.
     """
 
     training: Stream
@@ -34,6 +36,7 @@ class Feed:
     steps_per_epoch: int | None
     callbacks: list[keras.callbacks.Callback]
     mixture: Mixture | None
+    at_end: ExitStack = field(default_factory=ExitStack)
 
 
 def fit_feed(
@@ -113,13 +116,13 @@ def callback_list(callbacks: Any) -> list[keras.callbacks.Callback]:
     return [callback for callback in given if callback is not None]
 
 
-def with_epoch_end(callbacks: Any, model: keras.Model, balancing: Balancing, mixture: Mixture | None) -> Any:
-    """Return the callbacks with what happens at the end of an epoch before them, since they may save the model."""
-    first: list[keras.callbacks.Callback] = [_EndOfEpoch(balancing)]
+def with_epochs(callbacks: Any, model: keras.Model, balancing: Balancing, mixture: Mixture | None) -> Any:
+    """Return the callbacks with what happens in an epoch before them, since they may save the model."""
+    first: list[keras.callbacks.Callback] = [_Epochs(balancing)]
     if mixture is not None:
         first.append(_SourceShares(mixture))
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        given = [each for each in callbacks.callbacks if not isinstance(each, (_EndOfEpoch, _SourceShares))]
+        given = [each for each in callbacks.callbacks if not isinstance(each, (_Epochs, _SourceShares))]
         callbacks.callbacks[:] = [*first, *given]  # the list may have served an earlier `fit`
         for callback in first:
             callback.set_model(model)
@@ -127,12 +130,15 @@ def with_epoch_end(callbacks: Any, model: keras.Model, balancing: Balancing, mix
     return [*first, *callback_list(callbacks)]
 
 
-class _EndOfEpoch(keras.callbacks.Callback):
-    """Tells a balancing method that an epoch has ended."""
+class _Epochs(keras.callbacks.Callback):
+    """Tells the stream that an epoch begins, and a balancing method that it has ended."""
 
     def __init__(self, balancing):
         super().__init__()
         self.balancing = balancing
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model._feed.training.begin_epoch()
 
     def on_epoch_end(self, epoch, logs=None):
         with self.model.distribute_strategy.scope():
@@ -146,12 +152,9 @@ class _SourceShares(keras.callbacks.Callback):
         super().__init__()
         self.mixture = mixture
 
-    def on_epoch_begin(self, epoch, logs=None):
-        stream = self.model._feed.training  # of which a resumed run has already drawn some of the epoch
-        self.first = (stream.steps - (stream.calls_to_replay > 0)) // stream.epoch_size * stream.epoch_size
-
     def on_epoch_end(self, epoch, logs=None):
-        shares = self.mixture.shares(self.first, self.model._feed.training.steps - self.first)
+        stream = self.model._feed.training
+        shares = self.mixture.shares(stream.steps - stream.epoch_batches, stream.epoch_batches)
         logs.update({f"share_{source}": share for source, share in shares.items()})
 
 

@@ -66,10 +66,9 @@ def step_function(model: keras.Model, step: Callable[[Any], dict]) -> Callable[[
     def function(iterator):
         if not isinstance(iterator, Pass):  # `train_on_batch` passes an iterator of one batch
             return one(next(iterator))
-        if iterator.stream.calls_to_replay:
-            return iterator.stream.replay()
         on_batch, single, several = functions(iterator.stream.check)
-        logs, left = None, steps_per_call
+        replayed = iterator.stream.replay(steps_per_call)
+        logs, left = iterator.stream.replayed_logs if replayed else None, steps_per_call - replayed
         while left and iterator.remaining != 0:
             if iterator.remaining is None:
                 count, batch = 1, next(iterator.source(), None)

@@ -1,7 +1,7 @@
 """The batches of a data set, with a position that training in another process can resume from."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -20,12 +20,12 @@ class Position(NamedTuple):
     """How far a stream has been read.
 
     Attributes:
-        passes: The number of completed passes through its data set.
-        batches: The number of batches drawn since.
+        passes: The number of completed passes through its data.
+        elements: The number of elements drawn since: rows of arrays, or batches of other data.
     """
 
     passes: int
-    batches: int
+    elements: int
 
 
 def stream(x: Any, y: Any = None, weight: Any = None, batch_size: int | None = None, shuffle: bool = False) -> "Stream":
@@ -43,7 +43,7 @@ def stream(x: Any, y: Any = None, weight: Any = None, batch_size: int | None = N
         return Stream(x.dataset, x.check)
     leaves = keras.tree.flatten((x, y, weight))
     if not isinstance(x, tf.data.Dataset) and all(isinstance(t, (np.ndarray, tf.Tensor, type(None))) for t in leaves):
-        return Stream(_batches((x, y, weight), batch_size or 32, shuffle))
+        return ArrayStream((x, y, weight), batch_size or 32, shuffle)
     shuffle = shuffle and not isinstance(x, tf.data.Dataset)  # for which Keras warns that it ignores the argument
     adapter = get_data_adapter(x, y, weight, batch_size=batch_size, shuffle=shuffle)
     return Stream(x if isinstance(x, tf.data.Dataset) else adapter)
@@ -84,22 +84,6 @@ def _rows(array, first, last):
     return tf.sparse.slice(array, start, [last - first, *array.shape[1:]])
 
 
-def _batches(data, batch_size, shuffle):
-    """A data set of batches of the rows of arrays, floats in Keras' `floatx`."""
-    with tf.device("/device:CPU:0"):
-        data = keras.tree.map_structure(lambda a: None if a is None else _tensor(a), data, none_is_leaf=True)
-    rows = len(keras.tree.flatten(data[0])[0])
-    order = tf.data.Dataset.range(rows)
-    order = order.shuffle(rows) if shuffle else order
-
-    def batch(indices):
-        return keras.utils.pack_x_y_sample_weight(
-            *keras.tree.map_structure(lambda a: None if a is None else tf.gather(a, indices), data, none_is_leaf=True)
-        )
-
-    return order.batch(batch_size).map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
 def _tensor(array):
     if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         array = array.astype(keras.config.floatx(), copy=False)
@@ -116,12 +100,17 @@ class Stream(DataAdapter):
         check: The check that batches are still to pass; None if there is none.
 
     Attributes:
+        batch_elements: The number of elements of a batch; see `Position`.
         check: The check that a step begins with; None if there is none, or it is part of the pipeline.
         position: How far the stream has been read.
         steps: The number of batches drawn, in earlier processes too.
-        calls_to_replay: Step calls already executed by the process being resumed, which are still to be counted.
-        epoch_size: The number of batches of an epoch, for endless data; None where nothing is known of epochs.
+        epoch_batches: The number of batches of the current epoch that were drawn or replayed.
+        batches_to_replay: Batches of the current epoch that the process being resumed has drawn, which are still to be
+            counted.
+        epoch_size: The number of batches of an epoch; None for a pass through the data.
     """
+
+    batch_elements = 1
 
     def __init__(self, data: tf.data.Dataset | DataAdapter, check: BatchCheck | None = None):
         self.check: BatchCheck | None = None if gpus() else check
@@ -130,10 +119,12 @@ class Stream(DataAdapter):
         self.dataset = data if self._adapter is None else data.get_tf_dataset()
         self.position = Position(0, 0)
         self.steps = 0
-        self.calls_to_replay = 0
+        self.epoch_batches = 0
+        self.batches_to_replay = 0
         self.epoch_size: int | None = None
         self._logs: dict[str, float] = {}
-        self._passes_opened, self._resumed, self._epoch_exhausted = 0, False, False
+        self._pass: Pass | None = None
+        self._passes_opened, self._resumed_pass, self._resumed_epoch, self._pass_exhausted = 0, False, False, False
 
     @property
     def resumable(self) -> bool:
@@ -141,48 +132,71 @@ class Stream(DataAdapter):
         return self._adapter is None
 
     @property
-    def passes_begun(self) -> int:
-        """The number of passes begun."""
-        return self.position.passes + (self.position.batches > 0)
+    def size(self) -> int:
+        """The number of elements of a pass, or TensorFlow's constants for infinite and unknown ones."""
+        return int(self.dataset.cardinality())
 
     @property
-    def shuffles_without_seed(self) -> bool:
-        """Whether a shuffle has another order in every process."""
-        return self.resumable and _unseeded(self.dataset)
+    def passes_begun(self) -> int:
+        """The number of passes begun."""
+        return self.position.passes + (self.position.elements > 0)
 
-    def resume(self, position: Position, steps: int = 0, calls: int = 0, logs: dict[str, float] | None = None) -> None:
+    def resume(
+        self, position: Position, steps: int = 0, epoch_batches: int = 0, logs: Mapping[str, float] | None = None
+    ) -> None:
         """Continue from a position.
 
         Args:
             position: The position.
             steps: The number of batches drawn so far.
-            calls: The number of step calls already executed in the current epoch.
-            logs: What the last of these calls returned.
+            epoch_batches: The number of them in the current epoch.
+            logs: What was logged after the last of them.
         """
-        self.position, self.steps, self.calls_to_replay, self._logs = position, steps, calls, logs or {}
-        self._resumed = True
-        self._epoch_exhausted = calls > 0 and position.batches == 0
+        self.position, self.steps, self._logs = position, steps, dict(logs or {})
+        self._resumed_pass, self._resumed_epoch = True, True
+        self._pass_exhausted = epoch_batches > 0 and position.elements == 0
+        if self.epoch_size is None and self.size >= 0 and epoch_batches:  # batches may have another size now
+            epoch_batches = _ceil(self.size, self.batch_elements) - (self.batches_left if position.elements else 0)
+        self.epoch_batches, self.batches_to_replay = 0, epoch_batches
 
-    def replay(self) -> dict[str, float]:
-        """Count one step call as executed, and return the logs."""
-        self.calls_to_replay -= 1
+    def begin_epoch(self) -> None:
+        """Count the batches of a new epoch, unless it is the one being resumed."""
+        if not self._resumed_epoch:
+            self.epoch_batches, self.batches_to_replay = 0, 0
+        self._resumed_epoch = False
+
+    def replay(self, most: int) -> int:
+        """Count up to so many batches as drawn by the process being resumed, and return their number."""
+        count = min(most, self.batches_to_replay)
+        self.batches_to_replay -= count
+        self.epoch_batches += count
+        return count
+
+    @property
+    def replayed_logs(self) -> dict[str, float]:
+        """What was logged after the last batch that the process being resumed has drawn."""
         return dict(self._logs)
 
     def begin(self) -> "Pass":
-        """Return a pass; an exhausted one when resuming an epoch whose data were already consumed."""
-        exhausted, self._epoch_exhausted = self._epoch_exhausted, False
-        return Pass(self, exhausted)
+        """Return a pass; an exhausted one when resuming an epoch whose data were already consumed.
+
+        Where epochs have a number of steps of their own, a pass goes through several. Keras, which counts the batches
+        of this process only, may want to begin the next one too early.
+        """
+        if self.epoch_size is None or self._pass is None or not self.position.elements:
+            self._pass, self._pass_exhausted = Pass(self, self._pass_exhausted), False
+        return self._pass
 
     def open(self) -> tf.data.Iterator:
         """Return an iterator at the position, or at the start of a new pass if the last one was abandoned."""
-        if not self._resumed and self.position.batches:
+        if not self._resumed_pass and self.position.elements:
             self.close()
-        self._resumed = False
+        self._resumed_pass = False
         while self._passes_opened < self.position.passes and self.resumable:
             iter(self.dataset)  # a shuffle draws the order of the next pass when an iterator is made
             self._passes_opened += 1
         self._passes_opened += 1
-        dataset = self.dataset.skip(self.position.batches) if self.position.batches else self.dataset
+        dataset = self._skip(self.position.elements) if self.position.elements else self.dataset
         if self._pipeline_check is not None:
             dataset = CheckedDataset(dataset, self._pipeline_check).in_pipeline()
         return iter(on_device(dataset))
@@ -194,7 +208,18 @@ class Stream(DataAdapter):
     def advance(self, batches: int) -> None:
         """Count batches that were drawn."""
         self.steps += batches
-        self.position = self.position._replace(batches=self.position.batches + batches)
+        self.epoch_batches += batches
+        elements = self.position.elements + batches * self.batch_elements
+        self.position = self.position._replace(elements=min(elements, self.size) if self.size >= 0 else elements)
+
+    @property
+    def batches_left(self) -> int:
+        """The number of batches left in the current pass through finite data."""
+        return _ceil(self.size - self.position.elements, self.batch_elements)
+
+    def _skip(self, elements):
+        """A data set of the batches after so many elements."""
+        return self.dataset.skip(elements)
 
     def get_tf_dataset(self):
         """Return what Keras iterates over, and does not divide among replicas."""
@@ -210,8 +235,7 @@ class Stream(DataAdapter):
         """The number of batches of a pass; None where it is unknown or infinite."""
         if self._adapter is not None:
             return self._adapter.num_batches
-        size = int(self.dataset.cardinality())
-        return size if size >= 0 else None
+        return _ceil(self.size, self.batch_elements) if self.size >= 0 else None
 
     @property
     def batch_size(self):
@@ -229,8 +253,48 @@ class Stream(DataAdapter):
             self._adapter.on_epoch_end()
 
 
+class ArrayStream(Stream):
+    """Batches of the rows of arrays, floats in Keras' `floatx`.
+
+    Its position counts rows, so that training can resume with another batch size.
+
+    Args:
+        data: (x, y, label weights).
+        batch_size: The number of rows of a batch.
+        shuffle: Whether to shuffle the rows, in a new order in each pass.
+    """
+
+    def __init__(self, data: Data, batch_size: int, shuffle: bool):
+        with tf.device("/device:CPU:0"):
+            self._data = keras.tree.map_structure(lambda a: None if a is None else _tensor(a), data, none_is_leaf=True)
+        self.batch_elements = batch_size
+        self._rows = len(keras.tree.flatten(self._data[0])[0])
+        order = tf.data.Dataset.range(self._rows)
+        self.order = order.shuffle(self._rows) if shuffle else order
+        super().__init__(self._skip(0))
+
+    @property
+    def size(self) -> int:
+        """The number of rows."""
+        return self._rows
+
+    def _skip(self, elements):
+        def batch(indices):
+            return keras.utils.pack_x_y_sample_weight(
+                *keras.tree.map_structure(
+                    lambda a: None if a is None else tf.gather(a, indices), self._data, none_is_leaf=True
+                )
+            )
+
+        batches = self.order.skip(elements).batch(self.batch_elements)
+        return batches.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
 class Pass(Iterator):
     """One pass through a stream; opened when the first batch is drawn.
+
+    Keras keeps it from one epoch to the next where an epoch has a number of steps of its own. Exhausted at the end of
+    an epoch, it begins again with the next.
 
     Args:
         stream: The stream.
@@ -251,24 +315,24 @@ class Pass(Iterator):
     @property
     def remaining(self) -> int | float | None:
         """The number of batches left, in the epoch if the data are endless; None where it is unknown."""
-        size = int(self.stream.dataset.cardinality())
-        if self._exhausted:
+        if self._exhausted and self.stream.epoch_batches:
             return 0
+        size, epoch = self.stream.size, self.stream.epoch_size
         if size == tf.data.INFINITE_CARDINALITY:
-            epoch = self.stream.epoch_size
-            return math.inf if epoch is None else epoch - self.stream.steps % epoch
-        return None if size < 0 else size - self.stream.position.batches
+            return math.inf if epoch is None else epoch - self.stream.epoch_batches
+        return None if size < 0 else self.stream.batches_left
 
     def advance(self, batches: int) -> None:
         """Count batches that were drawn."""
+        self._exhausted = False
         self.stream.advance(batches)
-        if self.stream.position.batches == self.stream.num_batches:
+        if self.stream.position.elements == self.stream.size:
             self.close()
 
     def close(self) -> None:
         """End the pass."""
         if not self._exhausted:
-            self._exhausted = True
+            self._exhausted, self._iterator = True, None
             self.stream.close()
 
     def __next__(self) -> Any:
@@ -287,9 +351,5 @@ class _Undivided(tf.distribute.DistributedDataset):
         return self._stream.begin()
 
 
-def _unseeded(dataset):
-    """Whether a data set, or one that it reads from, is a shuffle whose two seeds are 0, which means no seed."""
-    seeds = [getattr(dataset, name, None) for name in ("_seed", "_seed2")]
-    if all(seed is not None and int(seed) == 0 for seed in seeds):
-        return True
-    return any(_unseeded(source) for source in dataset._inputs())
+def _ceil(dividend, divisor):
+    return -(-dividend // divisor)

@@ -12,7 +12,8 @@ class States(NamedTuple):
     """The state of several callbacks.
 
     Attributes:
-        attributes: For each callback `{"numbers": {attribute: number}, "lists": {attribute: number of arrays}}`.
+        attributes: For each callback `{"name": ..., "numbers": {attribute: number}, "lists": {attribute: number of
+            arrays}}`.
         arrays: The arrays of all lists, in the order of `attributes`.
     """
 
@@ -23,7 +24,8 @@ class States(NamedTuple):
 class CallbackStates:
     """Saves and restores callbacks' attributes that are numbers or lists of arrays and not constructor arguments.
 
-    Of `EarlyStopping`, these are `wait`, `best` and `best_weights`, for example, but not `patience`.
+    Of `EarlyStopping`, these are `wait`, `best` and `best_weights`, for example, but not `patience`. A state belongs to
+    a callback of the same class that monitors the same value; among several of these, their order decides.
 
     Args:
         callbacks: The callbacks of a run.
@@ -36,21 +38,43 @@ class CallbackStates:
     def save(self) -> States:
         """Return the states of the callbacks."""
         states = States([], [])
-        for attributes in map(_state_attributes, self._callbacks):
+        for callback in self._callbacks:
+            attributes = _state_attributes(callback)
             numbers = {name: value for name, value in attributes.items() if isinstance(value, (bool, int, float))}
             lists = {name: value for name, value in attributes.items() if _is_list_of_arrays(value)}
-            states.attributes.append({"numbers": numbers, "lists": {name: len(value) for name, value in lists.items()}})
+            sizes = {name: len(value) for name, value in lists.items()}
+            states.attributes.append({"name": _name(callback), "numbers": numbers, "lists": sizes})
             states.arrays.extend(array for value in lists.values() for array in value)
         return states
 
     def restore(self, states: States) -> None:
-        """Set the callbacks' attributes to states that `save` returned."""
+        """Set the callbacks' attributes to states that `save` returned; callbacks without one stay unchanged."""
         arrays = iter(states.arrays)
-        for callback, attributes in zip(self._callbacks, states.attributes, strict=False):
-            for name, value in attributes["numbers"].items():
-                setattr(callback, name, value)
-            for name, size in attributes["lists"].items():
-                setattr(callback, name, [next(arrays) for _ in range(size)])
+        for attributes, callback in self._pairs(states):
+            lists = {name: [next(arrays) for _ in range(size)] for name, size in attributes["lists"].items()}
+            for attribute, value in {**attributes["numbers"], **lists}.items():
+                if callback is not None:
+                    setattr(callback, attribute, value)
+
+    def missing(self, states: States) -> list[str]:
+        """Return the names of the callbacks that have a state among those that `save` returned, and are not here."""
+        pairs = self._pairs(states)
+        return [each["name"] for each, callback in pairs if callback is None and (each["numbers"] or each["lists"])]
+
+    def _pairs(self, states):
+        left, pairs = list(self._callbacks), []
+        for attributes in states.attributes:
+            name = attributes.setdefault("name", None)  # version 0.1 has none: the order decides
+            callback = next((each for each in left if name in (None, _name(each))), None)
+            if callback is not None:
+                left.remove(callback)
+            pairs.append((attributes, callback))
+        return pairs
+
+
+def _name(callback: keras.callbacks.Callback) -> str:
+    monitor = getattr(callback, "monitor", None)
+    return type(callback).__name__ + (f" of {monitor}" if isinstance(monitor, str) else "")
 
 
 def _state_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:

@@ -1,39 +1,31 @@
 """Save the complete state of a training run, and resume from it."""
 
+import math
 import os
 import random
 import re
 import time
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from tf_mtl._arguments import integer
+from tf_mtl._pipeline.data_description import describe, shuffled_otherwise, shuffles_without_seed
+from tf_mtl._pipeline.feed import Feed
 from tf_mtl._pipeline.stream import Position, Stream
-from tf_mtl.callbacks._callback_states import CallbackStates, States
+from tf_mtl.callbacks._callback_states import CallbackStates
 from tf_mtl.callbacks._checkpoint_files import CheckpointFiles
-from tf_mtl.callbacks._preemption import Preemption
+from tf_mtl.callbacks._interruption import Interruption
+from tf_mtl.callbacks._run_lock import run_lock
 from tf_mtl.callbacks._run_variables import Arrays, RunVariables
+from tf_mtl.callbacks._saved_run import SavedRun
 from tf_mtl.distribute._workers import gather_over_workers, worker_index
 
-
-class _Saved(NamedTuple):
-    """A checkpoint.
-
-    Attributes:
-        values: JSON values by name.
-        metrics: The values of the metrics' variables of each worker.
-        callbacks: The arrays of other callbacks' states.
-        shared: The values of the variables that all workers share.
-    """
-
-    values: dict[str, Any]
-    metrics: list[Arrays]
-    callbacks: list[np.ndarray]
-    shared: list[np.ndarray]
+_ON_CHANGE = ("error", "keep_weights")
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -42,27 +34,43 @@ class Checkpoint(keras.callbacks.Callback):
     A checkpoint holds the weights, the state of the optimizer, balancing method, metrics and random seeds, the position
     in the data, the history, and the state of other callbacks, such as that of `EarlyStopping`. When the same script is
     started again, `fit` resumes from the newest checkpoint of the directory, even mid-epoch, and skips batches already
-    seen. A checkpoint gets its file name when all of it is on the disk. Damaged checkpoints are skipped with a warning.
-    On SIGTERM, the callback waits for the end of the current step, saves a checkpoint, and lets the process end.
+    seen.
 
     The final weights are the same only if the data come in the same order in every process: call
     `keras.utils.set_random_seed` or give seeds to shuffles, and keep the `deterministic` order of `map` and
     `interleave`. Skipped batches are read again, except those of completed passes through a finite data set.
 
+    **What may change between processes.** The numbers of replicas and workers, `steps_per_execution`, `epochs`, the
+    batch size of arrays, and options that are not state, such as losses and an optimizer's momentum, take effect where
+    the run resumes. So do other data, if the checkpoint lies between two passes through them. Anything else is an error
+    that lists the differences: another model, optimizer, learning rate or balancing method, other metrics mid-epoch,
+    other batches mid-epoch, or a missing callback whose state was saved. With `on_change="keep_weights"` training
+    continues: what differs starts afresh, and weights are matched by name and shape. Where the batches differ, the
+    interrupted epoch starts again, with the first batch.
+
+    **What is saved when.** A file is written beside training, and gets its name when all of it is on the disk. It takes
+    the memory of another copy of the state meanwhile. Damaged files are renamed, and the one before is used. A file
+    that cannot be written, as on a full disk, is a warning. So is a state with NaN or infinity, which is not saved:
+    when such a run is started again, it resumes from the last finite state. On SIGTERM and Ctrl-C, the callback waits
+    for the end of the current step, saves a checkpoint, and lets the process end. Other exceptions lose the steps after
+    the last checkpoint, and a warning counts them.
+
     In the first epoch after a restart, steps before the checkpoint are counted but not executed. Callbacks are still
     called at the beginning and end of these steps.
 
-    With several workers, the directory must be one that all of them share. It takes `keep` times the space of the
-    weights and the optimizer's state.
+    With several workers, the directory must be one that all of them share. It needs `keep + 1` times the space of the
+    weights and the optimizer's state. One run at a time can use it.
 
     Args:
         directory: The folder for the checkpoints of one run. Delete it, or choose another, to train from scratch.
         every: How often to save: "100 steps", "1 epoch" or "10 minutes". The end of training is always saved.
         keep: How many checkpoints to keep, at least 2.
+        on_change: What to do if the checkpoint is that of a different run: "error" or "keep_weights".
 
     Raises:
         ValueError: for other values; in `fit`, for data that cannot be read again from a position (generators and
-            `PyDataset`s), or a directory with checkpoints of another model.
+            `PyDataset`s), or a directory with checkpoints of a different run.
+        RuntimeError: in `fit`, if another run uses the directory.
 
     Example:
 
@@ -80,24 +88,28 @@ class Checkpoint(keras.callbacks.Callback):
     (2, 5)
     """
 
-    def __init__(self, directory: str | os.PathLike, every: str = "1 epoch", keep: int = 3):
+    def __init__(self, directory: str | os.PathLike, every: str = "1 epoch", keep: int = 3, on_change: str = "error"):
         super().__init__()
         match = re.fullmatch(r"([1-9]\d*) (step|epoch|minute)s?", every) if isinstance(every, str) else None
         if not match:
             raise ValueError(f"`every` must be like '100 steps', '1 epoch' or '10 minutes', received {every!r}.")
+        if on_change not in _ON_CHANGE:
+            raise ValueError(f"`on_change` must be one of {list(_ON_CHANGE)}, received {on_change!r}.")
         self.directory = directory
         self.keep = integer("keep", keep, 2)  # the newest may be damaged
+        self.on_change = on_change
         self._interval, self._unit = int(match[1]), match[2]
+        self._feed: Feed | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Load the newest checkpoint, if there is one."""
-        stream = self._stream
-        if not stream.resumable:
+        feed = self.model._feed
+        if not feed.training.resumable:
             raise ValueError(
                 "`Checkpoint` needs `x` to be arrays or a tf.data.Dataset, which can be read again from a position. "
                 "Pass tf.data.Dataset.from_generator(...), or save with keras.callbacks.ModelCheckpoint."
             )
-        if stream.shuffles_without_seed:
+        if shuffles_without_seed(feed.training):
             warnings.warn(
                 "The data are shuffled without a seed, so a process that resumes this run sees them in another order. "
                 "Call keras.utils.set_random_seed first, or give `shuffle` a seed.",
@@ -105,16 +117,17 @@ class Checkpoint(keras.callbacks.Callback):
             )
         self._worker, self._workers = worker_index(self.model.distribute_strategy)
         self._gather = gather_over_workers(self.model.distribute_strategy)
-        self._files = CheckpointFiles(self.directory, self.keep, self._worker)
-        self._preemption = Preemption(lambda: self._fitting)
-        self._preemption.watch()
-        self._callback_states = CallbackStates(self.model._feed.callbacks, self)
+        self._files = CheckpointFiles(Path(self.directory), self.keep)
+        self._interruption = Interruption()
+        self._begin(feed)
+        self._history = self.model.history
+        self._callback_states = CallbackStates(feed.callbacks, self)
         self._variables = RunVariables(self.model)
         self._saved_at = time.monotonic()
-        self._steps, self._calls_to_replay = 0, 0
+        self._steps, self._initial_rates = 0, self._variables.learning_rates
         self._training_metrics: Arrays | None = None
-        self._logs: Mapping[str, Any] | None = None
-        self._resumed: _Saved | None = None
+        self._logs: Mapping[str, Any] = {}
+        self._resumed: SavedRun | None = None
         saved = self._newest()
         if saved is not None:
             self._resume(saved)
@@ -125,94 +138,140 @@ class Checkpoint(keras.callbacks.Callback):
         if self._resumed is not None:
             self._restore(self._resumed)
             return
-        exiting = self._workers == 1 and self._preemption.noticed
-        if exiting or (self._unit == "epoch" and self._steps and epoch % self._interval == 0):
+        interrupted = self._workers == 1 and self._interruption.noticed
+        if interrupted or (self._unit == "epoch" and self._steps and epoch % self._interval == 0):
             self._save({})
-        if exiting:
-            self._preemption.exit()
+        if interrupted:
+            self._end_process()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save if it is due."""
-        self._calls += 1
-        if self._calls_to_replay:
-            self._calls_to_replay -= 1
+        if self._stream.steps == self._steps:  # steps of an earlier process, which are only counted
             return
-        before, self._steps, self._logs = self._steps, self._stream.steps, logs
+        before, self._steps, self._logs = self._steps, self._stream.steps, logs or {}
         due = self._unit == "minute" and time.monotonic() - self._saved_at >= 60 * self._interval
-        exiting = self._preemption.noticed
+        interrupted = self._interruption.noticed
         if self._workers > 1:  # all save after the same step
-            due, exiting = np.any(self._gather([due and self._worker == 0, exiting]), axis=0).tolist()
+            due, interrupted = np.any(self._gather([due and self._worker == 0, interrupted]), axis=0).tolist()
         if self._unit == "step":
             due = self._steps // self._interval > before // self._interval
-        if due or exiting:
-            self._save(logs)
-        if exiting:
-            self._preemption.exit()
+        if due or interrupted:
+            self._save(self._logs)
+        if interrupted:
+            self._end_process()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Keep the metrics of training, which validation resets."""
-        if self._fitting:
+        if self._feed is not None:
             self._training_metrics = self._variables.metric_values()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save if the process must end during validation."""
-        if self._fitting and self._workers == 1 and self._preemption.noticed:
+        if self._feed is not None and self._workers == 1 and self._interruption.noticed:
             self._save(self._logs)
-            self._preemption.exit()
+            self._end_process()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Save the end of training."""
         if self._resumed is not None:  # training had ended before
             self._restore(self._resumed)
+        elif self.model.stop_training and not math.isfinite(self._logs.get("loss", 0)):
+            self._files.wait()
+            warnings.warn(
+                f"Training was stopped after step {self._steps}, where the loss was {self._logs['loss']}. That is not "
+                f"saved as its end: the next run continues from {self._last_step}.",
+                stacklevel=2,
+            )
         else:
+            self._stream.begin_epoch()
             self._begin_epoch(self._epoch + 1)
             self._save({})
-        self._preemption.unwatch()
-
-    @property
-    def _fitting(self) -> bool:
-        return self.model._feed is not None
+        self._finish_writing()
 
     @property
     def _stream(self) -> Stream:
-        return self.model._feed.training
+        assert self._feed is not None
+        return self._feed.training
+
+    @property
+    def _last_step(self) -> str:
+        last = self._files.last
+        return "the first step" if last is None else f"the checkpoint of step {last}"
+
+    def _begin(self, feed: Feed) -> None:
+        """Take the directory and the signals until `fit` ends."""
+        error = None
+        if self._worker == 0:
+            try:
+                feed.at_end.enter_context(run_lock(self._files.directory))
+                self._files.clean()
+            except RuntimeError as lock_error:
+                error = lock_error
+        if self._workers > 1 and self._gather([error is not None]).any():
+            error = error or RuntimeError(f"{self.directory} is in use by another run, as the chief worker found.")
+        if error is not None:
+            raise error
+        feed.at_end.push(self._end)
+        self._feed, self._validation = feed, feed.validation
+        self._interruption.watch()
+
+    def _end(self, exception_type: Any, exception: Any, traceback: Any) -> None:
+        """Tidy up when `fit` ends, and tell what an exception loses."""
+        self._interruption.unwatch()
+        self._files.close()
+        if exception is not None and self._steps > (self._files.last or 0):
+            warnings.warn(
+                f"Training ended with {exception_type.__name__} after step {self._steps}; the next run continues from "
+                f"{self._last_step}.",
+                stacklevel=2,
+            )
+        self._feed = None
+
+    def _end_process(self) -> None:
+        self._finish_writing()
+        self._interruption.act()
+
+    def _finish_writing(self) -> None:
+        """Wait for the file of the chief worker."""
+        self._files.wait()
+        if self._workers > 1:
+            self._gather([0])
 
     def _begin_epoch(self, epoch):
-        validation = self.model._feed.validation
-        self._validations = 0 if validation is None else validation.passes_begun
-        self._epoch, self._calls, self._training_metrics = epoch, 0, None
+        self._validations = 0 if self._validation is None else self._validation.passes_begun
+        self._epoch, self._training_metrics = epoch, None
 
     def _save(self, logs):
-        stream, history, states = self._stream, self.model.history, self._callback_states.save()
         metrics = self._variables.metric_values() if self._training_metrics is None else self._training_metrics
+        self._saved_at = time.monotonic()
+        if self._worker:
+            self._files.last = self._stream.steps
+            return
+        stream, history, states = self._stream, self._history, self._callback_states.save()
         values = {
-            "workers": self._workers,
             "epoch": self._epoch,
-            "calls": self._calls,
+            "epoch_batches": stream.epoch_batches,
             "steps": stream.steps,
             "place": stream.position,
+            "data": describe(stream),
             "validations": self._validations,
             "stopped": bool(self.model.stop_training),
-            "logs": {name: float(value) for name, value in (logs or {}).items()},
+            "logs": {name: float(value) for name, value in logs.items()},
             "history": [history.epoch, {name: [float(v) for v in row] for name, row in history.history.items()}],
             "companions": states.attributes,
             "random": [random.getstate(), [np.asarray(part).tolist() for part in np.random.get_state()]],
             "sizes": [len(metrics), len(states.arrays)],
+            "variables": self._variables.description,
+            "learning_rates": self._initial_rates,
         }
-        of_chief = [*states.arrays, *self._variables.shared_values()] if self._worker == 0 else []
-        self._files.write(stream.steps, values, [*metrics, *of_chief])
-        self._saved_at = time.monotonic()
+        shared = self._variables.shared_values()
+        self._files.write(
+            stream.steps, values, [*metrics, *states.arrays, *shared], lambda: self._variables.check_finite(shared)
+        )
 
-    def _newest(self) -> _Saved | None:
+    def _newest(self) -> SavedRun | None:
         """The newest checkpoint that is not damaged."""
-        newest = None
-        for step in reversed(self._files.steps()):
-            try:
-                newest = self._read(step)
-            except ValueError as error:
-                warnings.warn(f"{error}. The checkpoint before it is used.", stacklevel=3)
-                continue
-            break
+        newest = self._files.newest(rename=self._worker == 0)
         if self._workers > 1:
             steps = self._gather([newest.values["steps"] if newest else 0])
             if (steps != steps[0]).any():
@@ -220,40 +279,62 @@ class Checkpoint(keras.callbacks.Callback):
                     f"The workers see different checkpoints in {self.directory}, of the steps {steps[:, 0].tolist()}. "
                     "`directory` must be a folder that all workers share."
                 )
-        return newest
+        return None if newest is None else SavedRun.from_content(newest, self._files, self._stream)
 
-    def _read(self, step: int) -> _Saved:
-        values, arrays = self._files.read(step)
-        metrics, callbacks = values["sizes"]
-        of_others = [self._files.read(step, worker).arrays for worker in range(1, values["workers"])]
-        return _Saved(
-            values,
-            [arrays[:metrics], *of_others],
-            arrays[metrics : metrics + callbacks],
-            arrays[metrics + callbacks :],
+    def _resume(self, saved: SavedRun) -> None:
+        values, stream, variables = saved.values, self._stream, self._variables
+        data, metrics, rates = (
+            saved.changed_data(stream),
+            saved.changed_metrics(variables),
+            saved.changed_rates(variables),
         )
-
-    def _resume(self, saved: _Saved) -> None:
-        values = saved.values
-        self._variables.restore_shared(saved.shared)
-        self._resumed = saved
-        self._steps, self._calls_to_replay = values["steps"], values["calls"]
-        self._stream.resume(Position(*values["place"]), values["steps"], values["calls"], values["logs"])
-        if self.model._feed.validation is not None:
-            self.model._feed.validation.resume(Position(values["validations"], 0))
+        self._accept([*saved.changed_state(variables, self._callback_states), *metrics, *rates, *data])
+        variables.restore_shared(saved.shared, values["variables"])
+        if rates:
+            variables.set_learning_rates()
+        elif values["learning_rates"] is not None:
+            self._initial_rates = values["learning_rates"]
+        position, epoch_batches = saved.position, values["epoch_batches"]
+        if data:
+            position, epoch_batches = Position(position.passes if stream.size >= 0 else 0, 0), 0
+        elif values["data"] is not None and shuffled_otherwise(values["data"], position, stream):
+            warnings.warn(
+                "The data are shuffled with other seeds or buffers than before, and the checkpoint lies within epoch "
+                f"{values['epoch'] + 1}: in the rest of this epoch, some rows are seen twice, and others not.",
+                stacklevel=4,
+            )
+        self._resumed, self._steps = saved, values["steps"]
+        self._restores_metrics = epoch_batches > 0 and not metrics
+        stream.resume(position, values["steps"], epoch_batches, values["logs"])
+        if self._validation is not None:
+            self._validation.resume(Position(values["validations"], 0))
         self.model._initial_epoch = self.params["epochs"] if values["stopped"] else values["epoch"]
         if self.params["verbose"]:
             print(f"Resuming after step {values['steps']}, in epoch {values['epoch'] + 1}, from {self.directory}.")
 
-    def _restore(self, saved: _Saved) -> None:
+    def _accept(self, changes: list[str]) -> None:
+        """Raise for changes, or warn where they are meant."""
+        if not changes:
+            return
+        listed = "".join(f"\n- {change}" for change in changes)
+        if self.on_change == "error":
+            raise ValueError(
+                f"The checkpoints in {self.directory} are those of a different run:{listed}\nTo train with its weights "
+                "nevertheless, pass `on_change='keep_weights'`. To train from scratch, give `Checkpoint` another "
+                "directory, or delete this one."
+            )
+        warnings.warn(
+            f"Training continues with the weights in {self.directory}, although these differ:{listed}", stacklevel=5
+        )
+
+    def _restore(self, saved: SavedRun) -> None:
         """Restore what was reset when training and the epoch began."""
         values = saved.values
         self._resumed, self.model._initial_epoch = None, None
-        if values["calls"]:
+        if self._restores_metrics:
             self._variables.restore_metrics(saved.metrics, self._worker)
-        history = self.model.history
-        history.epoch, history.history = values["history"]
-        self._callback_states.restore(States(values["companions"], saved.callbacks))
+        self._history.epoch, self._history.history = values["history"]
+        self._callback_states.restore(saved.callbacks)
         (version, state, gauss), of_numpy = values["random"]
         random.setstate((version, tuple(state), gauss))
         np.random.set_state(tuple(of_numpy))

@@ -1,16 +1,23 @@
-"""The files of a run's checkpoints, written completely or not at all, and verified when they are read."""
+"""The files of a run's checkpoints: written completely or not at all, beside training, and verified when read."""
 
+import hashlib
+import io
 import json
 import os
 import re
-import zipfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tf_mtl._files import whole_file
+
+_DIGEST_MARK = b"sha256:"
+_CHUNK = 2**20
+_DIGEST_SIZE = len(_DIGEST_MARK) + hashlib.sha256().digest_size
 
 
 class Content(NamedTuple):
@@ -26,57 +33,179 @@ class Content(NamedTuple):
 
 
 class CheckpointFiles:
-    """The files that one worker of a training run writes to a folder, one after each of some steps.
+    """The files that a training run writes to a folder, one after each of some steps.
 
-    Unfinished files of an earlier process of this worker are deleted.
+    A file is a NumPy archive followed by its SHA-256 digest. A damaged one is renamed, with "damaged-" before its name,
+    so that it neither counts nor is lost. Unfinished files of earlier processes are deleted by `clean`.
 
     Args:
-        directory: A folder that all workers share.
-        keep: How many files of this worker to keep.
-        worker: The index of this worker; 0 for the chief, and for a run with one worker.
+        directory: The folder.
+        keep: How many files to keep.
+
+    Attributes:
+        last: The step of the newest file that was written or read; None without any.
     """
 
-    def __init__(self, directory: str | os.PathLike, keep: int, worker: int = 0):
-        self.directory = Path(directory)
+    def __init__(self, directory: Path, keep: int):
+        self.directory = directory
         self.keep = keep
-        self.worker = worker
-        for unfinished in self.directory.glob(f".step-*.worker-{worker}.npz"):
-            unfinished.unlink()
+        self.last: int | None = None
+        self._readable: set[int] = set()
+        self._reason = ""  # why the last file could not be written
+        self._executor = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: tuple[int, Future] | None = None
 
-    def write(self, step: int, values: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
-        """Write the file of a step, and delete this worker's oldest.
+    def clean(self) -> None:
+        """Delete the unfinished files of earlier processes."""
+        for unfinished in self.directory.glob(".step-*"):
+            unfinished.unlink(missing_ok=True)
 
-        The file gets its name when all of it is on the disk.
+    def write(
+        self,
+        step: int,
+        values: dict[str, Any],
+        arrays: Sequence[np.ndarray],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Write the file of a step beside training, after the one before, and delete the oldest.
 
         Args:
             step: The number of steps taken.
             values: JSON values by name.
-            arrays: Arrays.
+            arrays: Arrays, which must not change any more.
+            check: A function that raises a `ValueError` if the file must not be written.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with whole_file(self._path(step, self.worker)) as file:
-            np.savez(file, np.frombuffer(json.dumps(values).encode(), "uint8"), *arrays)
-        for old in self.steps(self.worker)[: -self.keep]:
-            self._path(old, self.worker).unlink(missing_ok=True)
+        self.wait()
+        header = np.frombuffer(json.dumps(values).encode(), "uint8")
+        self._writing = step, self._executor.submit(self._write, step, [header, *arrays], check)
+
+    def wait(self) -> None:
+        """Wait until the last file is written. If it could not be, warn."""
+        if self._writing is None:
+            return
+        (step, writing), self._writing = self._writing, None
+        try:
+            writing.result()
+        except (OSError, ValueError) as error:
+            kept = "there is none before it" if self.last is None else f"the newest is that of step {self.last}"
+            if str(error) != self._reason:
+                warnings.warn(
+                    f"No checkpoint was saved after step {step}: {error}. In {self.directory}, {kept}.", stacklevel=3
+                )
+            self._reason = str(error)
+        else:
+            self.last, self._reason = step, ""
+
+    def close(self) -> None:
+        """Wait for the last file, and end the thread."""
+        self.wait()
+        self._executor.shutdown()
+
+    def newest(self, rename: bool) -> Content | None:
+        """Return the content of the newest file that is not damaged.
+
+        Args:
+            rename: Whether to rename those that are damaged.
+        """
+        for step in reversed(self.steps()):
+            try:
+                content = self.read(step)
+            except ValueError as error:
+                warnings.warn(f"{error}. The checkpoint before it is used.", stacklevel=4)
+                if rename:
+                    self._set_aside(step)
+                continue
+            self.last = step
+            self._readable.add(step)
+            return content
+        return None
 
     def steps(self, worker: int = 0) -> list[int]:
-        """Return the steps for which a worker has a file, in increasing order."""
+        """Return the steps that have a file, in increasing order.
+
+        Args:
+            worker: 0, or the index of another worker, which wrote files of its own in version 0.1.
+        """
         matches = [re.fullmatch(rf"step-(\d+)\.worker-{worker}\.npz", path.name) for path in self.directory.glob("*")]
         return sorted(int(match[1]) for match in matches if match)
 
     def read(self, step: int, worker: int = 0) -> Content:
-        """Return the content of a worker's file.
+        """Return the content of a file.
 
         Raises:
             ValueError: if the file does not exist or is damaged.
         """
         path = self._path(step, worker)
         try:
-            with np.load(path) as file:
-                values, *arrays = [file[name] for name in file.files]
+            with open(path, "rb") as file:
+                _check_digest(file)
+                with np.load(file) as archive:
+                    values, *arrays = [archive[name] for name in archive.files]
             return Content(json.loads(values.tobytes()), arrays)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except Exception as error:  # what a damaged archive may raise is not documented
             raise ValueError(f"{path} is not a complete checkpoint: {error}") from error
 
-    def _path(self, step, worker):
+    def _write(self, step, arrays, check):
+        check()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with whole_file(self._path(step)) as file:
+            writer = _DigestingWriter(file)
+            np.savez(writer, *arrays)
+            file.write(_DIGEST_MARK + writer.digest.digest())
+        self._readable.add(step)
+        earlier = [other for other in self.steps() if other < step]
+        for old in earlier:
+            if old not in self._readable:
+                self._verify(old)
+        for old in [other for other in earlier if other in self._readable][: 1 - self.keep]:
+            for path in self.directory.glob(f"step-{old:010d}.worker-*.npz"):
+                path.unlink(missing_ok=True)
+
+    def _verify(self, step):
+        try:
+            self.read(step)
+        except ValueError as error:
+            warnings.warn(f"{error}. It is renamed.", stacklevel=1)
+            self._set_aside(step)
+        else:
+            self._readable.add(step)
+
+    def _set_aside(self, step):
+        for path in self.directory.glob(f"step-{step:010d}.worker-*.npz"):
+            os.replace(path, path.with_name(f"damaged-{path.name}"))
+
+    def _path(self, step, worker=0):
         return self.directory / f"step-{step:010d}.worker-{worker}.npz"
+
+
+class _DigestingWriter(io.RawIOBase):
+    """Passes what is written to a file, as to a stream without positions, and computes its digest."""
+
+    def __init__(self, file):
+        self.digest = hashlib.sha256()
+        self._file = file
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.digest.update(data)
+        return self._file.write(data)
+
+
+def _check_digest(file):
+    """Compare the content of a file with the digest at its end, which files of version 0.1 do not have."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _DIGEST_SIZE))
+    end = file.read()
+    file.seek(0)
+    if not end.startswith(_DIGEST_MARK):
+        return
+    digest, left = hashlib.sha256(), size - _DIGEST_SIZE
+    while left:
+        chunk = file.read(min(left, _CHUNK))
+        digest.update(chunk)
+        left -= len(chunk)
+    file.seek(0)
+    if digest.digest() != end[len(_DIGEST_MARK) :]:
+        raise ValueError("its digest differs")

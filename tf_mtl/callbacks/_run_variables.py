@@ -1,64 +1,125 @@
 """All variables that a training run changes, read as arrays and restored from them."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-Arrays = Sequence[np.ndarray]
+Arrays: TypeAlias = Sequence[np.ndarray]
+Description: TypeAlias = Mapping[str, list[str]]
+_NUMBERED = re.compile(r"_\d+$")
 
 
 class RunVariables:
-    """The variables of a model in training: those that all workers share, and each worker's variables of metrics.
+    """The variables of a model in training: those that all workers share, and each replica's variables of metrics.
 
     Args:
         model: The compiled model, with a built optimizer.
+
+    Attributes:
+        learning_rates: The learning rates that are variables, as the run began with them.
     """
 
     def __init__(self, model: keras.Model):
         self._strategy = model.distribute_strategy
         self._metrics = _unique(v for metric in model.metrics for v in metric.variables)
-        of_metrics = {id(v) for v in self._metrics}
-        variables = _unique([*model.variables, *model.optimizer.variables, *model.balancing.variables])
-        self._shared = [v for v in variables if id(v) not in of_metrics]
+        self._groups: dict[str, list[keras.Variable]] = {}
+        seen = {id(v) for v in self._metrics}
+        for group, owner in (("weights", model), ("optimizer", model.optimizer), ("balancing", model.balancing)):
+            self._groups[group] = [v for v in _unique(owner.variables) if id(v) not in seen]
+            seen |= {id(v) for v in self._groups[group]}
+        self._rates = [v for v in self._groups["optimizer"] if v.path.endswith("/learning_rate")]
+        self.learning_rates = [float(self._replicas(v)[0].numpy()) for v in self._rates]
+        self._finite = {id(v) for v, array in zip(self._shared, self.shared_values(), strict=True) if _finite(array)}
+
+    @property
+    def description(self) -> Description:
+        """The names, shapes and types of each group of variables: weights, optimizer, balancing and metrics."""
+        return {group: _descriptions(group, v) for group, v in (*self._groups.items(), ("metrics", self._metrics))}
 
     def shared_values(self) -> list[np.ndarray]:
-        """Return the values of the variables of the model, its optimizer and its balancing method."""
+        """Return copies of the values of the variables of the model, its optimizer and its balancing method."""
         return [self._replicas(v)[0].numpy() for v in self._shared]
 
     def metric_values(self) -> list[np.ndarray]:
-        """Return the values of the metrics' variables on each of this worker's replicas, [replicas, ...]."""
-        return [np.stack([replica.numpy() for replica in self._replicas(v)]) for v in self._metrics]
+        """Return the values of the metrics' variables on the replicas of all workers, [replicas, ...]."""
+        if not self._metrics:
+            return []
+        rows = self._strategy.experimental_local_results(self._gathered_metrics())[0].numpy()
+        ends = np.cumsum([int(np.prod(v.shape)) for v in self._metrics])
+        parts = zip(self._metrics, np.split(rows, ends[:-1], axis=1), strict=True)
+        return [part.reshape(-1, *v.shape).astype(_dtype(v)) for v, part in parts]
 
-    def restore_shared(self, arrays: Arrays) -> None:
-        """Assign what `shared_values` returned.
+    def check_finite(self, arrays: Arrays) -> None:
+        """Raise if `shared_values` returned NaN or infinity for variables without them when the run began.
 
         Raises:
-            ValueError: if the values are those of another model, optimizer or balancing method.
+            ValueError: naming a variable.
         """
-        _check_shapes(self._shared, [array.shape for array in arrays])
-        for variable, array in zip(self._shared, arrays, strict=True):
-            for replica in self._replicas(variable):
-                replica.assign(_with_dtype_of(variable, array))
+        pairs = zip(self._shared, arrays, strict=True)
+        wrong = [v.path for v, array in pairs if id(v) in self._finite and not _finite(array)]
+        if wrong:
+            raise ValueError(f"{len(wrong)} variables hold NaN or infinity, such as {wrong[0]}")
 
-    def restore_metrics(self, workers: Sequence[Arrays], worker: int) -> None:
-        """Assign what `metric_values` returned on each worker.
+    def restore_shared(self, arrays: Arrays, saved: Description | None) -> None:
+        """Assign what `shared_values` returned to variables of the same description; others keep their values.
+
+        Args:
+            arrays: The values.
+            saved: The `description` of the run that saved them; None for one that described nothing.
+
+        Raises:
+            ValueError: without a description, if the shapes are those of other variables.
+        """
+        if saved is None:
+            _check_shapes(self._shared, [array.shape for array in arrays])
+            saved = self.description
+        left = list(arrays)
+        for group, variables in self._groups.items():
+            names, own = saved[group], _descriptions(group, variables)
+            values, left = left[: len(names)], left[len(names) :]
+            if own == names:
+                indices = {i: i for i in range(len(names))}
+            elif group == "weights":
+                known = {_untyped(name): i for i, name in enumerate(names)}
+                indices = {i: known[_untyped(name)] for i, name in enumerate(own) if _untyped(name) in known}
+            else:
+                continue
+            for own_index, index in indices.items():
+                for replica in self._replicas(variables[own_index]):
+                    replica.assign(_with_dtype(values[index], names[index], variables[own_index]))
+
+    def learning_rates_in(self, arrays: Arrays, saved: Description | None) -> list[float]:
+        """Return the learning rates among values that a run of some description saved."""
+        if saved is None:
+            return []
+        first = len(saved["weights"])
+        pairs = zip(saved["optimizer"], arrays[first : first + len(saved["optimizer"])], strict=True)
+        return [float(array) for description, array in pairs if "/learning_rate [" in description]
+
+    def set_learning_rates(self) -> None:
+        """Assign the learning rates that the run began with."""
+        for variable, rate in zip(self._rates, self.learning_rates, strict=True):
+            variable.assign(rate)
+
+    def restore_metrics(self, arrays: Arrays, worker: int) -> None:
+        """Assign what `metric_values` returned.
 
         If the number of replicas has changed, the first one gets the sums and the others get zeros.
 
         Args:
-            workers: The values of each worker.
+            arrays: The values.
             worker: The index of this worker.
 
         Raises:
             ValueError: if the values are those of other metrics.
         """
-        for arrays in workers:
-            _check_shapes(self._metrics, [array.shape[1:] for array in arrays])
-        for index, variable in enumerate(self._metrics):
-            values = _with_dtype_of(variable, np.concatenate([arrays[index] for arrays in workers]))
+        _check_shapes(self._metrics, [array.shape[1:] for array in arrays])
+        for variable, values in zip(self._metrics, arrays, strict=True):
             if len(values) != self._strategy.num_replicas_in_sync:
                 total = values.sum(0, keepdims=True, dtype=values.dtype)
                 values = np.zeros((self._strategy.num_replicas_in_sync, *values.shape[1:]), values.dtype)
@@ -66,6 +127,18 @@ class RunVariables:
             replicas = self._replicas(variable)
             for replica, value in zip(replicas, values[worker * len(replicas) :], strict=False):
                 replica.assign(value)
+
+    @property
+    def _shared(self) -> list[keras.Variable]:
+        return [v for variables in self._groups.values() for v in variables]
+
+    @tf.function
+    def _gathered_metrics(self):
+        def gather():
+            parts = [tf.reshape(tf.cast(v.value, tf.float64), [-1]) for v in self._metrics]
+            return tf.distribute.get_replica_context().all_gather(tf.concat(parts, 0)[None], axis=0)
+
+        return self._strategy.run(gather)
 
     def _replicas(self, variable: keras.Variable) -> Sequence[Any]:
         """The components of a variable on this worker's replicas."""
@@ -76,9 +149,49 @@ def _unique(variables: Iterable[keras.Variable]) -> list[keras.Variable]:
     return list({id(v): v for v in variables}.values())
 
 
-def _with_dtype_of(variable: keras.Variable, array: np.ndarray) -> np.ndarray:
-    """The array with the variable's dtype, which NumPy's files lose if it is bfloat16, for example."""
-    return array.view(tf.as_dtype(variable.dtype).as_numpy_dtype) if array.dtype.kind == "V" else array
+def _dtype(variable: keras.Variable) -> np.dtype:
+    return tf.as_dtype(variable.dtype).as_numpy_dtype
+
+
+def _finite(array: np.ndarray) -> bool:
+    if array.dtype.kind in "biuOSU":
+        return True
+    return bool(np.isfinite(array.sum(dtype="float64")))  # much faster than a test of each element
+
+
+def _descriptions(group: str, variables: Sequence[keras.Variable]) -> list[str]:
+    names = _stable_names([v.path for v in variables], slots=group == "optimizer")
+    return [f"{name} {list(v.shape)} {v.dtype}" for name, v in zip(names, variables, strict=True)]
+
+
+def _untyped(description: str) -> str:
+    return description.rpartition(" ")[0]
+
+
+def _stable_names(paths: Sequence[str], slots: bool) -> list[str]:
+    """Variables' paths without the numbers that tell objects of one process apart: those of an optimizer's variables
+    are left out, others count from the smallest."""
+    if slots:
+        return [re.sub(r"_\d+(?=[_/]|$)", "", path) for path in paths]
+    parts = [[_NUMBERED.sub("", part) for part in path.split("/")] for path in paths]
+    numbers = [[int((_NUMBERED.findall(part) or ["_0"])[0][1:]) for part in path.split("/")] for path in paths]
+    least: dict[str, int] = {}
+    for name, number in zip(itertools.chain(*parts), itertools.chain(*numbers), strict=True):
+        least[name] = min(number, least.get(name, number))
+    return [
+        "/".join(
+            f"{name}_{number - least[name]}" if number > least[name] else name
+            for name, number in zip(*pair, strict=True)
+        )
+        for pair in zip(parts, numbers, strict=True)
+    ]
+
+
+def _with_dtype(array: np.ndarray, description: str, variable: keras.Variable) -> np.ndarray:
+    """The array with the variable's dtype. NumPy's files do not know bfloat16, for example, and hold bytes instead."""
+    if array.dtype.kind == "V":
+        array = array.view(tf.as_dtype(description.rpartition(" ")[2]).as_numpy_dtype)
+    return array.astype(_dtype(variable), copy=False)
 
 
 def _check_shapes(variables: Sequence[keras.Variable], shapes: Sequence[tuple[int, ...]]) -> None:

@@ -1,0 +1,252 @@
+"""A run that is resumed with other data, or by a different script, trains what it reports, or says why it cannot."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+ROWS = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends training after so many batches, as a kill does, and counts them."""
+
+    def __init__(self, after=None):
+        super().__init__()
+        self.after, self.batches = after, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches.append(batch)
+        if len(self.batches) == self.after:
+            raise ConnectionError
+
+
+def build(tasks=("a", "b"), dtype=None):
+    keras.utils.set_random_seed(0)
+    encoder = mtl.encoders.MLPEncoder([8])
+    if dtype is not None:
+        encoder = keras.Sequential([keras.layers.Dense(8, dtype=dtype)])
+    return mtl.build_model(keras.Input((4,)), mtl.trunks.HardSharing(encoder), [mtl.tasks.Regression(t) for t in tasks])
+
+
+def train(
+    directory, stop=None, *, model=None, x=None, rows=ROWS, optimizer="adam", every="4 steps", callbacks=(), **fit
+):
+    """Train on 8 batches of arrays, or on a data set; return the model, the history and the number of updates."""
+    options = {key: fit.pop(key) for key in ("steps_per_execution", "balancing", "metrics") if key in fit}
+    on_change = {"on_change": fit.pop("on_change")} if "on_change" in fit else {}
+    model = model or build()
+    model.compile(optimizer, jit_compile=False, **options)
+    y = {task: rows.sum(1) for task in model.task_names}
+    data = (
+        {"x": rows, "y": y, "batch_size": 8} if x is None else {"x": x(tf.data.Dataset.from_tensor_slices((rows, y)))}
+    )
+    checkpoint = mtl.callbacks.Checkpoint(directory, every=every, **on_change)
+    history = None
+    with contextlib.suppress(ConnectionError):
+        arguments = {"epochs": 4, "verbose": 0, **data, **fit}
+        history = model.fit(callbacks=[checkpoint, *callbacks, Stop(stop)], **arguments)
+    return model, history and history.history, int(model.optimizer.iterations)
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """The folder of a run of 8 steps per epoch that was interrupted in its second epoch, after a save at step 12."""
+    with pytest.warns(UserWarning, match="ended with ConnectionError after step 14; .* checkpoint of step 12"):
+        train(tmp_path, stop=14)
+    return tmp_path
+
+
+@pytest.mark.parametrize("steps_per_execution", [3, 5, 8])
+def test_other_steps_per_execution(interrupted, tmp_path_factory, steps_per_execution):
+    expected, history, _ = train(tmp_path_factory.mktemp("expected"))
+    model, resumed, updates = train(interrupted, steps_per_execution=steps_per_execution)
+    assert updates == 32
+    for one, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    assert resumed.keys() == history.keys()
+    np.testing.assert_allclose(resumed["loss"], history["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "updates"), [(64, 12 + 1 + 2), (16, 12 + 2 + 8), (7, 12 + 5 + 20), (1, 12 + 32 + 128)]
+)
+def test_another_batch_size_of_arrays_continues_with_the_next_row(interrupted, batch_size, updates):
+    """32 of 64 rows of the second epoch are left, in as many new batches as they need."""
+    _, history, made = train(interrupted, batch_size=batch_size)
+    assert made == updates
+    assert len(history["loss"]) == 4
+
+
+def test_rows_after_a_change_of_the_batch_size_are_those_not_seen_before(tmp_path):
+    """With a learning rate of 0, the mean loss over the epoch is that of an undisturbed run."""
+    expected = train(tmp_path / "a", optimizer=keras.optimizers.SGD(0.0), shuffle=False)[1]["a_loss"]
+    with pytest.warns(UserWarning, match="ConnectionError"):
+        train(tmp_path / "b", stop=14, optimizer=keras.optimizers.SGD(0.0), shuffle=False)
+    resumed = train(tmp_path / "b", optimizer=keras.optimizers.SGD(0.0), shuffle=False, batch_size=5)[1]["a_loss"]
+    np.testing.assert_allclose(resumed, expected, rtol=1e-6)
+
+
+def batches(size):
+    return lambda rows: rows.batch(size)
+
+
+def test_other_batches_of_a_data_set(tmp_path):
+    with pytest.warns(UserWarning, match="ConnectionError"):
+        train(tmp_path, stop=14, x=batches(8))
+    with pytest.raises(
+        ValueError, match=r"(?s)run:\n- `x` has 4 elements, in the checkpoint 8.*batches of \[16\] rows"
+    ):
+        train(tmp_path, x=batches(16))
+    with pytest.warns(UserWarning, match="although these differ"):
+        _, history, updates = train(tmp_path, x=batches(16), on_change="keep_weights")
+    assert updates == 12 + 3 * 4  # the second epoch starts again
+    assert len(history["loss"]) == 4
+
+
+def test_other_batches_of_a_data_set_between_epochs(tmp_path):
+    train(tmp_path, epochs=2, x=batches(8))
+    assert train(tmp_path, x=batches(16))[2] == 2 * 8 + 2 * 4
+
+
+def test_other_batches_of_endless_data(tmp_path):
+    def endless(size):
+        return lambda rows: rows.repeat().batch(size)
+
+    train(tmp_path, epochs=2, x=endless(8), steps_per_epoch=5)
+    with pytest.raises(ValueError, match=r"batches of \[4\] rows, in the checkpoint \[8\]"):
+        train(tmp_path, x=endless(4), steps_per_epoch=5)
+    with pytest.warns(UserWarning, match="although"):
+        assert train(tmp_path, x=endless(4), steps_per_epoch=5, on_change="keep_weights")[2] == 20
+
+
+def test_other_rows(interrupted):
+    with pytest.raises(ValueError, match="`x` has 72 elements, in the checkpoint 64"):
+        train(interrupted, rows=np.concatenate([ROWS, ROWS[:8]]))
+
+
+def test_other_inputs(interrupted):
+    keras.utils.set_random_seed(0)
+    trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8]))
+    wider = mtl.build_model(keras.Input((8,)), trunk, [mtl.tasks.Regression(task) for task in "ab"])
+    with pytest.raises(ValueError, match="(?s)different run.*weights: only in the checkpoint.*`x` gives elements"):
+        train(interrupted, model=wider, rows=np.concatenate([ROWS, ROWS], 1))
+
+
+@pytest.mark.parametrize("steps", [4, 3])
+def test_epochs_of_some_steps_of_finite_data(tmp_path, steps):
+    """Passes and epochs end at different steps; the resumed run is the undisturbed one."""
+    options = {"x": batches(8), "steps_per_epoch": steps, "epochs": 5, "every": "1 step"}
+    expected = train(tmp_path / "a", **options)
+    for stop in range(1, 3 * steps, 2):
+        folder = tmp_path / str(stop)
+        train(folder, stop=stop, **options)
+        resumed = train(folder, **options)
+        assert resumed[2] == expected[2]
+        np.testing.assert_array_equal(resumed[0].get_weights()[0], expected[0].get_weights()[0])
+        assert resumed[1] == expected[1]
+
+
+def test_fewer_steps_per_epoch_than_were_taken(tmp_path):
+    def endless(rows):
+        return rows.repeat().batch(8)
+
+    with pytest.warns(UserWarning, match="ConnectionError"):
+        train(tmp_path, stop=14, x=endless, steps_per_epoch=8)
+    with pytest.raises(ValueError, match="an epoch has 3 steps, in the checkpoint already 4"):
+        train(tmp_path, x=endless, steps_per_epoch=3)
+    assert train(tmp_path, x=endless, steps_per_epoch=6)[2] == 8 + 3 * 6
+
+
+def test_another_order_of_rows_warns_within_an_epoch(tmp_path):
+    def shuffled(seed):
+        return lambda rows: rows.shuffle(64, seed=seed).batch(8)
+
+    with pytest.warns(UserWarning, match="ConnectionError"):
+        train(tmp_path, stop=14, x=shuffled(1))
+    with pytest.warns(UserWarning, match="within epoch 2: .*some rows are seen twice"):
+        assert train(tmp_path, x=shuffled(2))[2] == 32
+
+
+@pytest.mark.parametrize("first", [keras.optimizers.SGD(0.001, momentum=0.9), keras.optimizers.Lion(0.001)])
+def test_another_optimizer(tmp_path, first):
+    train(tmp_path, optimizer=first, epochs=2)
+    with pytest.raises(
+        ValueError, match=r"(?s)optimizer: only in the checkpoint: \w+/iteration.*only in this run: rm_sprop"
+    ):
+        train(tmp_path, optimizer=keras.optimizers.RMSprop(0.001))
+    with pytest.warns(UserWarning, match="(?s)although.*optimizer:"):
+        _, history, updates = train(tmp_path, optimizer=keras.optimizers.RMSprop(0.001), on_change="keep_weights")
+    assert updates == 16  # a new optimizer, two more epochs
+    assert np.isfinite(history["loss"]).all()
+    assert len(history["loss"]) == 4
+
+
+def test_another_learning_rate(tmp_path):
+    train(tmp_path, optimizer=keras.optimizers.Adam(0.001), epochs=2)
+    with pytest.raises(ValueError, match="learning rate: 0.1, in the checkpoint 0.001"):
+        train(tmp_path, optimizer=keras.optimizers.Adam(0.1))
+    with pytest.warns(UserWarning, match="learning rate: 0.1"):
+        model, _, updates = train(tmp_path, optimizer=keras.optimizers.Adam(0.1), on_change="keep_weights")
+    assert updates == 32  # its momenta are kept
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_a_learning_rate_that_a_callback_changed_is_restored(tmp_path):
+    def schedule(epoch, rate):
+        return rate / 2
+
+    def run(epochs):
+        halve = keras.callbacks.LearningRateScheduler(schedule)
+        model, *_ = train(tmp_path, optimizer=keras.optimizers.Adam(0.08), epochs=epochs, callbacks=[halve])
+        return float(model.optimizer.learning_rate)
+
+    assert run(2) == pytest.approx(0.02)
+    assert run(4) == pytest.approx(0.005)
+
+
+def test_renamed_tasks_and_new_ones(tmp_path):
+    first, *_ = train(tmp_path, epochs=2)
+    with pytest.raises(ValueError, match="(?s)weights: only in the checkpoint: .*b.*only in this run: .*c"):
+        train(tmp_path, model=build(("a", "c")))
+    model = build(("a", "c"))
+    new = model.get_layer("c").get_weights() if "c" in [layer.name for layer in model.layers] else None
+    with pytest.warns(UserWarning, match="although"):
+        train(tmp_path, model=model, epochs=2, on_change="keep_weights")
+    np.testing.assert_array_equal(first.get_layer("mlp_encoder").get_weights()[0], model.layers[1].get_weights()[0])
+    assert new is None or all(map(np.array_equal, new, model.get_layer("c").get_weights()))
+
+
+def test_a_callback_more_does_not_move_states(tmp_path):
+    def run(epochs, *before):
+        stop = keras.callbacks.EarlyStopping("loss", patience=4, min_delta=100)
+        return len(train(tmp_path, epochs=epochs, callbacks=[*before, stop])[1]["loss"])
+
+    assert run(3) == 3
+    assert run(20, keras.callbacks.TerminateOnNaN()) == 5
+
+
+def test_a_missing_callback(tmp_path):
+    stop = keras.callbacks.EarlyStopping("loss", patience=4)
+    train(tmp_path, epochs=2, callbacks=[stop])
+    with pytest.raises(ValueError, match="callbacks: only in the checkpoint: EarlyStopping of loss"):
+        train(tmp_path, callbacks=[keras.callbacks.EarlyStopping("a_loss", patience=4)])
+
+
+def test_weights_of_16_bits_in_a_model_of_32(tmp_path):
+    first, *_ = train(tmp_path, epochs=1, model=build(dtype="bfloat16"))
+    with pytest.raises(ValueError, match=r"(?s)\[4, 8\] bfloat16.*\[4, 8\] float32"):
+        train(tmp_path, epochs=1, model=build(dtype="float32"))
+    model = build(dtype="float32")
+    with pytest.warns(UserWarning, match="although"):
+        train(tmp_path, epochs=1, model=model, on_change="keep_weights")
+    np.testing.assert_array_equal(np.asarray(first.get_weights()[0], "float32"), model.get_weights()[0])
+
+
+def test_metrics_that_change_mid_epoch(interrupted):
+    with pytest.raises(ValueError, match="metrics: .*only in"):
+        train(interrupted, metrics={"a": ["mae"]})

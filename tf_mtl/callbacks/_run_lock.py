@@ -1,0 +1,93 @@
+"""At most one training run at a time in a folder."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from tf_mtl._files import BEAT_SECONDS, heartbeat, heartbeat_stopped
+
+_STOPPED_SECONDS = 3 * BEAT_SECONDS
+_owned: set[Path] = set()  # a process can lock a file more than once
+
+
+@contextlib.contextmanager
+def run_lock(directory: Path) -> Iterator[None]:
+    """Own a folder while the block runs.
+
+    The operating system frees the lock of a process that ends, however it ends. For file systems that do not pass locks
+    to other hosts, the lock file also has a heartbeat, and its content names the owner. It remains, empty.
+
+    Raises:
+        RuntimeError: if another run owns the folder. Where its owner was on another host, this takes up to 30 seconds.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = (directory / ".lock").resolve()
+    with open(path, "a+", encoding="utf-8") as file:
+        on_this_host = _is_locked(file)
+        file.seek(0)
+        owner = _parsed(file.read())
+        lives = path in _owned or on_this_host
+        if owner and not lives and owner.get("boot") != _boot():
+            lives = _beats(path)
+        if lives:
+            raise RuntimeError(
+                f"{directory} is in use by another run, process {owner.get('process')} on host {owner.get('host')}. "
+                "Give `Checkpoint` another directory, or end that run first."
+            )
+        _write(file, json.dumps({"process": os.getpid(), "host": socket.gethostname(), "boot": _boot()}))
+        _owned.add(path)
+        try:
+            with heartbeat(path):
+                yield
+        finally:
+            _owned.remove(path)
+            _write(file, "")
+
+
+def _is_locked(file: IO[str]) -> bool:
+    """Lock a file, and return whether another process has already done so."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)  # other errors: the file system has no locks
+    return False
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text or "{}"))
+    except ValueError:  # its writer was killed
+        return {}
+
+
+def _write(file: IO[str], text: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk does not end training
+        file.seek(0)
+        file.truncate()
+        file.write(text)
+        file.flush()
+
+
+def _beats(path: Path) -> bool:
+    """Watch a lock file until its heartbeat is seen, or seen to have stopped."""
+    first = os.stat(path).st_mtime_ns
+    while not heartbeat_stopped(path, _STOPPED_SECONDS):
+        if os.stat(path).st_mtime_ns != first:
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def _boot() -> str:
+    """Identify this start of this machine, which containers share; "" where it is unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:
+        return ""
