@@ -1,5 +1,6 @@
 """The other files of an export: model card, README, warm-up file, batching parameters."""
 
+import functools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 import tf_mtl as mtl
 from tf_mtl import _files
+from tf_mtl.export import _versions
 from tf_mtl.export._versions import new_version
 
 
@@ -178,7 +180,7 @@ def test_an_export_survives_one_in_another_pid_namespace(tmp_path):
 
 
 def test_an_export_that_takes_long_has_a_heartbeat(tmp_path, monkeypatch):
-    monkeypatch.setattr(_files.heartbeat.__wrapped__, "__defaults__", (0.02,))
+    monkeypatch.setattr(_versions, "heartbeat", functools.partial(_files.heartbeat, seconds=0.02))
     with new_version(tmp_path, 1) as (folder, _):
         make_old(folder)
         time.sleep(0.5)
