@@ -1,5 +1,6 @@
 import json
 import os
+import time
 
 import numpy as np
 import pytest
@@ -122,7 +123,10 @@ def test_an_error_of_the_data_set_names_the_element(tmp_path, fails_at):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_in_a_parallel_map_names_the_element(tmp_path):
+def test_an_error_in_a_parallel_map_names_the_element(tmp_path, monkeypatch):
+    write = tf.io.TFRecordWriter.write
+    # so that the pipeline reads on after the error before it reaches the writer
+    monkeypatch.setattr(tf.io.TFRecordWriter, "write", lambda *args: time.sleep(0.3) or write(*args))
     parallel = tf.data.Dataset.range(2000).map(lambda n: 60 // (n - 700), num_parallel_calls=4)
     with pytest.raises(tf.errors.InvalidArgumentError, match="failed at element 700, "):
         mtl.data.cache_tfrecords(parallel, tmp_path / "a")
