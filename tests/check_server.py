@@ -15,6 +15,8 @@ import traceback
 class CheckServer:
     """Replaces the module `subprocess` in `tf_mtl.export`: runs the same scripts, with TensorFlow already imported."""
 
+    TimeoutExpired = subprocess.TimeoutExpired
+
     def __init__(self):
         self._process = None
 

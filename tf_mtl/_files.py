@@ -2,8 +2,12 @@
 
 import contextlib
 import os
+import re
+import shutil
+import socket
 import tempfile
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,17 +18,52 @@ STOPPED_SECONDS = 600.0
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets its name when it is completely on disk; until then the name starts with a dot."""
-    unfinished = path.with_name(f".{path.name}")
+    """Open a file that gets its name when it is completely on disk; until then it is an `unfinished_file`."""
+    with unfinished_file(path.parent) as file:
+        yield file
+        publish(file, path)
+
+
+@contextlib.contextmanager
+def unfinished_file(folder: Path) -> Iterator[BinaryIO]:
+    """Open a new file with a name of `unfinished_path`, which is deleted after the block unless it was published."""
+    remove_leftovers(folder)
+    path = unfinished_path(folder)
     try:
-        with open(unfinished, "wb") as file:
+        with open(path, "xb") as file, heartbeat(path):
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def publish(file: BinaryIO, path: Path) -> None:
+    """Give an unfinished file of the same folder its final name, when it is completely on disk."""
+    file.flush()
+    os.fsync(file.fileno())
+    os.replace(file.name, path)
     sync(path.parent)
+
+
+def unfinished_path(folder: Path) -> Path:
+    """Return a path in a folder for an unfinished file or folder. No other process has it; its name starts with a dot.
+
+    The writer keeps it alive with `heartbeat`.
+    """
+    return folder / f".writing-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the unfinished files and folders in a folder whose heartbeat has stopped: their writers were killed.
+
+    The names do not tell whether a writer lives, since containers may share host names and process numbers.
+    """
+    for path in folder.glob(".writing-*"):
+        is_leftover = re.fullmatch(r"\.writing-.+-\d+-[0-9a-f]{32}", path.name) and not path.is_symlink()
+        with contextlib.suppress(OSError):  # of another user, or just removed by another process
+            if is_leftover and heartbeat_stopped(path):
+                # under a new name first: a writer that was only suspended must not publish what is half deleted
+                path = path.rename(unfinished_path(folder))
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextlib.contextmanager

@@ -1,8 +1,12 @@
 """The other files of an export: model card, README, warm-up file, batching parameters."""
 
+import functools
 import json
 import os
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +15,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tf_mtl as mtl
+from tf_mtl import _files
+from tf_mtl.export import _versions
 from tf_mtl.export._versions import new_version
 
 
@@ -146,20 +152,126 @@ def test_a_link_keeps_its_name_and_nan_becomes_null(tmp_path):
     assert card["metrics"] == {"price_pearson": None}
 
 
-def test_unfinished_exports_of_other_machines_and_running_processes_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr("socket.gethostname", lambda: "trainer")
-    exited = subprocess.Popen(["true"])
-    exited.wait()
-    names = [
-        f".writing-trainer-{exited.pid}-a",
-        f".writing-trainer-1-{exited.pid}-b",
-        f".writing-trainer-{os.getpid()}-c",
-    ]
-    for name in names:
-        (tmp_path / name).mkdir()
+def make_old(path):
+    os.utime(path, (1e9, 1e9))
+
+
+def test_unfinished_exports_are_removed_when_their_heartbeat_has_stopped(tmp_path):
+    old, fresh = (tmp_path / f".writing-host-{os.getpid()}-{digit * 32}" for digit in "ab")
+    for folder in (old, fresh):
+        (folder / "variables").mkdir(parents=True)
+        make_old(folder / "variables")
+    make_old(old)
     with new_version(tmp_path, None):
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {*names[1:], "1"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [fresh.name, "1"]
+
+
+def test_an_export_survives_one_in_another_pid_namespace(tmp_path):
+    script = "import pathlib, sys, tf_mtl.export._versions as v\nwith v.new_version(pathlib.Path(sys.argv[1]), 2): pass"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--user", "--map-root-user", sys.executable, "-c", script]
+    if subprocess.run([*command[:6], "true"], capture_output=True).returncode:
+        pytest.skip("needs namespaces")
+    with new_version(tmp_path, 1) as (folder, _):
+        (folder / "file").write_text("half")
+        subprocess.run([*command, str(tmp_path)], check=True)
+        assert (folder / "file").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_an_export_that_takes_long_has_a_heartbeat(tmp_path, monkeypatch):
+    monkeypatch.setattr(_versions, "heartbeat", functools.partial(_files.heartbeat, seconds=0.02))
+    with new_version(tmp_path, 1) as (folder, _):
+        make_old(folder)
+        time.sleep(0.5)
+        with new_version(tmp_path, 2):
+            pass
+        assert folder.exists()
+
+
+def test_a_suspended_export_is_not_published_half_deleted(tmp_path):
+    def export():
+        with new_version(tmp_path, 1) as (folder, _):
+            make_old(folder)
+            with new_version(tmp_path, 2):
+                pass
+
+    with pytest.raises(FileNotFoundError):
+        export()
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_other_files_and_folders_named_like_unfinished_exports_stay(tmp_path):
+    names = [".writing-x", ".writing-", ".writing-a-b-c", f".writing-host-1-{'g' * 32}", f".writing-host-1-{'a' * 32}"]
+    for name in names[:3]:
+        (tmp_path / name).mkdir()
+    (tmp_path / names[3]).touch()
+    (tmp_path / names[4]).symlink_to(tmp_path / "nothing")
+    for name in names[:4]:
+        make_old(tmp_path / name)
+    with new_version(tmp_path, None):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "1"])
+
+
+def test_files_and_links_named_like_versions(tmp_path):
+    (tmp_path / "3").touch()
+    (tmp_path / "007").mkdir()
+    (tmp_path / "9").symlink_to(tmp_path / "nothing")
+    (tmp_path / "12.old").touch()
+    for version in (3, 7, 9):
+        with pytest.raises(FileExistsError, match=f"Version {version} already exists"), new_version(tmp_path, version):
+            pass
+    with new_version(tmp_path, None) as (_, version):
+        assert version == 10
+
+
+def test_a_directory_that_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for name in ("file", "link"):
+        with pytest.raises(ValueError, match=f"`directory` must be a folder, but .*{name}"):
+            mtl.export.saved_model(build(), tmp_path / name, check=False)
+
+
+LABELS = [
+    "two\nlines",
+    "a|b",
+    "<script>alert(1)</script>",
+    "<!--",
+    "back\\",
+    "&lt;",
+    "```",
+    "{braces}",
+    "\r\n\u2028",
+    "Zo\u00eb",
+]
+
+
+def test_any_label_can_be_in_the_model_card_and_its_readme(tmp_path):
+    trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8]))
+    model = mtl.build_model(keras.Input((4,), name="x"), trunk, [mtl.tasks.Classification("kind", LABELS)])
+    path = mtl.export.saved_model(model, tmp_path, signatures={}, metrics={"a|b\nc": 0.5}, check=False)
+    assert json.loads((path / "model_card.json").read_text("utf-8"))["tasks"][0]["labels"] == LABELS
+    page = (path / "README.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| kind")]
+    assert len(rows) == 1
+    assert rows[0].count("|") == 4
+    assert "<" not in rows[0]
+    for text in ("two lines", "a&#124;b", "&lt;script&gt;alert(1)&lt;/script&gt;", "&amp;lt;", "{braces}", "Zo\u00eb"):
+        assert text in rows[0]
+    assert "| a&#124;b c | 0.5000 |" in page
+
+
+def test_the_readme_does_not_depend_on_the_locale(tmp_path, monkeypatch):
+    write_text, encodings = Path.write_text, []
+    monkeypatch.setattr(
+        Path,
+        "write_text",
+        lambda path, text, encoding=None: encodings.append(encoding) or write_text(path, text, encoding),
+    )
+    mtl.export.saved_model(build(), tmp_path, signatures={}, check=False)
+    assert encodings == ["utf-8"] * 3
 
 
 def test_a_version_that_another_process_writes_at_the_same_time(tmp_path):

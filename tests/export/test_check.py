@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
-from tf_mtl.export import _requests
+from tf_mtl.export import _check, _requests
 
 
 def build(units=8):
@@ -63,6 +64,12 @@ def answers(model, change=lambda outputs: outputs, unpruned=()):
 
     single = {task: filtered(task) if task in unpruned else pruned([task]) for task in model.task_names}
     return {"serving_default": pruned(model.task_names), **single}
+
+
+def edit_card(folder, change):
+    card = json.loads((folder / "model_card.json").read_text())
+    change(card)
+    (folder / "model_card.json").write_text(json.dumps(card))
 
 
 def test_a_correct_export_passes_and_prints_its_table(exported, capsys, fresh_process):
@@ -128,18 +135,92 @@ def test_a_warm_up_file_that_is_missing_or_cut_off(copy, size):
 
 
 def test_a_missing_signature(exported, copy):
-    card = json.loads((copy / "model_card.json").read_text())
-    card["signatures"]["price"] = card["signatures"]["stars"]
-    (copy / "model_card.json").write_text(json.dumps(card))
+    edit_card(copy, lambda card: card["signatures"].update(price=card["signatures"]["stars"]))
     with pytest.raises(ValueError, match="'price' is missing"):
         mtl.export.check(copy)
 
 
-def test_a_folder_that_cannot_be_loaded(copy, tmp_path, fresh_process):
+def test_a_signature_that_is_not_in_the_model_card(copy):
+    edit_card(copy, lambda card: card["signatures"].pop("stars"))
+    with pytest.raises(
+        ValueError, match=r"requests to unknown signatures, \['stars'\].*'stars' is not in the model card"
+    ):
+        mtl.export.check(copy)
+
+
+def test_a_signature_that_is_not_in_the_graph(exported, copy):
+    replace_graph(copy, {k: v for k, v in answers(exported[0]).items() if k != "stars"})
+    with pytest.raises(ValueError, match="'stars' is missing"):
+        mtl.export.check(copy)
+
+
+def test_a_warm_up_file_without_expected_outputs(copy):
+    requests = [
+        _requests.Request(request.signature, request.inputs, request.expected if request.signature == "kind" else {})
+        for request in _requests.read(copy / _requests.FILE)
+    ]
+    _requests.write(copy / _requests.FILE, requests, "check")
+    with pytest.raises(ValueError, match=r"no expected outputs of \['serving_default', 'stars'\]"):
+        mtl.export.check(copy)
+
+
+def test_the_tolerance_in_the_model_card_is_not_trusted(exported, copy):
+    edit_card(copy, lambda card: card.update(tolerance=1e9))
+    mtl.export.check(copy)
+    replace_graph(copy, answers(exported[0], lambda outputs: {k: v * 1.001 for k, v in outputs.items()}))
+    with pytest.raises(ValueError, match="'serving_default' differs from the model by .*, more than 1e-05"):
+        mtl.export.check(copy)
+
+
+def in_bfloat16(outputs):
+    return {k: tf.cast(tf.cast(v, tf.bfloat16) * tf.cast(1.004, tf.bfloat16), tf.float32) for k, v in outputs.items()}
+
+
+@pytest.mark.parametrize("error", [0.0, 0.5])
+def test_the_tolerance_of_a_graph_with_16_bits(exported, copy, error):
+    edit_card(copy, lambda card: card.update(tolerance=0.0))
+    replace_graph(copy, answers(exported[0], lambda o: {k: v + error for k, v in in_bfloat16(o).items()}))
+    if error:
+        with pytest.raises(ValueError, match="differs from the model by .*, more than 0.02"):
+            mtl.export.check(copy)
+    else:
+        mtl.export.check(copy)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:100])
+
+
+VARIABLES = "variables/variables.data-00000-of-00001"
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+@pytest.mark.parametrize("file", ["saved_model.pb", VARIABLES, "variables/variables.index"])
+def test_a_model_that_cannot_be_loaded(copy, file, damage):
+    damage(copy / file)
+    with pytest.raises(RuntimeError, match="could not load and run .*missing or damaged, export the model again"):
+        mtl.export.check(copy)
+
+
+def test_a_folder_without_a_model_card(tmp_path):
     with pytest.raises(ValueError, match="has no model_card.json"):
         mtl.export.check(tmp_path)
-    (copy / "saved_model.pb").write_bytes((copy / "saved_model.pb").read_bytes()[:100])
-    with pytest.raises(RuntimeError, match="could not load and run"):
+    with pytest.raises(ValueError, match="has no model_card.json"):
+        mtl.export.check(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[]", b"{}", b'{"signatures": 3}', b'{"signatures": {"a": {}}}']
+)
+def test_a_model_card_that_is_damaged(copy, content):
+    (copy / "model_card.json").write_bytes(content)
+    with pytest.raises(ValueError, match="model_card.json is damaged. Export the model again"):
+        mtl.export.check(copy)
+
+
+def test_the_time_limit(copy, monkeypatch, fresh_process):
+    monkeypatch.setattr(_check, "TIME_LIMIT_SECONDS", 0.2)
+    with pytest.raises(RuntimeError, match="could not load and run .* within 0.2 seconds.*fewer rows"):
         mtl.export.check(copy)
 
 

@@ -1,23 +1,31 @@
 """A data set cached in a file, for pipelines that are slow."""
 
+import hashlib
 import json
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from tf_mtl._files import whole_file
+from tf_mtl._files import publish, remove_leftovers, unfinished_file
 
 _CHUNK = 256
+_COUNT, _SPECS, _CHECKSUM = "rows", "element_spec", "checksum"
 
 
 def cache_tfrecords(dataset: tf.data.Dataset, path: str | Path) -> tf.data.Dataset:
     """Write the elements of a data set to a TFRecord file once, and read them from that file.
 
-    A record holds 256 elements. The number of elements and their specs are in `<path>.json` beside the file, which is
-    written last: unless both files are complete, the data set is read and written again. Delete them when the data
-    change; only a change of the specs is detected.
+    A record holds 256 elements. The number of elements, their specs and a checksum are in `<path>.json` beside the
+    file. Each call reads the whole file to compare the checksum. Unless both files are complete and belong together,
+    the data set is read and written again, with a warning if they are damaged. Delete them when the data change; only
+    a change of the specs is detected.
+
+    Several processes may cache to the same path: each writes a file of its own, and all use the first that is complete.
 
     Args:
         dataset: A finite data set of dense or ragged tensors in dicts and tuples.
@@ -28,7 +36,9 @@ def cache_tfrecords(dataset: tf.data.Dataset, path: str | Path) -> tf.data.Datas
 
     Raises:
         TypeError: for elements that are not dense or ragged tensors, and for dense tensors with several unknown axes.
-        ValueError: for an endless data set, and if `path` holds elements of another spec.
+        ValueError: for an endless data set, one that gives another number of elements than its cardinality, if `path`
+            is a folder, and if it holds elements of another spec.
+        tf.errors.OpError: if the data set raises an error; the message names the element.
 
     Example:
 
@@ -39,25 +49,33 @@ def cache_tfrecords(dataset: tf.data.Dataset, path: str | Path) -> tf.data.Datas
     ([0, 1, 2], True)
     """
     path = Path(path)
-    description_path = path.with_name(f"{path.name}.json")
     specs = _describe(dataset.element_spec)
     if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
             "`dataset` must be finite, received an endless one. Cache it before `repeat`, or `take` a part of it."
         )
-    chunks = dataset.ragged_batch(_CHUNK)
-    if not (path.exists() and description_path.exists()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        element_count = _write(chunks, path)
-        with whole_file(description_path) as file:
-            file.write(json.dumps({"rows": element_count, "element_spec": specs}, indent=1).encode())
-    description = json.loads(description_path.read_text())
-    if description["element_spec"] != specs:
-        raise ValueError(
-            f"`path` {path} holds elements of {description['element_spec']}, but `dataset` gives {specs}. Delete the "
-            f"file and {description_path.name} to write them again, or use another path."
+    if path.is_dir():
+        raise ValueError(f"`path` must be a file, but {path} is a folder.")
+    remove_leftovers(path.parent)
+    element_count = _complete_cache(path, specs)
+    if element_count is None:
+        if path.exists() and _description_path(path).exists():
+            warnings.warn(
+                f"{path} and {_description_path(path).name} are damaged, or do not belong together. The data set is "
+                "cached again.",
+                stacklevel=2,
+            )
+        _write_cache(dataset, path, specs)
+        element_count = _complete_cache(path, specs)
+    if element_count is None:
+        raise OSError(
+            f"{path} was damaged while it was written. Delete it and {_description_path(path).name}, and retry."
         )
-    return _read(path, chunks.element_spec, dataset.element_spec, description["rows"])
+    return _read(path, _in_chunks(dataset).element_spec, dataset.element_spec, element_count)
+
+
+def _description_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
 
 
 def _describe(element_spec: Any) -> dict[str, str]:
@@ -75,8 +93,69 @@ def _describe(element_spec: Any) -> dict[str, str]:
     return specs
 
 
-def _write(chunks: tf.data.Dataset, path: Path) -> int:
-    """Write the chunks, one record each, and return the number of their elements."""
+def _complete_cache(path: Path, specs: dict[str, str]) -> int | None:
+    """Return the number of elements in a file, or None if it is damaged, or it or its description does not exist."""
+    description_path = _description_path(path)
+    if not (path.exists() and description_path.exists()):
+        return None
+    try:
+        description = json.loads(description_path.read_bytes())
+        element_count, specs_of_file = description[_COUNT], description[_SPECS]
+        if _CHECKSUM in description:
+            is_complete = description[_CHECKSUM] == _checksum(path, element_count, specs_of_file)
+        else:  # written by version 0.1
+            records = tf.data.TFRecordDataset(str(path)).reduce(0, lambda count, _: count + 1)
+            is_complete = int(records) == -(-element_count // _CHUNK)
+    except (ValueError, TypeError, KeyError, tf.errors.DataLossError):
+        is_complete = False
+    if not is_complete:
+        return None
+    if specs_of_file != specs:
+        raise ValueError(
+            f"`path` {path} holds elements of {specs_of_file}, but `dataset` gives {specs}. Delete the file and "
+            f"{description_path.name} to write them again, or use another path."
+        )
+    return element_count
+
+
+def _checksum(path: Path, element_count: int, specs: dict[str, str]) -> str:
+    """Return a checksum of a file and of what its description says about it."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps([element_count, specs], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _write_cache(dataset: tf.data.Dataset, path: Path, specs: dict[str, str]) -> None:
+    """Cache a data set, unless another process has finished the same meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished_file(path.parent) as file, unfinished_file(path.parent) as description_file:
+        element_count = _write_records(dataset, file)
+        checksum = _checksum(Path(file.name), element_count, specs)
+        description = {_COUNT: element_count, _SPECS: specs, _CHECKSUM: checksum}
+        description_file.write(json.dumps(description, indent=1).encode())
+        if _complete_cache(path, specs) is None:
+            publish(file, path)
+            publish(description_file, _description_path(path))
+
+
+def _write_records(dataset: tf.data.Dataset, file: BinaryIO) -> int:
+    """Write the elements in chunks, one record each, and return the number of elements."""
+    element_count, cardinality = 0, int(dataset.cardinality())
+    with tf.io.TFRecordWriter(file.name) as writer:
+        for size, record in _records(dataset):
+            writer.write(record)
+            element_count += int(size)
+    if cardinality not in (element_count, tf.data.UNKNOWN_CARDINALITY):
+        raise ValueError(
+            f"`dataset` must give as many elements as its cardinality, {cardinality}, but gave {element_count}. "
+            "Nothing was cached. Fix its source or its `assert_cardinality`."
+        )
+    return element_count
+
+
+def _records(dataset: tf.data.Dataset) -> Iterator[tuple[np.ndarray, bytes]]:
+    """Yield chunks of the elements: their number, and the serialised chunk."""
 
     def serialise(*chunk):
         first = tf.nest.flatten(chunk)[0]
@@ -84,12 +163,26 @@ def _write(chunks: tf.data.Dataset, path: Path) -> int:
         parts = tf.nest.flatten(chunk, expand_composites=True)
         return size, tf.io.serialize_tensor(tf.stack([tf.io.serialize_tensor(part) for part in parts]))
 
-    element_count = 0
-    with whole_file(path) as file, tf.io.TFRecordWriter(file.name) as writer:
-        for size, record in chunks.map(serialise).prefetch(2).as_numpy_iterator():
-            writer.write(record)
-            element_count += int(size)
-    return element_count
+    counter = tf.Variable(0, dtype=tf.int64)
+    try:
+        yield from _in_chunks(_counted(dataset, counter)).map(serialise).prefetch(2).as_numpy_iterator()
+    except tf.errors.OpError as error:
+        message = f"`dataset` failed at element {int(counter)}, counted from 0. Nothing was cached. {error.message}"
+        raise type(error)(error.node_def, error.op, message) from error
+
+
+def _counted(dataset: tf.data.Dataset, counter: tf.Variable) -> tf.data.Dataset:
+    """Return the same elements, counted up to the first error: readers ahead of the writer continue after it."""
+
+    def count(index, element):
+        with tf.control_dependencies([counter.assign_add(tf.cast(index == counter, tf.int64))]):
+            return tf.nest.map_structure(tf.identity, element, expand_composites=True)
+
+    return dataset.enumerate().map(count)
+
+
+def _in_chunks(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    return dataset.ragged_batch(_CHUNK)
 
 
 def _read(path: Path, chunk_spec: Any, element_spec: Any, element_count: int) -> tf.data.Dataset:

@@ -19,9 +19,12 @@ from tf_mtl.export._answers import answers
 from tf_mtl.export._decoders import check_decoder
 from tf_mtl.export._inputs import RawInputs, model_specs, pack
 from tf_mtl.export._model_card import FILE as CARD
+from tf_mtl.export._model_card import SIGNATURE_KEYS
 from tf_mtl.export._requests import Request
 from tf_mtl.export._verdict import judge
 from tf_mtl.text import LocatedTexts
+
+TIME_LIMIT_SECONDS = 1800
 
 
 def check(
@@ -50,12 +53,13 @@ def check(
         preprocessor: The preprocessor exported with the model; needed to compare raw inputs with `model`.
 
     Raises:
-        ValueError: if outputs differ by more than the tolerance in the model card (1e-5; 2e-2 where the model
-            computes in 16 bits or in integers), a row's outputs depend on its batch, outputs and inputs differ in their
-            number of rows, `decode` ignores positions, weights are stored twice, a signature reaches more than its
-            tasks need or demands XLA, a signature or its request is missing, or the folder was not written by
-            `saved_model`.
-        RuntimeError: if the model cannot be loaded or run.
+        ValueError: if outputs differ by more than 1e-5 (2e-2 where the graph has floats of 16 bits or weights that
+            are integers), a row's outputs depend on its batch, outputs and inputs differ in their number of rows,
+            `decode` ignores positions, weights are stored twice, a signature reaches more than its tasks need or
+            demands XLA, a signature, its request or its expected outputs are missing, the warm-up file is missing or
+            cut off, or the model card is missing or damaged.
+        RuntimeError: if the model cannot be loaded and run, for example because a file is missing or damaged, or if
+            this takes more than 30 minutes.
 
     Example:
 
@@ -74,17 +78,15 @@ def check(
     Weights: 232 bytes.
     """
     path = Path(path)
-    if not (path / CARD).is_file():
-        raise ValueError(f"{path} has no {CARD}: give the folder of one version, as `saved_model` returned it.")
-    card = json.loads((path / CARD).read_text())
-    requests = _read_requests(path / _requests.FILE)
-    without_request = sorted(set(card["signatures"]) - {request.signature for request in requests})
+    promised = _promised_signatures(path)
+    warmup = _read_requests(path / _requests.FILE)
+    requests = [request for request in warmup if request.signature in promised]
     if examples is not None:
-        requests = _with_examples(requests, examples, card)
+        requests = _with_examples(requests, examples, promised)
     if model is not None:
         raw = None if preprocessor is None else RawInputs.of(preprocessor, model_specs(model))
-        requests = [_with_expected_outputs(model, raw, request, card) for request in requests]
-    judge(card, requests, _run_in_fresh_process(path, requests), without_request)
+        requests = [_with_expected_outputs(model, raw, request, promised) for request in requests]
+    judge(promised, requests, _run_in_fresh_process(path, requests), _warmup_faults(warmup, promised))
 
 
 def expected_outputs(
@@ -106,6 +108,35 @@ def expected_outputs(
         return {name: np.asarray(value) for name, value in by_name.items()}
 
 
+def _promised_signatures(path: Path) -> dict[str, Any]:
+    """Return the signatures of a model card."""
+    file = path / CARD
+    if not file.is_file():
+        raise ValueError(f"{path} has no {CARD}: give the folder of one version, as `saved_model` returned it.")
+    try:
+        signatures = json.loads(file.read_text("utf-8"))["signatures"]
+        is_complete = all(set(signature) >= SIGNATURE_KEYS for signature in signatures.values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        is_complete = False
+    if not is_complete:
+        raise ValueError(f"{file} is damaged. Export the model again.")
+    return signatures
+
+
+def _warmup_faults(requests: Sequence[Request], promised: Mapping[str, Any]) -> list[str]:
+    """Return the faults of a warm-up file, which has a request with expected outputs to every signature."""
+    faults, requested = [], {request.signature for request in requests}
+    without_request = sorted(set(promised) - requested)
+    if without_request:
+        faults.append(f"the warm-up file is missing or cut off, since it has no request to {without_request}")
+    if requested - set(promised):
+        faults.append(f"the warm-up file has requests to unknown signatures, {sorted(requested - set(promised))}")
+    without_outputs = sorted({request.signature for request in requests if not request.expected})
+    if without_outputs:
+        faults.append(f"the warm-up file has no expected outputs of {without_outputs}")
+    return faults
+
+
 def _read_requests(path: Path) -> list[Request]:
     """Return the requests of a warm-up file, which may be missing or cut off."""
     requests: list[Request] = []
@@ -114,11 +145,11 @@ def _read_requests(path: Path) -> list[Request]:
     return requests
 
 
-def _with_examples(requests: Sequence[Request], examples: Any, card: Mapping[str, Any]) -> list[Request]:
+def _with_examples(requests: Sequence[Request], examples: Any, promised: Mapping[str, Any]) -> list[Request]:
     """Requests with the examples as inputs, to the signatures that take them."""
     replaced, error = [], None
     for request in requests:
-        inputs = card["signatures"][request.signature]["inputs"]
+        inputs = promised[request.signature]["inputs"]
         if not isinstance(examples, Mapping) or set(examples) == set(inputs):
             specs = {name: tf.TensorSpec(spec["shape"], spec["dtype"], name) for name, spec in inputs.items()}
             try:
@@ -126,7 +157,7 @@ def _with_examples(requests: Sequence[Request], examples: Any, card: Mapping[str
             except ValueError as wrong:
                 error = wrong
     if not replaced:
-        accepted = sorted({tuple(sorted(signature["inputs"])) for signature in card["signatures"].values()})
+        accepted = sorted({tuple(sorted(signature["inputs"])) for signature in promised.values()})
         raise ValueError(
             f"`examples` must fit a signature; the signatures take the inputs {accepted}. {error or ''}"
         ) from error
@@ -134,9 +165,9 @@ def _with_examples(requests: Sequence[Request], examples: Any, card: Mapping[str
 
 
 def _with_expected_outputs(
-    model: MultiTaskModel, raw: RawInputs | None, request: Request, card: Mapping[str, Any]
+    model: MultiTaskModel, raw: RawInputs | None, request: Request, promised: Mapping[str, Any]
 ) -> Request:
-    signature = card["signatures"][request.signature]
+    signature = promised[request.signature]
     if not signature["raw"]:
         outputs = expected_outputs(model, pack(model_specs(model), request.inputs))
     elif raw is not None:
@@ -155,7 +186,18 @@ def _run_in_fresh_process(path: Path, requests: Sequence[Request]) -> _session.F
         _session.write(sent, [{"signature": request.signature, "inputs": request.inputs} for request in requests])
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [sys.executable, "-P", _session.__file__, str(path.absolute()), str(sent), str(received)]
-        process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+        try:
+            process = subprocess.run(
+                command, capture_output=True, text=True, env=environment, cwd=folder, timeout=TIME_LIMIT_SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(
+                f"A fresh process could not load and run {path} within {TIME_LIMIT_SECONDS} seconds. Use fewer rows: "
+                "`examples`, or `warmup` of the export."
+            ) from error
         if process.returncode:
-            raise RuntimeError(f"A fresh process could not load and run {path}:\n{process.stderr[-3000:]}")
+            raise RuntimeError(
+                f"A fresh process could not load and run {path}, and ended with status {process.returncode}. If a file "
+                f"is missing or damaged, export the model again.\n{process.stderr[-3000:]}"
+            )
         return _session.Findings(**_session.read(received))

@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import html
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ import tensorflow as tf
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._version import __version__
 from tf_mtl.export._endpoints import Endpoint
+from tf_mtl.export._verdict import LOW_PRECISION_TOLERANCE, TOLERANCE
 from tf_mtl.report import table
 
 FILE = "model_card.json"
+SIGNATURE_KEYS = {"tasks", "raw", "inputs", "outputs", "variables", "parameters"}
 REQUEST = "example_request.json"
 _RAW_OUTPUT = "raw output"
 _NOT_DECODED = "The model has no task objects: its signatures return outputs as they are, named after their tasks."
@@ -92,11 +95,11 @@ def write(
         data: The data that the model was trained and tested on.
     """
     card = _card(name, version, model, endpoints, metrics, data)
-    (folder / FILE).write_text(json.dumps(card, indent=2, default=_python_value) + "\n")
+    (folder / FILE).write_text(json.dumps(card, indent=2, default=_python_value) + "\n", "utf-8")
     row = {key: _json_value(values[0]) for key, values in example.items()}
     request = json.dumps({"signature_name": "serving_default", "instances": [row]})
-    (folder / REQUEST).write_text(request + "\n")
-    (folder / "README.md").write_text(_readme(card, row))
+    (folder / REQUEST).write_text(request + "\n", "utf-8")
+    (folder / "README.md").write_text(_readme(card, row), "utf-8")
 
 
 def _card(name, version, model, endpoints, metrics, data):
@@ -127,10 +130,8 @@ def _card(name, version, model, endpoints, metrics, data):
 
 
 def _readme(card, row):
-    tasks = [
-        [task["name"], task["kind"], ", ".join(task.get("labels", [])).replace("|", "\\|")] for task in card["tasks"]
-    ]
-    metrics = [list(item) for item in card["metrics"].items()]
+    tasks = [[task["name"], task["kind"], ", ".join(map(_cell_text, task.get("labels", [])))] for task in card["tasks"]]
+    metrics = [[_cell_text(name), value] for name, value in card["metrics"].items()]
     signatures = [
         [name, ", ".join(sig["tasks"]), _listed(sig["inputs"]), _listed(sig["outputs"])]
         for name, sig in card["signatures"].items()
@@ -157,6 +158,11 @@ def _readme(card, row):
     )
 
 
+def _cell_text(text):
+    """Any text, such as a label, as text in one cell of a Markdown table."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "&#124;")
+
+
 def _listed(specs):
     return ", ".join(
         f"{name}: {spec['dtype']} {spec['shape']}".replace("None", "batch", 1) for name, spec in specs.items()
@@ -171,7 +177,7 @@ def _tolerance(model):
     """The largest rounding difference: kernels sum in other orders, and low precision rounds up or down."""
     layers = model._flatten_layers()
     is_low_precision = any("16" in str(x.compute_dtype) or getattr(x, "quantization_mode", None) for x in layers)
-    return 2e-2 if is_low_precision else 1e-5
+    return LOW_PRECISION_TOLERANCE if is_low_precision else TOLERANCE
 
 
 def _finite(value):

@@ -71,7 +71,7 @@ def write(path: Path, requests: Iterable[Request], model: str) -> None:
     """
     from tensorflow_serving.apis import prediction_log_pb2  # late, since it imports gRPC
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for request in requests:
             log = prediction_log_pb2.PredictionLog()

@@ -6,7 +6,7 @@ Usage: `python -P _session.py MODEL REQUESTS FINDINGS`. REQUESTS and FINDINGS na
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,15 @@ import tensorflow as tf
 Tensors = dict[str, np.ndarray]
 
 _SINGLE_ROWS = 8
+_LOW_PRECISION = {
+    dtype.as_datatype_enum
+    for dtype in (
+        tf.float16,
+        tf.bfloat16,
+        tf.dtypes.experimental.float8_e4m3fn,
+        tf.dtypes.experimental.float8_e5m2,
+    )
+}
 _ARRAY = "$array"  # marks a reference to an array; no input or output can have this name
 
 
@@ -29,6 +38,8 @@ class Findings(NamedTuple):
         bytes_used: The bytes of the variables that any signature depends on.
         bytes_stored: The bytes of the variables in the checkpoint.
         xla_functions: The functions that demand XLA.
+        is_low_precision: Whether the graph computes with floats of at most 16 bits, or with weights that are integers
+            of 8 bits.
         imported: Packages that a served model must not import.
         batched: The outputs of each request.
         single: The outputs of the first rows of each request, each sent as a request with one row, joined.
@@ -39,13 +50,17 @@ class Findings(NamedTuple):
     bytes_used: int
     bytes_stored: int
     xla_functions: list[str]
+    is_low_precision: bool
     imported: list[str]
     batched: list[Tensors]
     single: list[Tensors]
 
 
 def main(path: str, requests: str, output: str) -> None:
-    """Load the model, inspect its graph, and run the requests, as a batch and row by row."""
+    """Load the model, inspect its graph, and run the requests, as a batch and row by row.
+
+    Requests to signatures that the model does not have are left out.
+    """
     needs_tf_text = False
     try:
         session, meta = load(path)
@@ -58,7 +73,7 @@ def main(path: str, requests: str, output: str) -> None:
     variables = {name: reachable_variables(session.graph, sig) for name, sig in signatures.items()}
     used = {name: spec for reachable in variables.values() for name, spec in reachable.items()}
     batched, single = [], []
-    for request in read(Path(requests)):
+    for request in [request for request in read(Path(requests)) if request["signature"] in signatures]:
         signature, inputs = signatures[request["signature"]], request["inputs"]
         batched.append(run(session, signature, inputs))
         count = min(_SINGLE_ROWS, len(next(iter(inputs.values()))))
@@ -78,6 +93,7 @@ def main(path: str, requests: str, output: str) -> None:
         sum(spec.dtype.size * spec.shape.num_elements() for spec in used.values()),
         bytes_stored(path),
         sorted(f.signature.name for f in meta.graph_def.library.function if f.attr["_XlaMustCompile"].b),
+        is_low_precision(meta.graph_def, used.values()),
         sorted({name.split(".")[0] for name in sys.modules} & {"tf_mtl", "keras_hub"}),
         batched,
         single,
@@ -111,6 +127,13 @@ def reachable_variables(graph: tf.Graph, signature: Any) -> dict[str, tf.TensorS
             variables[op.name] = tf.TensorSpec(op.get_attr("shape"), op.get_attr("dtype"))
         pending += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
     return variables
+
+
+def is_low_precision(graph: Any, variables: Iterable[tf.TensorSpec]) -> bool:
+    """Return whether a graph has floats of at most 16 bits, or variables that are integers of 8 bits."""
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    has_short_floats = any(value.type in _LOW_PRECISION for node in nodes for value in node.attr.values())
+    return has_short_floats or any(spec.dtype.is_integer and spec.dtype.size == 1 for spec in variables)
 
 
 def bytes_stored(path: str) -> int:

@@ -9,24 +9,29 @@ from tf_mtl.export._requests import Request
 from tf_mtl.export._session import Findings
 from tf_mtl.report import table
 
+TOLERANCE = 1e-5
+LOW_PRECISION_TOLERANCE = 2e-2
+
 
 def judge(
-    card: Mapping[str, Any], requests: Sequence[Request], findings: Findings, without_request: Sequence[str]
+    promised: Mapping[str, Any], requests: Sequence[Request], findings: Findings, warmup_faults: Sequence[str]
 ) -> None:
     """Print a table of how an export's outputs differ from the expected ones.
 
     Args:
-        card: The export's model card.
+        promised: The signatures of the export's model card.
         requests: The requests sent, with the expected outputs.
         findings: The findings of the fresh process.
-        without_request: The signatures to which the warm-up file has no request.
+        warmup_faults: The faults of the warm-up file.
 
     Raises:
         ValueError: naming every fault.
     """
-    rows, faults = [], []
-    for request, batched, single in zip(requests, findings.batched, findings.single, strict=True):
-        name, tolerance = request.signature, card["tolerance"]
+    rows, faults = [], list(warmup_faults)
+    tolerance = LOW_PRECISION_TOLERANCE if findings.is_low_precision else TOLERANCE
+    answered = [request for request in requests if request.signature in findings.signatures]
+    for request, batched, single in zip(answered, findings.batched, findings.single, strict=True):
+        name = request.signature
         from_model = difference(batched, request.expected) if request.expected else None
         from_batch = difference(single, {key: value[: len(single[key])] for key, value in batched.items()})
         rows_of = {key: len(value) for key, value in batched.items() if len(value) != request.rows}
@@ -39,10 +44,8 @@ def judge(
         signature = findings.signatures[name]
         shown = [_shown(value, tolerance) for value in (from_model, from_batch)]
         rows.append([name, request.rows, *shown, signature["variables"], signature["parameters"]])
-    for name, promised in card["signatures"].items():
-        faults += _broken_promises(name, promised, findings.signatures.get(name))
-    if without_request:
-        faults.append(f"the warm-up file is missing or cut off, since it has no request to {list(without_request)}")
+    for name in sorted({*promised, *findings.signatures}):
+        faults += _broken_promises(name, promised.get(name), findings.signatures.get(name))
     if findings.bytes_stored > findings.bytes_used:
         faults.append(f"{findings.bytes_stored} bytes of weights are stored, {findings.bytes_used} are used")
     if findings.xla_functions:
@@ -64,6 +67,8 @@ def _shown(value, tolerance):
 def _broken_promises(name, promised, actual):
     if actual is None:
         return [f"'{name}' is missing"]
+    if promised is None:
+        return [f"'{name}' is not in the model card"]
     faults = []
     if actual["inputs"] != sorted(promised["inputs"]) or actual["outputs"] != sorted(promised["outputs"]):
         faults.append(f"'{name}' has other inputs or outputs than its model card lists")

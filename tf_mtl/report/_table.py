@@ -9,7 +9,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], digits: int = 3)
 
     Args:
         header: The names of the columns.
-        rows: The cells of each row: text, numbers, or None for an empty cell.
+        rows: The cells of each row: text, numbers, or None for an empty cell. The lines of a text are joined, and its
+            pipes escaped.
         digits: The number of digits of floats after the decimal point.
 
     Example:
@@ -20,9 +21,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], digits: int = 3)
     | click | 0.750 |
     | buy   |       |
     """
+    header = [_cell(name, digits) for name in header]
     cells = [[_cell(value, digits) for value in row] for row in rows]
     numeric = [all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(header))]
-    widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
+    widths = [max(len(line[i]) for line in [header, *cells]) for i in range(len(header))]
     rule = ["-" * (width + 1) + (":" if number else "-") for width, number in zip(widths, numeric, strict=True)]
     lines = [_line(header, widths, numeric), "|" + "|".join(rule) + "|"]
     return "\n".join([*lines, *(_line(row, widths, numeric) for row in cells)])
@@ -31,7 +33,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], digits: int = 3)
 def _cell(value, digits):
     if value is None:
         return ""
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    return " ".join(str(value).splitlines()).replace("|", "\\|")
 
 
 def _line(cells, widths, numeric):
