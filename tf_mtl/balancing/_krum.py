@@ -14,9 +14,9 @@ class Krum(Weighting):
     r"""Krum and Multi-Krum: the mean of the gradients that are closest to other gradients.
 
     A task's score is the sum of the squared distances from its gradient to the T - f - 2 nearest ones. The m tasks with
-    the lowest scores get the weight 1/m, the others 0, which leaves out even infinite and NaN gradients. A gradient that
-    is not finite, or too large for its square to be, is the furthest from all others. All gradients count, including
-    those that are zero.
+    the lowest scores get the weight 1/m, the others 0, which leaves out even infinite and NaN gradients. A gradient
+    that is not finite, or whose square is not, is the furthest from all others. All gradients count, including those
+    that are zero.
 
     Needs: the Gramian.
     Cost: one backward pass per task.

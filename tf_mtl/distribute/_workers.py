@@ -1,6 +1,7 @@
 """The workers of a cluster: which one this is, what all of them say, and what to do when one is lost."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -33,6 +34,7 @@ def worker_index(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     return resolver.task_id + after_chief, workers
 
 
+@functools.cache
 def gather_over_workers(strategy: tf.distribute.Strategy) -> Callable[[Sequence[int]], np.ndarray]:
     """Return a function that all workers call at the same point: from one row of each to the rows of all."""
 
@@ -43,7 +45,11 @@ def gather_over_workers(strategy: tf.distribute.Strategy) -> Callable[[Sequence[
     def gathered(row):
         return strategy.run(gather, args=(row,))
 
-    return lambda row: strategy.experimental_local_results(gathered(tf.constant(row, tf.int64)))[0].numpy()
+    def rows_of_workers(row):
+        rows_of_replicas = strategy.experimental_local_results(gathered(tf.constant(row, tf.int64)))[0].numpy()
+        return rows_of_replicas[:: len(strategy.extended.worker_devices)]
+
+    return rows_of_workers
 
 
 @contextlib.contextmanager
