@@ -4,6 +4,8 @@ import json
 
 import processes
 
+import tf_mtl as mtl
+
 DIFFERENCES = {
     "width": "trunk/HardSharing/encoder/units/0: 8 on worker 0; 16 on worker 1",
     "name": "task_names/1: 'b' on worker 0; 'c' on worker 1",
@@ -19,7 +21,7 @@ DIFFERENCES = {
     "batches": "data/batches: 2 on worker 0; 1 on worker 1",
     "epochs": "epochs/1: 1 on worker 0; 2 on worker 1",
     "validation": "validation_data/batches: nothing on worker 0; 2 on worker 1",
-    "version": "versions/tf_mtl: '0.1.0' on worker 0; '9.9.9' on worker 1",
+    "version": f"versions/tf_mtl: '{mtl.__version__}' on worker 0; '9.9.9' on worker 1",
     "method": "method: 'fit' on worker 0; 'evaluate' on worker 1",
     "evaluation": "data/batches: 2 on worker 0; 1 on worker 1",
     "prediction": "data/batches: 2 on worker 0; 1 on worker 1",
@@ -28,12 +30,15 @@ DIFFERENCES = {
 
 def test_all_workers_say_what_differs():
     outputs = processes.finish(processes.start_workers(2, "conformance/disagree.py"), 300)
-    results = []
+    results, last_errors = [], []
     for output in outputs:
-        *cases, trained = (json.loads(line) for line in output.splitlines())
+        *cases, trained, last_error = (json.loads(line) for line in output.splitlines())
         assert [name for name, _, _ in cases] == list(DIFFERENCES)
         for name, message, seconds in cases:
             assert f"\n- {DIFFERENCES[name]}\n" in message, (name, message)
             assert seconds < 20, name
         results.append(trained)
+        last_errors.append(last_error)
     assert results[0] == results[1]
+    assert "The workers of the cluster run different operations" in last_errors[0]
+    assert "Collective" in last_errors[1]  # of TensorFlow, in the constructor of the variable

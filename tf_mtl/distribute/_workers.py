@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+_MISMATCH = re.compile("Shape mismatch in the collective|Collective instance [0-9]+ expected")
+
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Return whether this process is the one that writes results: the chief, or the only worker.
@@ -54,11 +56,18 @@ def gather_over_workers(strategy: tf.distribute.Strategy) -> Callable[[Sequence[
 
 @contextlib.contextmanager
 def lost_worker_errors() -> Iterator[None]:
-    """Say what to do where a collective operation failed because another worker is gone."""
+    """Say what to do where a collective operation failed because another worker is gone, or runs another operation."""
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
-        if "ollective" not in str(error):
+    except tf.errors.OpError as error:
+        if _MISMATCH.search(str(error)):
+            raise RuntimeError(
+                "The workers of the cluster run different operations: one of them has created a variable under the "
+                "strategy, or called a method, that the others have not. Build the same model in the same order on all "
+                "workers; tf_mtl.build_model says what differs."
+            ) from None
+        is_loss = isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError))
+        if not is_loss or "ollective" not in str(error):
             raise
         gone = sorted(set(re.findall(r"/job:\w+(?:/replica:\d+)?/task:\d+", str(error))))
         raise RuntimeError(
