@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import keras
+import tensorflow as tf
 
 from tf_mtl._keys import WORD_STARTS
 from tf_mtl._model import MultiTaskModel
+from tf_mtl.distribute._agreement import check_agreement
 from tf_mtl.tasks import Task
 from tf_mtl.trunks import Trunk
 
@@ -31,6 +33,7 @@ def build_model(
         TypeError: if `trunk` is not a trunk or returns no features, or `tasks` holds anything but tasks.
         ValueError: for no task, two tasks of the same name, a task with the name of an input, or inputs that mark where
             words begin if the encoder does not pass them on to tasks with a label for each word.
+        RuntimeError: on all workers of a cluster, if they differ in the arguments.
 
     Example:
 
@@ -62,6 +65,14 @@ def build_model(
             "`tasks` must not have the names of inputs, since both name layers; received "
             f"'{inputs_of_that_name[0]}' for both. Rename the task or the input: keras.Input(..., name=\"x\")."
         )
+    check_agreement(
+        tf.distribute.get_strategy(),
+        "build_model",
+        task_names=names,
+        inputs=inputs,
+        trunk={type(trunk).__name__: vars(trunk)},
+        tasks=tasks,
+    )
     features = _checked_features(trunk, trunk(inputs, names), names)
     for task in tasks:
         if task.labels_words and isinstance(inputs, Mapping) and WORD_STARTS in {*inputs} - {*features[task.name]}:

@@ -10,7 +10,7 @@ import numpy as np
 from tf_mtl import balancing as methods
 from tf_mtl._decoding import decode
 from tf_mtl._engine.compiled import compiled_engine
-from tf_mtl._engine.keras_hooks import KerasHooks
+from tf_mtl._engine.keras_hooks import KerasHooks, in_one_thread
 from tf_mtl._engine.similarity import gradient_cosines
 from tf_mtl._graph.functional import ClonedOutputs, as_float32, freeze_again
 from tf_mtl._graph.sharing import Sharing, sharing
@@ -95,7 +95,7 @@ class MultiTaskModel(KerasHooks):
         freeze_again(self)
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
-        self._feed: Feed | None = None  # of the `fit` that runs; a callback may call another
+        self._feed: Feed | None = None  # while `fit` runs
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -137,6 +137,7 @@ class MultiTaskModel(KerasHooks):
         """The balancing method in force."""
         return None if self._engine is None else self._engine.balancing
 
+    @in_one_thread
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "adamw",
@@ -184,8 +185,24 @@ class MultiTaskModel(KerasHooks):
         Raises:
             ValueError: for unknown task names, losses or metrics that are not supported, a
                 gradient method where nothing is shared, or options that are not supported under the strategy.
+            RuntimeError: on all workers of a cluster, if they differ in the model or the arguments.
         """
         strategy = self.distribute_strategy
+        self._check_workers(
+            "compile",
+            model=self,
+            tasks=self._tasks,
+            optimizer=optimizer,
+            loss=loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            joint_metrics=joint_metrics,
+            balancing=balancing,
+            gradients=gradients,
+            accumulate=accumulate,
+            execution=[run_eagerly, steps_per_execution, jit_compile, auto_scale_loss],
+        )
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
             check_options(strategy, optimizer)
@@ -216,6 +233,7 @@ class MultiTaskModel(KerasHooks):
             self._loss_tracker, self._compile_metrics = engine.losses, engine.metrics
             self._engine = engine
 
+    @in_one_thread
     def fit(
         self,
         x: Any = None,
@@ -246,28 +264,37 @@ class MultiTaskModel(KerasHooks):
         Raises:
             ValueError: for labels, weights or inputs that do not fit the model or hold NaN where they count, and
                 for endless data without a number of steps.
+            RuntimeError: on all workers of a cluster, if they differ in model, data or options; if another thread
+                trains or evaluates the model, or a worker is lost.
         """
         engine = self._engine_for("fit")
         if class_weight is not None:
             raise ValueError(CLASS_WEIGHT_ERROR)
-        outer, self._feed = (
-            self._feed,
-            fit_feed(
-                engine.rules,
-                self.distribute_strategy,
-                engine.balancing,
-                (x, y, sample_weight),
-                batch_size,
-                shuffle,
-                steps_per_epoch,
-                callbacks,
-                validation_split,
-                validation_data,
-                validation_batch_size,
-                validation_steps,
-            ),
+        outer = self._feed  # of the `fit` that calls this one from a callback
+        self._feed = fit_feed(
+            engine.rules,
+            self.distribute_strategy,
+            engine.balancing,
+            (x, y, sample_weight),
+            batch_size,
+            shuffle,
+            steps_per_epoch,
+            callbacks,
+            validation_split,
+            validation_data,
+            validation_batch_size,
+            validation_steps,
         )
         try:
+            self._check_workers(
+                "fit",
+                data=self._feed.training,
+                validation_data=self._feed.validation,
+                epochs=[initial_epoch, epochs],
+                steps_per_epoch=self._feed.steps_per_epoch,
+                validation_steps=validation_steps,
+                validation_freq=validation_freq,
+            )
             with readable_errors(), lost_worker_errors(), self._feed.at_end:
                 return super().fit(
                     self._feed.training,
@@ -285,6 +312,7 @@ class MultiTaskModel(KerasHooks):
         finally:
             self._feed = outer
 
+    @in_one_thread
     def evaluate(
         self,
         x: Any = None,
@@ -301,10 +329,12 @@ class MultiTaskModel(KerasHooks):
 
         Raises:
             ValueError: as `fit`.
+            RuntimeError: as `fit`.
         """
         engine = self._engine_for("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # as `fit` asks, with streams of its own
             x = evaluate_feed(engine.rules, self.distribute_strategy, (x, y, sample_weight), batch_size, steps)
+            self._check_workers("evaluate", data=x, steps=steps)
         with readable_errors(), lost_worker_errors(), self._evaluation():
             return super().evaluate(
                 x, verbose=verbose, steps=steps, callbacks=callbacks, return_dict=return_dict, **kwargs
@@ -323,10 +353,17 @@ class MultiTaskModel(KerasHooks):
         Raises:
             ValueError: for `tf_mtl.data.ShardedBatches`, whose rows are in another order, and endless data without
                 `steps`.
+            RuntimeError: on all workers of a cluster, if they differ in model or data; on several replicas, if another
+                thread trains or evaluates the model. On one device, a model may predict while another thread trains it.
         """
+        if self.distribute_strategy.num_replicas_in_sync > 1:  # whose collective operations two threads would mix
+            self._refuse_other_threads("predict")
+        x = predict_feed(x, batch_size, steps)
+        self._check_workers("predict", data=x, steps=steps)
         with lost_worker_errors():
-            return super().predict(predict_feed(x, batch_size, steps), None, verbose, steps, callbacks)
+            return super().predict(x, None, verbose, steps, callbacks)
 
+    @in_one_thread
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: None = None, return_dict: bool = False
     ) -> Any:
@@ -340,6 +377,7 @@ class MultiTaskModel(KerasHooks):
         with readable_errors():
             return super().train_on_batch(x, y, sample_weight, return_dict=return_dict)
 
+    @in_one_thread
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""
         engine = self._engine_for("test_on_batch")

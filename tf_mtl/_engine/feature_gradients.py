@@ -56,7 +56,7 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
         direction = [_weighted_sum(weights, column) for column in zip(*rows, strict=True)]
     of_tied = tf.unstack(tf.ones_like(losses) if weights is None else weights, num=len(rows))
     for factor, row in zip(of_tied, tied_rows, strict=True):
-        sums.add(tied, [None if g is None else factor * g for g in row])
+        sums.add(tied, [None if g is None else tf.math.multiply_no_nan(tf.convert_to_tensor(g), factor) for g in row])
     direction = [tf.cast(d, z.dtype) for d, z in zip(direction, frontier, strict=True)]
     sums.add(shared, gradients_of(trunk_tape, [*frontier, penalty], shared, [*direction, scale]))
     for variables in own.values():
@@ -79,7 +79,9 @@ def _gramian(rows):
 
 
 def _weighted_sum(weights, tensors):
-    return tf.add_n([w * g for w, g in zip(tf.unstack(weights, num=len(tensors)), tensors, strict=True)])
+    """The weighted sum of the tasks' gradients of one tensor; a weight of 0 leaves a gradient out, even NaN."""
+    pairs = zip(tensors, tf.unstack(weights, num=len(tensors)), strict=True)
+    return tf.add_n([tf.math.multiply_no_nan(gradient, weight) for gradient, weight in pairs])
 
 
 def _aggregated(aggregator, rows, losses, scale):

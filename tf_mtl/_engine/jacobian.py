@@ -32,9 +32,24 @@ class Jacobian(NamedTuple):
         """Return J J^T, [T, T]."""
         return tf.add_n([inner_products(block) for block in self.blocks])
 
-    def weighted(self, weights: tf.Tensor) -> list[Gradient]:
-        """Return J^T w as one gradient per variable, for weights [T]."""
-        return self._per_variable([tf.linalg.matvec(block, weights, transpose_a=True) for block in self.blocks])
+    def weighted(self, weights: tf.Tensor, gramian: tf.Tensor) -> list[Gradient]:
+        """Return J^T w as one gradient per variable.
+
+        A task of weight 0 is left out, even if its gradient is infinite or NaN.
+
+        Args:
+            weights: The tasks' weights w, [T].
+            gramian: J J^T, [T, T], which is finite unless a gradient is not, or is very large.
+        """
+
+        def of_all_tasks():
+            return [tf.linalg.matvec(block, weights, transpose_a=True) for block in self.blocks]
+
+        def of_tasks_with_weight():  # slower, and without XLA it takes the memory of a second Jacobian
+            return [tf.reduce_sum(tf.math.multiply_no_nan(block, weights[:, None]), 0) for block in self.blocks]
+
+        is_finite = tf.reduce_all(tf.math.is_finite(gramian))
+        return self._per_variable(tf.cond(is_finite, of_all_tasks, of_tasks_with_weight))
 
     def unflatten(self, direction: tf.Tensor) -> list[Gradient]:
         """Return a direction [P] as one gradient per variable."""

@@ -1,8 +1,10 @@
 """What Keras calls on a model to train, evaluate and save it."""
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import keras
 
@@ -12,6 +14,26 @@ from tf_mtl._engine.saved_losses import serialized_losses
 from tf_mtl._engine.step import Engine, results_over_replicas
 from tf_mtl._graph.functional import ClonedOutputs
 from tf_mtl._pipeline.step_functions import predict_function, step_function
+from tf_mtl._pipeline.stream import Stream
+from tf_mtl.distribute._agreement import check_agreement
+from tf_mtl.distribute._workers import worker_index
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_LOCK = threading.Lock()
+
+
+def in_one_thread(
+    method: Callable[Concatenate[Any, _Arguments], _Result],
+) -> Callable[Concatenate[Any, _Arguments], _Result]:
+    """Decorate a method that changes what training and evaluation use: one thread at a time may be in such a method."""
+
+    @functools.wraps(method)
+    def wrapped(model: "KerasHooks", *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        with model._in_this_thread(method.__name__):
+            return method(model, *args, **kwargs)
+
+    return wrapped
 
 
 class KerasHooks(keras.Model):
@@ -21,6 +43,7 @@ class KerasHooks(keras.Model):
     predict_function: Callable[[list], Any] | None
     _engine: Engine | None = None
     _evaluating = False
+    _running: tuple[int, str] | None = None  # the thread that trains or evaluates, and the method that it called
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -108,6 +131,37 @@ class KerasHooks(keras.Model):
         if self._engine is None:
             raise ValueError(f"You must call `compile()` before calling `{caller}()`.")
         return self._engine
+
+    @contextlib.contextmanager
+    def _in_this_thread(self, method: str) -> Iterator[None]:
+        """Refuse to begin a method while another thread is in one that this would disturb."""
+        with _LOCK:
+            self._refuse_other_threads(method)
+            before = self._running
+            self._running = before or (threading.get_ident(), method)
+        try:
+            yield
+        finally:
+            self._running = before
+
+    def _refuse_other_threads(self, method: str) -> None:
+        """Raise if another thread trains or evaluates the model."""
+        if self._running is not None and self._running[0] != threading.get_ident():
+            running = self._running[1]
+            raise RuntimeError(
+                f"`{method}` was called while `{running}` runs in another thread on the same model, which `{method}` "
+                f"would disturb. Call it when `{running}` has returned or from a callback, or use another model, such "
+                "as one that keras.saving.load_model returns."
+            )
+
+    def _check_workers(self, method: str, **parts: Any) -> None:
+        """Raise on all workers of a cluster if they call a method with another model, other data or other arguments."""
+        if worker_index(self.distribute_strategy)[1] > 1:
+            for name, part in parts.items():
+                if isinstance(part, Stream):
+                    parts[name] = {"batches": part.num_batches, "batch": part.dataset.element_spec}
+            trained = self.trainable_variables
+            check_agreement(self.distribute_strategy, method, outputs=self.output, trained_variables=trained, **parts)
 
     @contextlib.contextmanager
     def _evaluation(self):

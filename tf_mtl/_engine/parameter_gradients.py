@@ -104,7 +104,8 @@ def _combine(model, balancing, collected):
     """The tasks' weights (None of an aggregator), the gradients of the shared variables, and the Gramian [T, T]."""
     stacked, losses, scale = collected.jacobian, collected.losses, loss_scale(model)
     halves = 1 if collected.to_means is None else 2
-    products = tf.reshape(stacked.gramian() / scale**2, [halves, losses.shape[0]] * 2)
+    of_halves = stacked.gramian()
+    products = tf.reshape(of_halves / scale**2, [halves, losses.shape[0]] * 2)
     gramian = tf.reduce_sum(products, [0, 2])
     if balancing.kind == "jacobian":
         with tf.control_dependencies([losses]):
@@ -115,4 +116,4 @@ def _combine(model, balancing, collected):
         even, odd = tf.unstack(collected.to_means)
         seen = products[0, :, 1] * even[:, None] * odd
     weights = task_weights(model, balancing, seen, losses)
-    return weights, stacked.weighted(tf.tile(weights, [halves])), gramian
+    return weights, stacked.weighted(tf.tile(weights, [halves]), of_halves), gramian

@@ -14,14 +14,17 @@ class Krum(Weighting):
     r"""Krum and Multi-Krum: the mean of the gradients that are closest to other gradients.
 
     A task's score is the sum of the squared distances from its gradient to the T - f - 2 nearest ones. The m tasks with
-    the lowest scores get the weight 1/m, the others 0. All gradients count, including those that are zero.
+    the lowest scores get the weight 1/m, the others 0, which leaves out even infinite and NaN gradients. A gradient
+    that is not finite, or whose square is not, is the furthest from all others. All gradients count, including those
+    that are zero.
 
     Needs: the Gramian.
     Cost: one backward pass per task.
     Reference: Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent", NeurIPS 2017.
 
     Args:
-        byzantine: f, the number of tasks whose gradients may be arbitrary; 0 by default. T must be at least f + 3.
+        byzantine: f, the number of tasks whose gradients may be arbitrary, even NaN; 0 by default. T must be at least
+            f + 3. A task's own variables get its own gradient all the same.
         selected: m, the number of tasks in the mean; 1 by default.
         name: Name of the layer.
 
@@ -52,7 +55,10 @@ class Krum(Weighting):
         """Return weights [T] from the Gramian [T, T]."""
         size = gramian.shape[0]
         squares = tf.linalg.diag_part(gramian)
-        distances = tf.linalg.set_diag(squares[:, None] + squares - 2 * gramian, tf.fill([size], gramian.dtype.max))
+        distances = squares[:, None] + squares - 2 * gramian
+        furthest = gramian.dtype.max
+        distances = tf.where(tf.math.is_finite(distances), distances, furthest)
+        distances = tf.linalg.set_diag(distances, tf.fill([size], furthest))
         scores = tf.reduce_sum(tf.sort(distances, 1)[:, : size - self.byzantine - 2], 1)
         best = tf.argsort(scores, stable=True)[: self.selected]
         return tf.reduce_sum(tf.one_hot(best, size, dtype=gramian.dtype), 0) / self.selected

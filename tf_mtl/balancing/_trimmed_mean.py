@@ -13,7 +13,8 @@ from tf_mtl.balancing._base import Aggregator
 class TrimmedMean(Aggregator):
     r"""Trimmed mean: for each entry, the mean of the tasks' gradients without the smallest and the largest.
 
-    All gradients count, including those that are zero.
+    All gradients count, including those that are zero. Up to `trim` gradients may be arbitrary: NaN counts as the
+    largest value.
 
     Needs: the Jacobian.
     Cost: one backward pass per task.
@@ -45,7 +46,7 @@ class TrimmedMean(Aggregator):
 
     def call(self, jacobian: tf.Tensor, losses: tf.Tensor | None = None) -> tf.Tensor:
         """Return the direction [P] from the Jacobian [T, P]."""
-        ordered = tf.sort(jacobian, 0)
+        ordered = tf.sort(tf.where(tf.math.is_nan(jacobian), float("inf"), jacobian), 0)
         return tf.reduce_mean(ordered[self.trim : jacobian.shape[0] - self.trim], 0)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """The workers of a cluster: which one this is, what all of them say, and what to do when one is lost."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+
+_MISMATCH = re.compile("Shape mismatch in the collective|Collective instance [0-9]+ expected")
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -33,6 +36,7 @@ def worker_index(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     return resolver.task_id + after_chief, workers
 
 
+@functools.cache
 def gather_over_workers(strategy: tf.distribute.Strategy) -> Callable[[Sequence[int]], np.ndarray]:
     """Return a function that all workers call at the same point: from one row of each to the rows of all."""
 
@@ -43,16 +47,27 @@ def gather_over_workers(strategy: tf.distribute.Strategy) -> Callable[[Sequence[
     def gathered(row):
         return strategy.run(gather, args=(row,))
 
-    return lambda row: strategy.experimental_local_results(gathered(tf.constant(row, tf.int64)))[0].numpy()
+    def rows_of_workers(row):
+        rows_of_replicas = strategy.experimental_local_results(gathered(tf.constant(row, tf.int64)))[0].numpy()
+        return rows_of_replicas[:: len(strategy.extended.worker_devices)]
+
+    return rows_of_workers
 
 
 @contextlib.contextmanager
 def lost_worker_errors() -> Iterator[None]:
-    """Say what to do where a collective operation failed because another worker is gone."""
+    """Say what to do where a collective operation failed because another worker is gone, or runs another operation."""
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
-        if "ollective" not in str(error):
+    except tf.errors.OpError as error:
+        if _MISMATCH.search(str(error)):
+            raise RuntimeError(
+                "The workers of the cluster run different operations: one of them has created a variable under the "
+                "strategy, or called a method, that the others have not. Build the same model in the same order on all "
+                "workers; tf_mtl.build_model says what differs."
+            ) from None
+        is_loss = isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError))
+        if not is_loss or "ollective" not in str(error):
             raise
         gone = sorted(set(re.findall(r"/job:\w+(?:/replica:\d+)?/task:\d+", str(error))))
         raise RuntimeError(
