@@ -151,6 +151,7 @@ class MultiTaskModel(KerasHooks):
         gradients: str = "parameters",
         accumulate: int = 1,
         check_inputs: bool = True,
+        non_finite: str = "keep",
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
@@ -176,6 +177,11 @@ class MultiTaskModel(KerasHooks):
                 (BatchNormalization's statistics are those of a micro-batch). Methods whose weights depend on the
                 losses, such as all scalarizers but "equal" and "fixed", need one more forward pass.
             check_inputs: Whether NaN and infinity in inputs raise an error; False for a model that replaces them.
+            non_finite: What becomes of a training step with NaN or infinity in a loss or gradient. "keep" updates
+                nevertheless, as Keras does. "skip" undoes the step: weights, optimizer, balancing method and metrics
+                stay as they were on every replica; the first one is a warning that names tasks and rows, and
+                `skipped_steps` in the logs counts them. "raise" undoes it and raises this message as a `ValueError`.
+                The last two copy all state in each step.
             run_eagerly: See `keras.Model.compile`.
             steps_per_execution: See `keras.Model.compile`.
             jit_compile: See `keras.Model.compile`. Under a mirrored strategy, True compiles each replica's
@@ -218,6 +224,7 @@ class MultiTaskModel(KerasHooks):
                 gradients=gradients,
                 accumulate=accumulate,
                 check_inputs=check_inputs,
+                non_finite=non_finite,
                 jit_compile=jit_compile,
                 run_eagerly=run_eagerly,
             )

@@ -72,6 +72,10 @@ class BatchLosses:
         loss_sums, weight_sums = self._objectives.loss_sums(self.labels, outputs)
         return tf.math.divide_no_nan(tf.stack(loss_sums), self._global(weight_sums)) * self._factors()
 
+    def bad_rows(self, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor | int, tf.Tensor]:
+        """Return the global index of the first row, and which rows have a loss that is not finite, [T, B]."""
+        return self._first, self._objectives.bad_rows(self.labels, outputs)
+
     def half_loss_sums(self, outputs: Mapping[str, tf.Tensor]) -> tuple[list[list[tf.Tensor]], tf.Tensor]:
         """Split the sums by the rows' indices in the global batch, even and odd.
 

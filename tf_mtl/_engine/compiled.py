@@ -9,6 +9,7 @@ from tf_mtl import balancing as methods
 from tf_mtl._engine.balancing_log import BalancingLog
 from tf_mtl._engine.feature_gradients import by_features
 from tf_mtl._engine.metric_arguments import MetricArguments, compiled_metrics
+from tf_mtl._engine.non_finite import CHOICES, CancelledSteps
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.step import Engine
 from tf_mtl._engine.task_losses import TaskLosses
@@ -32,10 +33,13 @@ def compiled_engine(
     gradients: str,
     accumulate: int,
     check_inputs: bool,
+    non_finite: str,
     jit_compile: bool | str,
     run_eagerly: bool,
 ) -> Engine:
     """Return the engine of a model; see `MultiTaskModel.compile` for the arguments and what it raises."""
+    if non_finite not in CHOICES:
+        raise ValueError(f"`non_finite` must be one of {list(CHOICES)}, received {non_finite!r}.")
     measures = MetricArguments.create(model.output, tasks, metrics, weighted_metrics, joint_metrics)
     objectives = Objectives.create(model.output, tasks, loss, loss_weights, measures.measured)
     shapes = {task: output.shape for task, output in model.output.items()}
@@ -61,6 +65,7 @@ def compiled_engine(
         losses=TaskLosses(parts.tasks, objectives.loss_weights),
         metrics=task_metrics,
         balancing_log=BalancingLog.for_method(method, parts.tasks),
+        cancelled_steps=None if non_finite == "keep" else CancelledSteps(non_finite, parts.tasks),
         compile_arguments={
             "loss": loss,
             "loss_weights": loss_weights,
@@ -71,6 +76,7 @@ def compiled_engine(
             "gradients": gradients,
             "accumulate": accumulate,
             "check_inputs": check_inputs,
+            "non_finite": non_finite,
             "jit_compile": jit_compile,
         },
     )

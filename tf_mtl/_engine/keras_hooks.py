@@ -51,8 +51,8 @@ class KerasHooks(keras.Model):
         own: list[keras.metrics.Metric] = []
         if self._engine is not None:
             own = [self._engine.losses, self._engine.metrics, self._engine.directions]
-            if self._engine.balancing_log is not None and not self._evaluating:
-                own.append(self._engine.balancing_log)
+            of_training = [self._engine.balancing_log, self._engine.cancelled_steps]
+            own += [metric for metric in of_training if metric is not None and not self._evaluating]
         return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -73,6 +73,8 @@ class KerasHooks(keras.Model):
             engine = self._engine_for("fit")
             if refuses_under_xla(self, engine.balancing):
                 self.train_function = engine.refused_losses.stop_after(self.train_function)
+            if engine.cancelled_steps is not None:
+                self.train_function = engine.cancelled_steps.reported_after(self, self.train_function)
         return self.train_function
 
     def make_predict_function(self, force: bool = False) -> None:

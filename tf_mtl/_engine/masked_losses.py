@@ -119,3 +119,11 @@ def weighted_sums(
         )
     weights = tf.ones_like(values) * tf.cast(match_rank(weight, values.shape.rank), tf.float32)
     return tf.reduce_sum(weights * values), tf.reduce_sum(weights)
+
+
+def bad_rows(loss: keras.losses.Loss, y: tf.Tensor, y_pred: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
+    """Return which rows have a weighted loss that is NaN or infinite, [B]; arguments as for `weighted_sums`."""
+    values = tf.cast(loss.call(tf.cast(y, tf.float32), tf.cast(y_pred, tf.float32)), tf.float32)
+    if weight is not None:
+        values *= tf.cast(match_rank(weight, values.shape.rank), tf.float32)
+    return tf.reduce_any(~tf.math.is_finite(values), list(range(1, values.shape.rank)))

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._engine.global_rows import batch_loss_sums
-from tf_mtl._engine.masked_losses import as_loss, clean_labels, weighted_sums
+from tf_mtl._engine.masked_losses import as_loss, bad_rows, clean_labels, weighted_sums
 from tf_mtl._names import by_output
 from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
@@ -134,16 +134,31 @@ class Objectives:
 
         The scalars are separate, so that the backward pass of one task does not pass through the others' heads.
         """
-        labels = self.masked(labels, outputs)
         pairs = []
+        for task, loss, y, output, weight in self._of_tasks(labels, outputs):
+            sums = batch_loss_sums if isinstance(loss, BatchLoss) else weighted_sums
+            pairs.append(sums(task, loss, y, output, weight))
+        loss_sums, weight_sums = zip(*pairs, strict=True)
+        return list(loss_sums), tf.stack(weight_sums)
+
+    def bad_rows(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return which of the given rows have a loss that is NaN or infinite, [T, B]; none for a `BatchLoss`."""
+        rows = tf.shape(next(iter(outputs.values())))[0]
+        return tf.stack(
+            [
+                tf.zeros([rows], tf.bool) if isinstance(loss, BatchLoss) else bad_rows(loss, y, output, weight)
+                for _, loss, y, output, weight in self._of_tasks(labels, outputs)
+            ]
+        )
+
+    def _of_tasks(self, labels, outputs):
+        """The name, loss, labels, output and label weights of each task that has a loss."""
+        labels = self.masked(labels, outputs)
         for spec in self.specs:
             if spec.task in self.losses:
                 (y, weight), output = labels[spec.task], with_last_axis(outputs[spec.task])
-                y, loss = match_output(y, output) if spec.output_rank else y, self.losses[spec.task]
-                sums = batch_loss_sums if isinstance(loss, BatchLoss) else weighted_sums
-                pairs.append(sums(spec.task, loss, y, output, weight))
-        loss_sums, weight_sums = zip(*pairs, strict=True)
-        return list(loss_sums), tf.stack(weight_sums)
+                y = match_output(y, output) if spec.output_rank else y
+                yield spec.task, self.losses[spec.task], y, output, weight
 
 
 def _assert_as_long(task, y, mask):

@@ -19,6 +19,7 @@ from tf_mtl._engine.balancing_log import BalancingLog
 from tf_mtl._engine.batch_losses import BatchLosses
 from tf_mtl._engine.directions import Directions
 from tf_mtl._engine.lowest_losses import RefusedLosses, assert_losses, refuses_under_xla
+from tf_mtl._engine.non_finite import CancelledSteps
 from tf_mtl._engine.objectives import Objectives, TaskLabels
 from tf_mtl._engine.replicas import replica_sum
 from tf_mtl._engine.scalarized import nothing_shared
@@ -52,6 +53,7 @@ class Engine:
         losses: The losses in the logs.
         metrics: The tasks' metrics.
         balancing_log: What balancing did, in the logs; None for constant weights.
+        cancelled_steps: What undoes steps with NaN or infinity; None to keep them.
         compile_arguments: What `compile` was given, for saving.
     """
 
@@ -66,6 +68,7 @@ class Engine:
     losses: TaskLosses
     metrics: TaskMetrics
     balancing_log: BalancingLog | None
+    cancelled_steps: CancelledSteps | None
     compile_arguments: dict[str, Any]
 
     @functools.cached_property
@@ -88,6 +91,7 @@ class Engine:
             objectives_of: From the inputs of a micro-batch to the objectives to be minimised on it.
         """
         data, validation = data if self.balancing.needs_validation else (data, None)
+        state = None if self.cancelled_steps is None else self.cancelled_steps.before(model, self.balancing)
         batches = self._micro_batches(model, data, objectives_of, self.accumulate)
         saved = self._save_unlabelled(model, batches[0].labels)
         if validation is not None:
@@ -112,6 +116,8 @@ class Engine:
             self.balancing_log.update_state(update.weights, update.gramian)
         for batch, outputs in zip(batches, update.outputs, strict=True):
             self._log(batch.labels, outputs, batch.loss_sums, batch.weight_sums, batch.penalty)
+        if self.cancelled_steps is not None and state is not None:
+            self.cancelled_steps.update_state(model, state, update, batches, self.parts)
 
     def test_step(self, model: keras.Model, data: Any) -> None:
         """Evaluate a global batch."""
