@@ -35,7 +35,7 @@ def test_compact_equals_dense(jit):
         results = []
         for compact in (True, False):
             jacobian_rows = jacobian(gradients, [table, kernel], compact=compact)
-            table_gradient, kernel_gradient = jacobian_rows.weighted(weights, jacobian_rows.gramian())
+            table_gradient, kernel_gradient = jacobian_rows.weighted(weights)
             is_sparse.append(isinstance(table_gradient, tf.IndexedSlices))
             width = tf.shape(jacobian_rows.matrix())[1]
             results.append((jacobian_rows.gramian(), tf.convert_to_tensor(table_gradient), kernel_gradient, width))

@@ -43,6 +43,12 @@ def test_krum_takes_the_steps_that_it_takes_for_an_outlier(gradients, jit_compil
         np.testing.assert_allclose(result, same, rtol=1e-6)
 
 
+def test_wrappers_are_as_robust_as_their_method():
+    _, expected = train(B.Krum(byzantine=1, selected=2), 1e3)
+    _, after = train(B.Every(B.Krum(byzantine=1, selected=2), 1), np.nan)
+    np.testing.assert_allclose(after[0], expected[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize(("gradients", "jit_compile", "value"), CASES)
 def test_trimmed_mean_keeps_shared_weights_finite(gradients, jit_compile, value):
     before, after = train(B.TrimmedMean(1), value, gradients, jit_compile)
@@ -74,8 +80,8 @@ def test_only_a_weight_of_zero_leaves_a_gradient_out(value):
     table_rows = tf.IndexedSlices(tf.fill([1, 2], value), tf.constant([2]), tf.constant([4, 2]))
     other_rows = tf.IndexedSlices(tf.ones([1, 2]), tf.constant([1]), tf.constant([4, 2]))
     stacked = jacobian([[tf.fill([3], value), table_rows], [tf.ones([3]), other_rows]], variables)
-    dense, sparse = stacked.weighted(tf.constant([0.0, 2.0]), stacked.gramian())
+    dense, sparse = stacked.weighted_if_not_zero(tf.constant([0.0, 2.0]), stacked.gramian())
     np.testing.assert_array_equal(dense, [2.0, 2.0, 2.0])
     np.testing.assert_array_equal(tf.convert_to_tensor(sparse), [[0, 0], [2, 2], [0, 0], [0, 0]])
-    dense, _ = stacked.weighted(tf.constant([1.0, 2.0]), stacked.gramian())
+    dense, _ = stacked.weighted_if_not_zero(tf.constant([1.0, 2.0]), stacked.gramian())
     np.testing.assert_array_equal(dense, np.full(3, np.float32(value)))

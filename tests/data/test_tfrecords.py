@@ -123,6 +123,13 @@ def test_an_error_of_the_data_set_names_the_element(tmp_path, fails_at):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_in_the_scope_of_a_strategy(tmp_path):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        assert len(list(mtl.data.cache_tfrecords(generated(), tmp_path / "a"))) == 600
+        with pytest.raises(tf.errors.UnknownError, match="failed at element 300, "):
+            mtl.data.cache_tfrecords(generated(fails_at=300), tmp_path / "b")
+
+
 def test_an_error_in_a_parallel_map_names_the_element(tmp_path, monkeypatch):
     write = tf.io.TFRecordWriter.write
     # so that the pipeline reads on after the error before it reaches the writer

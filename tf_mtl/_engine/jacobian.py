@@ -32,10 +32,12 @@ class Jacobian(NamedTuple):
         """Return J J^T, [T, T]."""
         return tf.add_n([inner_products(block) for block in self.blocks])
 
-    def weighted(self, weights: tf.Tensor, gramian: tf.Tensor) -> list[Gradient]:
-        """Return J^T w as one gradient per variable.
+    def weighted(self, weights: tf.Tensor) -> list[Gradient]:
+        """Return J^T w as one gradient per variable, for weights [T]."""
+        return self._per_variable([tf.linalg.matvec(block, weights, transpose_a=True) for block in self.blocks])
 
-        A task of weight 0 is left out, even if its gradient is infinite or NaN.
+    def weighted_if_not_zero(self, weights: tf.Tensor, gramian: tf.Tensor) -> list[Gradient]:
+        """Return what `weighted` returns, without the tasks of weight 0 even if their gradients are infinite or NaN.
 
         Args:
             weights: The tasks' weights w, [T].

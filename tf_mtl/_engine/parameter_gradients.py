@@ -116,4 +116,7 @@ def _combine(model, balancing, collected):
         even, odd = tf.unstack(collected.to_means)
         seen = products[0, :, 1] * even[:, None] * odd
     weights = task_weights(model, balancing, seen, losses)
-    return weights, stacked.weighted(tf.tile(weights, [halves]), of_halves), gramian
+    of_rows = tf.tile(weights, [halves])
+    if balancing.is_robust:
+        return weights, stacked.weighted_if_not_zero(of_rows, of_halves), gramian
+    return weights, stacked.weighted(of_rows), gramian

@@ -39,6 +39,8 @@ class Balancing(keras.layers.Layer, ABC):
         observes_update: Whether `observe` needs the losses of the same batch after each update, which costs a
             forward pass.
         needs_validation: Whether the method learns from the batches of its attribute `validation`.
+        is_robust: Whether a weighting tolerates arbitrary gradients: one of weight 0 is left out even if it is infinite
+            or NaN.
         lowest_loss: The number that no loss of a labelled task may be below, where the method takes logarithms or
             ratios of losses; None for methods that take any loss. Training stops before a step that breaks the rule.
     """
@@ -50,6 +52,7 @@ class Balancing(keras.layers.Layer, ABC):
     has_jacobian_state = False
     observes_update = False
     needs_validation = False
+    is_robust = False
     lowest_loss: float | None = None
 
     def __init__(self, name: str | None = None):

@@ -38,6 +38,8 @@ class Krum(Weighting):
     [0.5, 0.5, 0.0]
     """
 
+    is_robust = True
+
     def __init__(self, byzantine: int = 0, selected: int = 1, name: str | None = None):
         super().__init__(name=name)
         self.byzantine = integer("byzantine", byzantine, 0)

@@ -38,6 +38,7 @@ class Wrapper(Balancing):
         self.needs_half_batches = method.needs_half_batches
         self.has_jacobian_state = method.kind == "jacobian"
         self.observes_update = method.observes_update
+        self.is_robust = method.is_robust
         self.lowest_loss = method.lowest_loss
 
     def set_tasks(self, tasks: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ from tf_mtl._files import publish, remove_leftovers, unfinished_file
 
 _CHUNK = 256
 _COUNT, _SPECS, _CHECKSUM = "rows", "element_spec", "checksum"
+_KEY = np.int64(0)  # of the only entry of a counter
 
 
 def cache_tfrecords(dataset: tf.data.Dataset, path: str | Path) -> tf.data.Dataset:
@@ -163,19 +164,22 @@ def _records(dataset: tf.data.Dataset) -> Iterator[tuple[np.ndarray, bytes]]:
         parts = tf.nest.flatten(chunk, expand_composites=True)
         return size, tf.io.serialize_tensor(tf.stack([tf.io.serialize_tensor(part) for part in parts]))
 
-    counter = tf.Variable(0, dtype=tf.int64)
+    # a variable would be on the GPU, and one per replica in the scope of a strategy
+    counter = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, default_value=0)
     try:
         yield from _in_chunks(_counted(dataset, counter)).map(serialise).prefetch(2).as_numpy_iterator()
     except tf.errors.OpError as error:
-        message = f"`dataset` failed at element {int(counter)}, counted from 0. Nothing was cached. {error.message}"
+        index = int(counter.lookup(_KEY))
+        message = f"`dataset` failed at element {index}, counted from 0. Nothing was cached. {error.message}"
         raise type(error)(error.node_def, error.op, message) from error
 
 
-def _counted(dataset: tf.data.Dataset, counter: tf.Variable) -> tf.data.Dataset:
+def _counted(dataset: tf.data.Dataset, counter: tf.lookup.experimental.MutableHashTable) -> tf.data.Dataset:
     """Return the same elements, counted up to the first error: readers ahead of the writer continue after it."""
 
     def count(index, element):
-        with tf.control_dependencies([counter.assign_add(tf.cast(index == counter, tf.int64))]):
+        count_before = counter.lookup(_KEY)
+        with tf.control_dependencies([counter.insert(_KEY, count_before + tf.cast(index == count_before, tf.int64))]):
             return tf.nest.map_structure(tf.identity, element, expand_composites=True)
 
     return dataset.enumerate().map(count)
