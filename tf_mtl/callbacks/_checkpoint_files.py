@@ -56,8 +56,8 @@ class CheckpointFiles:
         self._writing: tuple[int, Future] | None = None
 
     def clean(self) -> None:
-        """Delete the unfinished files of earlier processes."""
-        for unfinished in self.directory.glob(".step-*"):
+        """Delete the unfinished files of earlier processes; no other process may be writing to the folder."""
+        for unfinished in [*self.directory.glob(".writing-*"), *self.directory.glob(".step-*")]:  # of version 0.1
             unfinished.unlink(missing_ok=True)
 
     def write(
