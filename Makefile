@@ -23,7 +23,7 @@ fashion-pairs: venv
 	$(BIN)/python recipes/fashion_pairs.py $(ARGS)
 
 test: venv
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' --durations=25 $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow' --durations=25 $(ARGS)
 
 test-slow: venv
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --durations=25 $(ARGS)

@@ -63,6 +63,7 @@ def test_missing_labels(run):
     assert variables["changed"] == {"MultiTaskModel": False, "keras.Model": True}
 
 
+@pytest.mark.slow
 def test_balancing_compared(run):
     gains = {row[0]: row[4] for row in run("balancing_compared")["rows"]}
     assert gains["equal"] < -10

@@ -33,6 +33,7 @@ CALLS = (
     "test_on_batch",
     "predict_on_batch",
 )
+QUICK_CALLS = ("fit", "predict", "train_on_batch")  # of the forms of inputs; the slow tests make all calls
 
 
 class Frame:
@@ -268,7 +269,7 @@ def compare(form, keras_outcome, own_outcome):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", [pytest.param(c, marks=[] if c in QUICK_CALLS else pytest.mark.slow) for c in CALLS])
 @pytest.mark.parametrize("form", X_FORMS)
 def test_inputs(form, call):
     inputs, x = X_FORMS[form]

@@ -80,7 +80,7 @@ def test_representatives_have_all_traits_and_none_is_superfluous():
         assert others != all_traits, method
 
 
-@every_method
+@representative_methods
 def test_each_step_equals_the_reference(method):
     """Labels are missing: the second batch has none for `a`."""
     model, logs, snapshots, *_ = on_one_device(method)

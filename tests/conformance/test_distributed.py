@@ -78,6 +78,7 @@ def check(results, expected):
     assert max(differences.values()) < 1e-4, differences
 
 
+@pytest.mark.slow
 def test_four_devices(one_device, tmp_path):
     cases = CASES[:3]
     check(run_cases(tmp_path, *FOUR, cases), {case: one_device[case] for case in cases})

@@ -72,6 +72,7 @@ def results(run, joint_only):
     return workdir, *run(workdir)
 
 
+@pytest.mark.slow
 def test_every_task_learns_in_the_joint_model_and_in_its_single_task_model(results):
     *_, document = results
     assert document["model"] == "joint, bilstm"
@@ -83,6 +84,7 @@ def test_every_task_learns_in_the_joint_model_and_in_its_single_task_model(resul
     assert document["test"] != document["single_task"]
 
 
+@pytest.mark.slow
 def test_finished_models_are_not_trained_again(run, joint_only, results):
     workdir, printed, before = joint_only
     assert before["single_task"] == {}
@@ -95,6 +97,7 @@ def test_finished_models_are_not_trained_again(run, joint_only, results):
     assert [entry["model"] for entry in runs] == ["joint", "domain", "polarity", "entities", "pos"]
 
 
+@pytest.mark.slow
 def test_the_table(results):
     _, printed, document = results
     joint, single = (document[key]["pos_accuracy"] for key in ("test", "single_task"))
