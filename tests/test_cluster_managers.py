@@ -13,7 +13,7 @@ import tensorflow as tf
 import yaml
 
 import tf_mtl as mtl
-from tf_mtl.callbacks import _preemption
+from tf_mtl.callbacks import _interruption
 from tf_mtl.distribute._workers import worker_index
 
 PAGE = (Path(__file__).parents[1] / "docs" / "distribution.md").read_text()
@@ -151,11 +151,11 @@ def test_the_first_process_of_a_container_ends(tmp_path):
         pytest.skip("needs the right to make a process namespace")
     script = f"""
 import os, runpy, signal
-preemption = runpy.run_path({_preemption.__file__!r})["Preemption"](lambda: True)
-preemption.watch()
+interruption = runpy.run_path({_interruption.__file__!r})["Interruption"]()
+interruption.watch()
 os.kill(os.getpid(), signal.SIGTERM)
-assert os.getpid() == 1 and preemption.noticed
-preemption.exit()
+assert os.getpid() == 1 and interruption.noticed
+interruption.act()
 print("runs on")
 """
     done = subprocess.run(

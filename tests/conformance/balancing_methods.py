@@ -47,7 +47,7 @@ REPRESENTATIVES = (  # together they have all traits, and none is superfluous
     B.FAMO,
     B.AutoLambda,
     B.DWA,
-    B.UPGrad,
+    B.Krum,
     B.IMTL,
     B.MoDo,
     B.GradDrop,
