@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from tf_mtl._graph.heads import heads
 from tf_mtl._keys import WORD_STARTS
 from tf_mtl._model import MultiTaskModel
 from tf_mtl.distribute._agreement import check_agreement
@@ -31,8 +32,9 @@ def build_model(
 
     Raises:
         TypeError: if `trunk` is not a trunk or returns no features, or `tasks` holds anything but tasks.
-        ValueError: for no task, two tasks of the same name, a task with the name of an input, or inputs that mark where
-            words begin if the encoder does not pass them on to tasks with a label for each word.
+        ValueError: for no task, two tasks of the same name, a task with the name of an input, tasks that read unknown
+            ones or each other, or inputs that mark where words begin if the encoder does not pass them on to tasks with
+            a label for each word.
         RuntimeError: on all workers of a cluster, if they differ in the arguments.
 
     Example:
@@ -81,8 +83,7 @@ def build_model(
                 f"The encoder must pass it on, but gives {sorted(features[task.name])}. Return the input "
                 f"'{WORD_STARTS}' among the encoder's features."
             )
-    outputs = {task.name: task.head(features[task.name]) for task in tasks}
-    return MultiTaskModel(inputs, outputs, name=name, tasks=tasks, trunk=trunk)
+    return MultiTaskModel(inputs, heads(tasks, features), name=name, tasks=tasks, trunk=trunk)
 
 
 def _checked_features(trunk, features, names):

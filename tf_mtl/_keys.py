@@ -8,6 +8,11 @@ SEQUENCE = "sequence"
 MASK = "mask"
 
 
+def after_key(task: str) -> str:
+    """Return the key of what a head reads of another task, among its features."""
+    return f"after/{task}"
+
+
 def key_of(part: str, feature: str) -> str:
     """Return the key of what belongs to a sequence among features, `MASK` or `WORD_STARTS`.
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from tf_mtl.layers._stop_gradient import StopGradient
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -80,7 +82,8 @@ def partition(model: keras.Model, tasks: Collection[str] | None = None) -> Parti
 
     A variable is a task's own if it reaches the output of that task only, and shared if it reaches two or more. That
     includes layers called several times, variables used by several layers (tied weights), and layers inside nested
-    functional models.
+    functional models. A head that reads another task without gradients (`Task(after_gradients=False)`) does not count
+    as reached.
 
     Args:
         model: A functional model whose output is a dict `{task: tensor}`.
@@ -137,7 +140,7 @@ def partition(model: keras.Model, tasks: Collection[str] | None = None) -> Parti
 
 
 def _ancestors(output, inputs) -> list[Any]:
-    """The nodes that compute `output` from `inputs`, each after the nodes it reads."""
+    """The nodes that `output` trains, each after the nodes it reads."""
     given = {id(x) for x in inputs}
     ordered: list[Any] = []
     seen: set[int] = set()
@@ -149,7 +152,8 @@ def _ancestors(output, inputs) -> list[Any]:
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            stack.extend((_node(x), False) for x in node.input_tensors if id(x) not in given)
+            if not isinstance(node.operation, StopGradient):
+                stack.extend((_node(x), False) for x in node.input_tensors if id(x) not in given)
     return ordered
 
 
@@ -168,7 +172,8 @@ def _variables(output, inputs) -> list[keras.Variable]:
             variables += _variables(operation.outputs[index], operation.inputs)
         else:
             variables += getattr(operation, "variables", ())
-        stack += _node(tensor).input_tensors
+        if not isinstance(operation, StopGradient):
+            stack += _node(tensor).input_tensors
     return variables
 
 

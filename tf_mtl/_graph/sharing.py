@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_mtl._graph.heads import heads, tasks_read_by
 from tf_mtl._graph.partition import partition
 from tf_mtl.tasks import Task
 from tf_mtl.trunks import Trunk
@@ -95,18 +96,19 @@ def sharing(model: keras.Model, tasks: Sequence[Task] = (), trunk: Trunk | None 
     single = {task: sum(layer.parameters for layer in layers if task in layer.tasks) for task in parts.tasks}
     if trunk is not None and trunk.serializable:
         with contextlib.suppress(ValueError, TypeError):  # layers that cannot be rebuilt, such as one used twice
-            single = {task.name: _single_task_size(model, task, trunk) for task in tasks}
+            single = {task.name: _single_task_size(model, task, tasks, trunk) for task in tasks}
     return Sharing(layers, sum(sizes.values()), single)
 
 
-def _single_task_size(model, task, trunk):
-    """The number of parameters of a task's single-task model."""
+def _single_task_size(model, task, tasks, trunk):
+    """The number of parameters of a task's single-task model, which has the heads that the task reads."""
     trunk = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(trunk.single_task(task.name)))
     inputs = keras.tree.map_structure(
         lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), model.input
     )
-    output = task.head(trunk(inputs, [task.name])[task.name])
-    return sum(_size(v) for v in keras.Model(inputs, output).weights)
+    features, read = trunk(inputs, [task.name])[task.name], tasks_read_by(task, tasks)
+    outputs = heads([*read, task], dict.fromkeys([each.name for each in (*read, task)], features))
+    return sum(_size(v) for v in keras.Model(inputs, outputs[task.name]).weights)
 
 
 def _size(variable):

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._shapes import with_keras_mask
+
 _MASKED = -1e9
 
 
@@ -46,3 +48,25 @@ class MaskScores(keras.layers.Layer):
     def valid_mask(scores: tf.Tensor) -> tf.Tensor:
         """Return the mask of valid positions [B, S], from marked scores [B, S, C]."""
         return tf.reduce_max(scores, -1) > _MASKED / 2
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class AtValidPositions(keras.layers.Layer):
+    """Returns a sequence [B, S, D] with zeros and a Keras mask where scores of `MaskScores` mark masked positions.
+
+    Its inputs are the sequence and the scores [B, S, C], as a list.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: Any) -> Any:
+        """Return the sequence."""
+        sequence, scores = inputs
+        valid = MaskScores.valid_mask(scores)
+        return with_keras_mask(keras.ops.where(valid[..., None], sequence, 0), valid)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the sequence's shape."""
+        return tuple(input_shape[0])

@@ -8,10 +8,13 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
-from tf_mtl._keys import MASK, key_of
+from tf_mtl._keys import MASK, after_key, key_of
 from tf_mtl._names import check_task_name
 from tf_mtl.layers._attach_mask import AttachMask
+from tf_mtl.layers._join_features import JoinFeatures
 from tf_mtl.text import LocatedTexts
+
+READABLE = ("output", "probabilities", "hidden")
 
 
 class Task(ABC):
@@ -24,6 +27,10 @@ class Task(ABC):
         features: The features that the head reads, a key of the encoder's dict of features.
         hidden_units: Units of a hidden ReLU layer in the head; None for no such layer.
         dropout: Dropout rate of the head's inputs.
+        after: The tasks that the head reads: their names, or `{task: part}`, with the part "output" (default),
+            "probabilities", or "hidden", the hidden layer's features. They are joined with the task's own features: a
+            vector is repeated at each position of a sequence or map, and a sequence or map is averaged for a vector.
+        after_gradients: Whether the task's gradient also trains the tasks that it reads.
 
     Attributes:
         labels: The names of the classes, in the order of the output's last axis; empty for tasks without classes.
@@ -36,12 +43,22 @@ class Task(ABC):
     labels: Sequence[str] = ()
     labels_words = False
 
-    def __init__(self, name: str, features: str = "pooled", hidden_units: int | None = None, dropout: float = 0.0):
+    def __init__(
+        self,
+        name: str,
+        features: str = "pooled",
+        hidden_units: int | None = None,
+        dropout: float = 0.0,
+        after: Sequence[str] | Mapping[str, str] = (),
+        after_gradients: bool = True,
+    ):
         check_task_name("`name` of a task", name)
         self.name = name
         self.features = features
         self.hidden_units = integer("hidden_units", hidden_units, 0, none=True)
         self.dropout = in_range("dropout", dropout, 0, 1, open_high=True)
+        self.after = _parts_by_task(name, after)
+        self.after_gradients = bool(after_gradients)
 
     @property
     @abstractmethod
@@ -114,18 +131,43 @@ class Task(ABC):
             ValueError: if the encoder does not return the features that the task reads.
         """
         if self.features not in features:
+            given = sorted({*features} - {*map(after_key, self.after)})
             raise ValueError(
-                f"Task '{self.name}' reads features['{self.features}'], but the encoder gives {sorted(features)}. "
+                f"Task '{self.name}' reads features['{self.features}'], but the encoder gives {given}. "
                 "Choose another encoder, or set the task's `features`."
             )
         x, mask = features[self.features], features.get(key_of(MASK, self.features))
         if mask is not None:
             x = AttachMask(name=f"{self.name}_mask")([x, mask])
+        if self.after:
+            x = JoinFeatures(name=f"{self.name}_joined")([x, *(features[after_key(task)] for task in self.after)])
         if self.dropout:
             x = keras.layers.Dropout(self.dropout, name=f"{self.name}_dropout")(x)
         if self.hidden_units:
             x = keras.layers.Dense(self.hidden_units, activation="relu", name=f"{self.name}_hidden")(x)
         return self.output_layer(x)
+
+    def readable(self, output: keras.KerasTensor, part: str) -> keras.KerasTensor:
+        """Return a part of the head that other tasks read, from the symbolic output.
+
+        Args:
+            output: What `head` returned.
+            part: "output", "probabilities" or "hidden".
+
+        Raises:
+            ValueError: if the head does not have this part.
+        """
+        if part == "output":
+            return output
+        tensor = self.probabilities(output) if part == "probabilities" else layer_output(output, f"{self.name}_hidden")
+        if tensor is None:
+            remedy = "set its `hidden_units`" if part == "hidden" else "read its output"
+            raise ValueError(f"`after` reads the {part} of task '{self.name}', which has none: {remedy}.")
+        return tensor
+
+    def probabilities(self, output: keras.KerasTensor) -> keras.KerasTensor | None:
+        """Return the symbolic probabilities for a symbolic output; by default None, for tasks without them."""
+        return None
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the output of the layer with the task's name."""
@@ -138,12 +180,37 @@ class Task(ABC):
             "features": self.features,
             "hidden_units": self.hidden_units,
             "dropout": self.dropout,
+            "after": self.after,
+            "after_gradients": self.after_gradients,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":
         """Return a task from `get_config`'s dict."""
         return cls(**config)
+
+
+def _parts_by_task(name: str, after: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    after = [after] if isinstance(after, str) else after
+    parts = dict(after) if isinstance(after, Mapping) else dict.fromkeys(after, "output")
+    for task, part in parts.items():
+        if part not in READABLE:
+            raise ValueError(f"`after['{task}']` of task '{name}' must be one of {list(READABLE)}, received {part!r}.")
+    return parts
+
+
+def layer_output(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor | None:
+    """Return the output of the layer of some name on the way to a symbolic tensor; None if there is none."""
+    stack, seen = [tensor], set()
+    while stack:
+        tensor = stack.pop()
+        operation, node_index, _ = tensor._keras_history
+        if operation.name == name:
+            return tensor
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            stack += operation._inbound_nodes[node_index].input_tensors
+    return None
 
 
 def class_names(task: str, labels: Sequence[str] | int, least: int = 2) -> list[str]:

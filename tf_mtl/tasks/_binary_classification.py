@@ -23,7 +23,7 @@ class BinaryClassification(Task):
         name: The task's name.
         labels: The names of the classes 0 and 1.
         threshold: The smallest probability for which the second class is predicted.
-        **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
+        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
 
     Raises:
         ValueError: if `labels` are not two different names, or `threshold` is not from 0 to 1.
@@ -69,6 +69,10 @@ class BinaryClassification(Task):
             "label": tf.gather(tf.constant(self.labels), tf.cast(score >= self.threshold, tf.int32)),
             "score": score,
         }
+
+    def probabilities(self, output: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the symbolic probabilities."""
+        return keras.layers.Activation("sigmoid", dtype="float32", name=f"{self.name}_probabilities")(output)
 
     def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """Return the cross-entropy with the teacher's probabilities, one value per row."""

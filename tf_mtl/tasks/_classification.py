@@ -23,7 +23,7 @@ class Classification(Task):
         name: The task's name.
         labels: The names of the classes, or their number.
         top_k: The number of most probable classes to decode in addition; None for none.
-        **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
+        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
 
     Raises:
         ValueError: for fewer than two classes, duplicate names, or `top_k` that is not from 1 to the number of classes.
@@ -68,6 +68,10 @@ class Classification(Task):
             scores, indices = tf.math.top_k(probabilities, self.top_k)
             answer |= {"top_labels": tf.gather(labels, indices), "top_scores": scores}
         return answer
+
+    def probabilities(self, output: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the symbolic probabilities."""
+        return keras.layers.Softmax(dtype="float32", name=f"{self.name}_probabilities")(output)
 
     def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """Return the cross-entropy with the teacher's probabilities, one value per row."""

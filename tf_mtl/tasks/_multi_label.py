@@ -25,7 +25,7 @@ class MultiLabel(Task):
         labels: The names of the labels, or their number.
         threshold: The smallest probability for which a label is predicted.
         pos_weight: The factor of positive cells in the loss: one number, or one for each label.
-        **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
+        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
 
     Raises:
         ValueError: for no labels, duplicate names, or numbers out of range.
@@ -70,6 +70,10 @@ class MultiLabel(Task):
         """Return `labels` [B, C] (string) and `scores` [B, C] from logits [B, C]."""
         scores = tf.sigmoid(tf.cast(output, tf.float32))
         return {"labels": tf.where(scores >= self.threshold, tf.constant(self.labels), ""), "scores": scores}
+
+    def probabilities(self, output: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the symbolic probabilities."""
+        return keras.layers.Activation("sigmoid", dtype="float32", name=f"{self.name}_probabilities")(output)
 
     def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """Return the cross-entropy with the teacher's probabilities, one value per cell."""

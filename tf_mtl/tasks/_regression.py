@@ -32,7 +32,7 @@ class Regression(Task):
         offset: The mean of the labels.
         low: The smallest decoded value; None for no limit.
         high: The largest decoded value; None for no limit.
-        **kwargs: `features`, `hidden_units`, `dropout`; see `Task`.
+        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
 
     Raises:
         ValueError: if a number is out of range, or `low` is not below `high`.

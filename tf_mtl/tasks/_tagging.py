@@ -9,9 +9,10 @@ import tensorflow as tf
 from tf_mtl._bio import Bio
 from tf_mtl._keys import MASK, SEQUENCE, WORD_STARTS, key_of
 from tf_mtl.layers import CRF, FirstSubwords, MaskScores
+from tf_mtl.layers._mask_scores import AtValidPositions
 from tf_mtl.losses import CRFNegativeLogLikelihood
 from tf_mtl.metrics import SpanF1
-from tf_mtl.tasks._base import Task, class_names
+from tf_mtl.tasks._base import Task, class_names, layer_output
 from tf_mtl.text import LocatedTexts
 
 
@@ -45,7 +46,7 @@ class Tagging(Task):
         crf: Whether a conditional random field scores whole tag sequences (Lample et al., "Neural architectures for
             named entity recognition", NAACL 2016).
         features: The sequence that the head reads, a key of the encoder's dict of features.
-        **kwargs: `hidden_units`, `dropout`; see `Task`.
+        **kwargs: `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
 
     Raises:
         ValueError: for another scheme, tags that are not BIO tags with scheme "BIO", or fewer than two tags.
@@ -125,6 +126,18 @@ class Tagging(Task):
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the tags' scores [B, W, C]."""
         return keras.layers.Dense(self.output_units, dtype="float32", name=f"{self.name}_scores")(x)
+
+    def readable(self, output: keras.KerasTensor, part: str) -> keras.KerasTensor:
+        """Return the words' scores [B, W, C], their probabilities, or the hidden features, zero where no word is.
+
+        With a CRF, these are the scores before it, and their softmax.
+        """
+        marked = layer_output(output, f"{self.name}_emissions") if self.crf else output
+        part_of_words = super().readable(output, part) if part == "hidden" else marked
+        words = AtValidPositions(name=f"{self.name}_{part}_of_words")([part_of_words, marked])
+        if part != "probabilities":
+            return words
+        return keras.layers.Activation("softmax", dtype="float32", name=f"{self.name}_probabilities")(words)
 
     def valid_mask(self, output: tf.Tensor) -> tf.Tensor:
         """Return which positions contain a word, [B, W]."""

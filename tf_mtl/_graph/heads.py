@@ -1,0 +1,78 @@
+"""Build the heads of tasks, some of which read others."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+
+from tf_mtl._keys import after_key
+from tf_mtl._names import nearest
+from tf_mtl.layers._stop_gradient import StopGradient
+from tf_mtl.tasks import Task
+
+Features = Mapping[str, keras.KerasTensor]
+
+
+def heads(tasks: Sequence[Task], features: Mapping[str, Features]) -> dict[str, keras.KerasTensor]:
+    """Return the outputs of tasks, in their order.
+
+    A task that reads others finds their tensors among its features, under `after_key`.
+
+    Args:
+        tasks: The tasks.
+        features: The features of each task.
+
+    Raises:
+        ValueError: if a task reads an unknown one, or tasks read each other in a cycle.
+    """
+    by_name = {task.name: task for task in tasks}
+    outputs: dict[str, keras.KerasTensor] = {}
+    readable: dict[tuple[str, str, bool], keras.KerasTensor] = {}
+    for task in in_reading_order(tasks):
+        read = {}
+        for name, part in task.after.items():
+            whole, key = (name, part, True), (name, part, task.after_gradients)
+            if whole not in readable:
+                readable[whole] = by_name[name].readable(outputs[name], part)
+            if key not in readable:
+                readable[key] = StopGradient(name=f"{name}_{part}_stopped")(readable[whole])
+            read[after_key(name)] = readable[key]
+        outputs[task.name] = task.head({**features[task.name], **read})
+    return {task.name: outputs[task.name] for task in tasks}
+
+
+def tasks_read_by(task: Task, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks that a task reads, directly or through others."""
+    read = {task.name}
+    for each in reversed(in_reading_order(tasks)):
+        if each.name in read:
+            read |= each.after.keys()
+    return [each for each in tasks if each.name in read - {task.name}]
+
+
+def in_reading_order(tasks: Sequence[Task]) -> list[Task]:
+    """Return tasks so that each comes after those that it reads, otherwise in their order.
+
+    Raises:
+        ValueError: if a task reads an unknown one, or tasks read each other in a cycle.
+    """
+    names = [task.name for task in tasks]
+    for task in tasks:
+        for name in task.after:
+            if name not in names or name == task.name:
+                raise ValueError(
+                    f"`after` of task '{task.name}' must name other tasks of {names}, received '{name}'."
+                    f"{nearest(name, [other for other in names if other != task.name])}"
+                )
+    ordered: list[Task] = []
+    left = list(tasks)
+    while left:
+        done = {task.name for task in ordered}
+        ready = next((task for task in left if done.issuperset(task.after)), None)
+        if ready is None:
+            raise ValueError(
+                f"`after` must not lead back to a task, but these tasks read each other: {[t.name for t in left]}. "
+                "Remove one of them from another's `after`."
+            )
+        ordered.append(ready)
+        left.remove(ready)
+    return ordered
