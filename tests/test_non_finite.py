@@ -108,6 +108,17 @@ def test_raise_undoes_the_step_and_names_task_and_row(name, steps_per_execution)
     assert "skipped_steps" not in model.fit(x, y, batch_size=8, verbose=0).history
 
 
+def test_the_first_of_several_steps_is_named():
+    x, y = data()
+    y["price"][33] = 1e30
+    for choice, expectation in (
+        ("raise", pytest.raises(ValueError, match="row 3 ")),
+        ("skip", pytest.warns(match="row 3 ")),
+    ):
+        with expectation:
+            fitted(choice, rows=(x, y), steps_per_execution=5)
+
+
 def test_train_on_batch_raises():
     model = small_models.model()
     model.compile("adam", loss=small_models.LOSS, non_finite="raise", jit_compile=False)

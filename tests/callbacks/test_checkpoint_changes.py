@@ -8,6 +8,9 @@ import pytest
 import tensorflow as tf
 
 import tf_mtl as mtl
+from tf_mtl._pipeline import feed
+from tf_mtl._pipeline.data_description import describe
+from tf_mtl._pipeline.feed import fit_feed
 
 ROWS = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 
@@ -250,3 +253,56 @@ def test_weights_of_16_bits_in_a_model_of_32(tmp_path):
 def test_metrics_that_change_mid_epoch(interrupted):
     with pytest.raises(ValueError, match="metrics: .*only in"):
         train(interrupted, metrics={"a": ["mae"]})
+
+
+def test_renamed_tasks_with_numbers(tmp_path):
+    def build(tasks):
+        keras.utils.set_random_seed(0)
+        heads = [mtl.tasks.BinaryClassification(task) for task in tasks]
+        return mtl.build_model(keras.Input((4,)), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8])), heads)
+
+    options = {"epochs": 1, "rows": np.tile(np.eye(4, dtype="float32"), (16, 1))}
+    first, *_ = train(tmp_path, model=build(["task_1", "task_2"]), **options)
+    with pytest.raises(ValueError, match="only in the checkpoint: task_1/kernel.*only in this run: task_3/kernel"):
+        train(tmp_path, model=build(["task_2", "task_3"]), **options)
+    with pytest.warns(UserWarning, match="although"):
+        model, *_ = train(tmp_path, model=build(["task_2", "task_3"]), on_change="keep_weights", **options)
+    np.testing.assert_array_equal(*(each.get_layer("task_2").kernel for each in (first, model)))
+
+
+def test_names_that_end_in_zeros_are_not_those_of_keras(tmp_path):
+    def build(tasks):
+        keras.utils.set_random_seed(0)
+        x = keras.Input((4,))
+        encoder = keras.Model(x, keras.layers.Dense(4, name="layer_0")(keras.layers.Dense(4, name="layer")(x)))
+        return mtl.build_model(x, mtl.trunks.HardSharing(encoder), [mtl.tasks.Regression(task) for task in tasks])
+
+    first, *_ = train(tmp_path, epochs=1, model=build("ab"))
+    with pytest.warns(UserWarning, match="although"):
+        model, *_ = train(tmp_path, epochs=1, model=build("abc"), on_change="keep_weights")
+    of_encoders = [{v.path: v.numpy() for v in each.variables if "layer" in v.path} for each in (first, model)]
+    np.testing.assert_equal(*of_encoders)
+
+
+@pytest.mark.parametrize("rows", [64, 61])
+def test_sharded_batches_may_be_read_by_another_number_of_workers(rows):
+    data = tf.data.Dataset.from_tensor_slices((ROWS[:rows], {"a": ROWS[:rows, 0]}))
+    batches = mtl.data.sharded(lambda index: data.shard(4, index).shuffle(8, seed=index + 1), 4, 8)
+    model = build("a")
+    model.compile("sgd")
+
+    def described(workers, monkeypatch):
+        monkeypatch.setattr(feed, "worker_index", lambda strategy: (0, workers))
+        return fit_feed(
+            model._engine.rules,
+            model.distribute_strategy,
+            model.balancing,
+            (batches, None, None),
+            *(None, False, None, None, 0.0, None, None, None),
+        ).training
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        streams = [described(workers, monkeypatch) for workers in (1, 2, 4)]
+    descriptions = [describe(stream) for stream in streams]
+    assert descriptions[0] == descriptions[1] == descriptions[2]
+    assert streams[1].dataset.element_spec != streams[0].dataset.element_spec

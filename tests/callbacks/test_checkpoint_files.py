@@ -1,6 +1,7 @@
 """Files that are damaged, cannot be written or hold no finite state, and what is lost when training ends otherwise."""
 
 import contextlib
+import os
 import signal
 import threading
 
@@ -217,3 +218,34 @@ def test_fit_in_a_callback(tmp_path):
     assert int(model.optimizer.iterations) == 3 * 8 + 2
     assert len(history["loss"]) == 3 or len(model.history.history["loss"]) == 1
     assert names(tmp_path) == [name(8), name(16), name(24)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_last_step_ends_the_process(tmp_path, number):
+    class Last(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            signal.raise_signal(number)
+
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, epochs=1, callbacks=[Last()])
+        assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert name(8) in names(tmp_path)
+
+
+def test_the_folder_stays_where_it_was_when_training_began(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run("run", epochs=1, callbacks=[At(2, lambda: os.chdir("elsewhere"))])
+    assert names(tmp_path / "run") == [name(4), name(6), name(8)]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_unfinished_files_of_killed_runs_are_deleted_and_folders_stay(tmp_path):
+    (tmp_path / ".writing-host-1-file").touch()
+    (tmp_path / ".writing-host-1-folder").mkdir()
+    CheckpointFiles(tmp_path, 2).clean()
+    assert [path.name for path in tmp_path.iterdir()] == [".writing-host-1-folder"]

@@ -87,3 +87,12 @@ def test_a_lock_whose_writer_was_killed_while_writing(tmp_path):
     (tmp_path / ".lock").write_text('{"process": 1')
     with run_lock(tmp_path):
         pass
+
+
+def test_a_refused_run_of_one_process_leaves_the_lock(script, tmp_path):
+    with run_lock(tmp_path):
+        with pytest.raises(RuntimeError, match="in use by another run"), run_lock(tmp_path):
+            pass
+        process = processes.start(script, tmp_path)
+        assert process.stdout.readline() == ""
+        assert f"process {os.getpid()}" in process.communicate()[1]

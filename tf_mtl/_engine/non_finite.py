@@ -33,7 +33,7 @@ class StateBefore:
 
 
 class CancelledSteps(keras.metrics.Metric):
-    """Undoes steps with NaN or infinity, counts them, and remembers the origin of the last one.
+    """Undoes steps with NaN or infinity, counts them, and records the origin of the first one in an epoch.
 
     Args:
         choice: "skip" or "raise".
@@ -76,8 +76,9 @@ class CancelledSteps(keras.metrics.Metric):
         for variable, value in before.metrics:
             variable.assign(tf.where(keep, variable.value, value))
         counts = is_reported if self.raises else is_bad
+        is_first = counts & (self.count == 0)
         self.count.assign_add(per_replica_share(tf.cast(counts, tf.float32)))
-        rows = tf.cond(counts, lambda: _bad_rows(update, batches), lambda: _no_rows(self.tasks))
+        rows = tf.cond(is_first, lambda: _bad_rows(update, batches), lambda: _no_rows(self.tasks))
         origin = (
             (self.updates, tf.cast(model.optimizer.iterations.value, tf.float32)),
             (self.losses, tf.cast(bad_losses, tf.float32)),
@@ -85,7 +86,7 @@ class CancelledSteps(keras.metrics.Metric):
             (self.rows, rows),
         )
         for variable, value in origin:
-            variable.assign(tf.where(counts, value, variable.value))
+            variable.assign(tf.where(is_first, value, variable.value))
 
     def result(self) -> dict[str, tf.Tensor]:
         """Return the number of steps skipped in the epoch."""

@@ -10,14 +10,14 @@ from tf_mtl._pipeline.stream import ArrayStream, Position, Stream
 
 def describe(stream: Stream) -> dict[str, Any]:
     """Return what decides which rows a position refers to, as JSON values."""
-    rows = isinstance(stream, ArrayStream)
+    rows, dataset = isinstance(stream, ArrayStream), stream.global_dataset
     return {
         "elements": "rows" if rows else "batches",
         "size": stream.size,
         "batch_elements": stream.batch_elements,
-        "spec": str(stream.dataset.element_spec),
-        "batch_sizes": [] if rows else [int(each._batch_size) for each in _sources(stream.dataset, "_batch_size")],
-        "orders": _orders(stream.dataset),
+        "spec": str(dataset.element_spec),
+        "batch_sizes": [] if rows else [int(each._batch_size) for each in _sources(dataset, "_batch_size")],
+        "orders": _orders(dataset),
     }
 
 
@@ -47,12 +47,12 @@ def changes(saved: Mapping[str, Any], position: Position, epoch_batches: int, st
 
 def shuffled_otherwise(saved: Mapping[str, Any], position: Position, stream: Stream) -> bool:
     """Return whether the pass of a saved position continues in another order of rows."""
-    return position.elements > 0 and saved["orders"] != _orders(stream.dataset)
+    return position.elements > 0 and saved["orders"] != _orders(stream.global_dataset)
 
 
 def shuffles_without_seed(stream: Stream) -> bool:
     """Return whether a shuffle has another order in every process."""
-    return any(seeds == [0, 0] for _, *seeds in _orders(stream.dataset))
+    return any(seeds == [0, 0] for _, *seeds in _orders(stream.global_dataset))
 
 
 def _orders(dataset):

@@ -61,7 +61,7 @@ def fit_feed(
         balancing: The balancing method.
         data: (x, y, sample_weight), as `fit` was given them; all further arguments are those of `fit`.
     """
-    x = data[0]
+    given = x = data[0]
     check_finite("x", x, steps_per_epoch, "steps_per_epoch")
     steps_per_epoch = steps_per_epoch_of(x, steps_per_epoch)
     mixture = x if isinstance(x, Mixture) else None
@@ -78,6 +78,8 @@ def fit_feed(
         x = _zipped(x, balancing, rules, strategy)
     training = stream(x, y, weight, batch_size, shuffle)
     training.epoch_size = steps_per_epoch
+    if isinstance(given, ShardedBatches):
+        training.global_dataset = given
     return Feed(training, validation, steps_per_epoch, callback_list(callbacks), mixture)
 
 

@@ -102,6 +102,7 @@ class Stream(DataAdapter):
     Attributes:
         batch_elements: The number of elements of a batch; see `Position`.
         check: The check that a step begins with; None if there is none, or it is part of the pipeline.
+        global_dataset: The batches that all workers read together.
         position: How far the stream has been read.
         steps: The number of batches drawn, in earlier processes too.
         epoch_batches: The number of batches of the current epoch that were drawn or replayed.
@@ -117,6 +118,7 @@ class Stream(DataAdapter):
         self._pipeline_check: BatchCheck | None = check if gpus() else None
         self._adapter = data if isinstance(data, DataAdapter) else None
         self.dataset = data if self._adapter is None else data.get_tf_dataset()
+        self.global_dataset = self.dataset
         self.position = Position(0, 0)
         self.steps = 0
         self.epoch_batches = 0

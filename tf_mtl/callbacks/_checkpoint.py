@@ -117,14 +117,15 @@ class Checkpoint(keras.callbacks.Callback):
             )
         self._worker, self._workers = worker_index(self.model.distribute_strategy)
         self._gather = gather_over_workers(self.model.distribute_strategy)
-        self._files = CheckpointFiles(Path(self.directory), self.keep)
+        self._files = CheckpointFiles(Path(self.directory).absolute(), self.keep)  # wherever training changes to
         self._interruption = Interruption()
+        self._steps = 0
         self._begin(feed)
         self._history = self.model.history
         self._callback_states = CallbackStates(feed.callbacks, self)
         self._variables = RunVariables(self.model)
         self._saved_at = time.monotonic()
-        self._steps, self._initial_rates = 0, self._variables.learning_rates
+        self._initial_rates = self._variables.learning_rates
         self._training_metrics: Arrays | None = None
         self._logs: Mapping[str, Any] = {}
         self._resumed: SavedRun | None = None
@@ -200,15 +201,15 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _begin(self, feed: Feed) -> None:
         """Take the directory and the signals until `fit` ends."""
-        error = None
+        error: Exception | None = None
         if self._worker == 0:
             try:
                 feed.at_end.enter_context(run_lock(self._files.directory))
                 self._files.clean()
-            except RuntimeError as lock_error:
-                error = lock_error
+            except (OSError, RuntimeError) as own_error:
+                error = own_error
         if self._workers > 1 and self._gather([error is not None]).any():
-            error = error or RuntimeError(f"{self.directory} is in use by another run, as the chief worker found.")
+            error = error or RuntimeError(f"The chief worker cannot use {self.directory}; its error says why.")
         if error is not None:
             raise error
         feed.at_end.push(self._end)
@@ -217,15 +218,19 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _end(self, exception_type: Any, exception: Any, traceback: Any) -> None:
         """Tidy up when `fit` ends, and tell what an exception loses."""
-        self._interruption.unwatch()
-        self._files.close()
-        if exception is not None and self._steps > (self._files.last or 0):
-            warnings.warn(
-                f"Training ended with {exception_type.__name__} after step {self._steps}; the next run continues from "
-                f"{self._last_step}.",
-                stacklevel=2,
-            )
         self._feed = None
+        try:
+            self._files.close()
+            if exception is not None and self._steps > (self._files.last or 0):
+                warnings.warn(
+                    f"Training ended with {exception_type.__name__} after step {self._steps}; the next run continues "
+                    f"from {self._last_step}.",
+                    stacklevel=2,
+                )
+            if exception is None and self._interruption.noticed:  # after the last step
+                self._interruption.act()
+        finally:
+            self._interruption.unwatch()
 
     def _end_process(self) -> None:
         self._finish_writing()

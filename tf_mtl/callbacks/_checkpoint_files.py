@@ -58,7 +58,8 @@ class CheckpointFiles:
     def clean(self) -> None:
         """Delete the unfinished files of earlier processes; no other process may be writing to the folder."""
         for unfinished in [*self.directory.glob(".writing-*"), *self.directory.glob(".step-*")]:  # of version 0.1
-            unfinished.unlink(missing_ok=True)
+            if not unfinished.is_dir():  # as of an export
+                unfinished.unlink(missing_ok=True)
 
     def write(
         self,

@@ -29,18 +29,16 @@ def run_lock(directory: Path) -> Iterator[None]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = (directory / ".lock").resolve()
+    if path in _owned:  # to open the file and close it would free the lock
+        raise _in_use(directory, os.getpid(), socket.gethostname())
     with open(path, "a+", encoding="utf-8") as file:
-        on_this_host = _is_locked(file)
+        lives = _is_locked(file)
         file.seek(0)
         owner = _parsed(file.read())
-        lives = path in _owned or on_this_host
         if owner and not lives and owner.get("boot") != _boot():
             lives = _beats(path)
         if lives:
-            raise RuntimeError(
-                f"{directory} is in use by another run, process {owner.get('process')} on host {owner.get('host')}. "
-                "Give `Checkpoint` another directory, or end that run first."
-            )
+            raise _in_use(directory, owner.get("process"), owner.get("host"))
         _write(file, json.dumps({"process": os.getpid(), "host": socket.gethostname(), "boot": _boot()}))
         _owned.add(path)
         try:
@@ -49,6 +47,13 @@ def run_lock(directory: Path) -> Iterator[None]:
         finally:
             _owned.remove(path)
             _write(file, "")
+
+
+def _in_use(directory: Path, process: int | None, host: str | None) -> RuntimeError:
+    return RuntimeError(
+        f"{directory} is in use by another run, process {process} on host {host}. Give `Checkpoint` another directory, "
+        "or end that run first."
+    )
 
 
 def _is_locked(file: IO[str]) -> bool:

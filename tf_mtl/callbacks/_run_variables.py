@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 import keras
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 Arrays: TypeAlias = Sequence[np.ndarray]
 Description: TypeAlias = Mapping[str, list[str]]
-_NUMBERED = re.compile(r"_\d+$")
+_NUMBERED = re.compile(r"_[1-9]\d*$")  # as Keras numbers names
 
 
 class RunVariables:
@@ -26,6 +26,7 @@ class RunVariables:
 
     def __init__(self, model: keras.Model):
         self._strategy = model.distribute_strategy
+        self._tasks = set(model.task_names)
         self._metrics = _unique(v for metric in model.metrics for v in metric.variables)
         self._groups: dict[str, list[keras.Variable]] = {}
         seen = {id(v) for v in self._metrics}
@@ -39,7 +40,8 @@ class RunVariables:
     @property
     def description(self) -> Description:
         """The names, shapes and types of each group of variables: weights, optimizer, balancing and metrics."""
-        return {group: _descriptions(group, v) for group, v in (*self._groups.items(), ("metrics", self._metrics))}
+        groups = (*self._groups.items(), ("metrics", self._metrics))
+        return {group: self._descriptions(group, variables) for group, variables in groups}
 
     def shared_values(self) -> list[np.ndarray]:
         """Return copies of the values of the variables of the model, its optimizer and its balancing method."""
@@ -80,7 +82,7 @@ class RunVariables:
             saved = self.description
         left = list(arrays)
         for group, variables in self._groups.items():
-            names, own = saved[group], _descriptions(group, variables)
+            names, own = saved[group], self._descriptions(group, variables)
             values, left = left[: len(names)], left[len(names) :]
             if own == names:
                 indices = {i: i for i in range(len(names))}
@@ -128,6 +130,11 @@ class RunVariables:
             for replica, value in zip(replicas, values[worker * len(replicas) :], strict=False):
                 replica.assign(value)
 
+    def _descriptions(self, group: str, variables: Sequence[keras.Variable]) -> list[str]:
+        paths = [v.path for v in variables]
+        names = _names_of_slots(paths) if group == "optimizer" else _stable_names(paths, self._tasks)
+        return [f"{name} {list(v.shape)} {v.dtype}" for name, v in zip(names, variables, strict=True)]
+
     @property
     def _shared(self) -> list[keras.Variable]:
         return [v for variables in self._groups.values() for v in variables]
@@ -159,32 +166,34 @@ def _finite(array: np.ndarray) -> bool:
     return bool(np.isfinite(array.sum(dtype="float64")))  # much faster than a test of each element
 
 
-def _descriptions(group: str, variables: Sequence[keras.Variable]) -> list[str]:
-    names = _stable_names([v.path for v in variables], slots=group == "optimizer")
-    return [f"{name} {list(v.shape)} {v.dtype}" for name, v in zip(names, variables, strict=True)]
-
-
 def _untyped(description: str) -> str:
     return description.rpartition(" ")[0]
 
 
-def _stable_names(paths: Sequence[str], slots: bool) -> list[str]:
-    """Variables' paths without the numbers that tell objects of one process apart: those of an optimizer's variables
-    are left out, others count from the smallest."""
-    if slots:
-        return [re.sub(r"_\d+(?=[_/]|$)", "", path) for path in paths]
-    parts = [[_NUMBERED.sub("", part) for part in path.split("/")] for path in paths]
-    numbers = [[int((_NUMBERED.findall(part) or ["_0"])[0][1:]) for part in path.split("/")] for path in paths]
+def _names_of_slots(paths: Sequence[str]) -> list[str]:
+    """The paths of an optimizer's variables without the numbers that Keras adds to names."""
+    return [re.sub(r"_\d+(?=[_/]|$)", "", path) for path in paths]
+
+
+def _stable_names(paths: Sequence[str], tasks: Set[str]) -> list[str]:
+    """Variables' paths in which the numbers that Keras adds to names count from the smallest in this process.
+
+    The tasks' names, which the user has given, stay as they are.
+    """
+    parts = [[(part, 0) if part in tasks else _without_number(part) for part in path.split("/")] for path in paths]
     least: dict[str, int] = {}
-    for name, number in zip(itertools.chain(*parts), itertools.chain(*numbers), strict=True):
+    for name, number in itertools.chain(*parts):
         least[name] = min(number, least.get(name, number))
     return [
-        "/".join(
-            f"{name}_{number - least[name]}" if number > least[name] else name
-            for name, number in zip(*pair, strict=True)
-        )
-        for pair in zip(parts, numbers, strict=True)
+        "/".join(f"{name}_{number - least[name]}" if number > least[name] else name for name, number in path)
+        for path in parts
     ]
+
+
+def _without_number(name: str) -> tuple[str, int]:
+    """Return a name without the number that Keras may have added, and the number."""
+    match = _NUMBERED.search(name)
+    return (name[: match.start()], int(match[0][1:])) if match else (name, 0)
 
 
 def _with_dtype(array: np.ndarray, description: str, variable: keras.Variable) -> np.ndarray:

@@ -48,7 +48,7 @@ def check_agreement(strategy: tf.distribute.Strategy, method: str, **parts: Any)
         "python": platform.python_version(),
     }
     parts = {"method": method, "versions": versions, **parts}
-    texts = [json.dumps(_described(part, name)).encode() for name, part in parts.items()]
+    texts = [json.dumps(_described(part, name), sort_keys=True).encode() for name, part in parts.items()]
     texts += [b"{}"] * (_MOST_PARTS - len(texts))
     with lost_worker_errors():
         descriptions = _differing(strategy, texts)
