@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: venv quickstart census fashion-pairs test test-slow lint docs benchmark clean
+.PHONY: venv quickstart census fashion-pairs test test-slow test-faults lint docs benchmark clean
 
 venv: .venv/.installed
 
@@ -23,10 +23,13 @@ fashion-pairs: venv
 	$(BIN)/python recipes/fashion_pairs.py $(ARGS)
 
 test: venv
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow' --durations=25 $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow and not faults' --durations=25 $(ARGS)
 
 test-slow: venv
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --durations=25 $(ARGS)
+
+test-faults: venv
+	$(BIN)/python -m pytest -s -m faults $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -35,6 +35,10 @@ class Script:
         self.kill, self.terminate, self.wait = self._process.kill, self._process.terminate, self._process.join
 
     @property
+    def pid(self):
+        return self._process.pid
+
+    @property
     def returncode(self):
         return self._process.exitcode
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import threading
 import time
 
@@ -83,10 +84,11 @@ def test_a_host_whose_heartbeat_is_seen_lives(tmp_path):
     beat.join()
 
 
-def test_a_lock_whose_writer_was_killed_while_writing(tmp_path):
-    (tmp_path / ".lock").write_text('{"process": 1')
+@pytest.mark.parametrize("content", [b'{"process": 1', b"\xff\x90", bytes(100), b"[1]", b"7"])
+def test_a_lock_whose_content_is_damaged(tmp_path, content):
+    (tmp_path / ".lock").write_bytes(content)
     with run_lock(tmp_path):
-        pass
+        assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
 
 
 def test_a_refused_run_of_one_process_leaves_the_lock(script, tmp_path):
@@ -96,3 +98,14 @@ def test_a_refused_run_of_one_process_leaves_the_lock(script, tmp_path):
         process = processes.start(script, tmp_path)
         assert process.stdout.readline() == ""
         assert f"process {os.getpid()}" in process.communicate()[1]
+
+
+def test_a_full_disk_does_not_end_a_run(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with run_lock(tmp_path), pytest.raises(RuntimeError, match="in use"), run_lock(tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / ".lock").read_bytes() == b""

@@ -31,7 +31,7 @@ def run_lock(directory: Path) -> Iterator[None]:
     path = (directory / ".lock").resolve()
     if path in _owned:  # to open the file and close it would free the lock
         raise _in_use(directory, os.getpid(), socket.gethostname())
-    with open(path, "a+", encoding="utf-8") as file:
+    with open(path, "a+b", buffering=0) as file:  # with a buffer, a full disk would be an error when it is closed
         lives = _is_locked(file)
         file.seek(0)
         owner = _parsed(file.read())
@@ -56,7 +56,7 @@ def _in_use(directory: Path, process: int | None, host: str | None) -> RuntimeEr
     )
 
 
-def _is_locked(file: IO[str]) -> bool:
+def _is_locked(file: IO[bytes]) -> bool:
     """Lock a file, and return whether another process has already done so."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,19 +65,19 @@ def _is_locked(file: IO[str]) -> bool:
     return False
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parsed(content: bytes) -> dict[str, Any]:
     try:
-        return dict(json.loads(text or "{}"))
-    except ValueError:  # its writer was killed
+        owner = json.loads(content or b"{}")
+    except ValueError:  # its writer was killed, or the file was damaged
         return {}
+    return owner if isinstance(owner, dict) else {}
 
 
-def _write(file: IO[str], text: str) -> None:
+def _write(file: IO[bytes], text: str) -> None:
     with contextlib.suppress(OSError):  # a full disk does not end training
         file.seek(0)
         file.truncate()
-        file.write(text)
-        file.flush()
+        file.write(text.encode())
 
 
 def _beats(path: Path) -> bool:
