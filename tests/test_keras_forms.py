@@ -278,7 +278,7 @@ def test_inputs(form, call):
 
 @pytest.mark.parametrize("call", ["fit", "evaluate", "predict", "validation_data"])
 @pytest.mark.parametrize("form", SOURCES)
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_sources(form, call, weighted):
     make, inputs, x = SOURCES[form]
     data = (x, Y, WEIGHT_FORMS["dict"]) if weighted else (x, Y)
