@@ -1,11 +1,14 @@
 """From a model's outputs to what they say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._names import check_names
+from tf_mtl._raw_inputs import RawInputs, model_specs
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
 from tf_mtl.text._located import locate
@@ -36,6 +39,56 @@ def decode(
         located = locate(preprocessor, tf.constant(list(texts), tf.string))
     elif texts is not None or preprocessor is not None:
         raise ValueError("Pass `texts` and `preprocessor` together: the preprocessor tells where the words are.")
+    return _decoded(tasks, outputs, located)
+
+
+def answer(
+    model: keras.Model,
+    tasks: Sequence[Task],
+    inputs: Any,
+    preprocessor: Callable[[Any], Any] | None,
+    names: Sequence[str] | None,
+    batch_size: int,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the answers by task to raw inputs; see `MultiTaskModel.answer`."""
+    if not tasks:
+        raise ValueError(
+            "`answer` needs task objects, which say how to read an output: build the model with tf_mtl.build_model, or "
+            "pass `tasks` to MultiTaskModel."
+        )
+    check_names("tasks", names or [], [task.name for task in tasks], required=False)
+    chosen = [task for task in tasks if names is None or task.name in names]
+    located = None
+    if preprocessor is not None:
+        specs = model_specs(model)
+        raw = RawInputs.of(preprocessor, specs)
+        inputs = _as_tensors(inputs, raw.specs)
+        located = raw.located(inputs)
+        inputs = _prepared(raw, inputs, batch_size)
+    outputs = model.predict(inputs, batch_size=batch_size, verbose=0)
+    return _decoded(chosen, outputs, located)
+
+
+def _prepared(raw, inputs, batch_size):
+    """The model's inputs: prepared in batches, or at one time where their length depends on the other rows."""
+    shapes = [spec.shape[1:] for spec in keras.tree.flatten(raw.prepare.get_concrete_function().structured_outputs)]
+    if not all(shape.is_fully_defined() for shape in shapes):
+        return raw.prepare(inputs)
+    return tf.data.Dataset.from_tensor_slices(inputs).batch(batch_size).map(lambda batch: (raw.prepare(batch),))
+
+
+def _as_tensors(inputs, specs):
+    """Raw inputs as tensors, in the structure of their specs."""
+    if isinstance(specs, tf.TensorSpec) and not isinstance(inputs, (str, bytes, Mapping)):
+        return tf.convert_to_tensor(inputs, specs.dtype)
+    if isinstance(specs, Mapping) and isinstance(inputs, Mapping) and specs.keys() == inputs.keys():
+        return {key: tf.convert_to_tensor(inputs[key], spec.dtype) for key, spec in specs.items()}
+    expected = f"a dict with the keys {sorted(specs)}" if isinstance(specs, Mapping) else "a list or array of rows"
+    received = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
+    raise ValueError(f"`inputs` must be {expected}, as `preprocessor` takes them; received {received}.")
+
+
+def _decoded(tasks, outputs, located):
     return {
         task.name: {key: _array(value) for key, value in task.answer(outputs[task.name], located).items()}
         for task in tasks

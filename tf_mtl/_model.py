@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tf_mtl import balancing as methods
-from tf_mtl._decoding import decode
+from tf_mtl._decoding import answer, decode
 from tf_mtl._engine.compiled import compiled_engine
 from tf_mtl._engine.keras_hooks import KerasHooks, in_one_thread
 from tf_mtl._engine.similarity import gradient_cosines
@@ -418,6 +418,41 @@ class MultiTaskModel(KerasHooks):
         [5.0]
         """
         return decode(self._tasks, outputs, texts, preprocessor)
+
+    def answer(
+        self,
+        inputs: Any,
+        preprocessor: Callable[[Any], Any] | None = None,
+        tasks: Sequence[str] | None = None,
+        batch_size: int = 32,
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """Return what the tasks say about raw inputs, decoded: what an export of the model returns.
+
+        Args:
+            inputs: Raw inputs as the preprocessor takes them, such as a list of texts or a dict of columns; without
+                one, the model's inputs.
+            preprocessor: What turns raw inputs into the model's, as `tf_mtl.export.saved_model` takes it.
+            tasks: The names of the tasks to answer for; all by default.
+            batch_size: The number of rows that the model is given at one time.
+
+        Returns:
+            `{task: {part: array}}`, with rows as the first axis, and texts as Python strings.
+
+        Raises:
+            ValueError: if the model was built without task objects, for unknown tasks, or inputs that do not fit the
+                preprocessor.
+
+        Example:
+
+        >>> words = mtl.text.Words.learn(["good", "bad"], length=4)
+        >>> encoder = mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=4, units=4)
+        >>> tasks = [mtl.tasks.Classification("mood", labels=["sad", "happy"])]
+        >>> model = mtl.build_model(words.inputs(), mtl.trunks.HardSharing(encoder), tasks)
+        >>> answer = model.answer(["good, good", "bad"], words)
+        >>> answer["mood"]["label"].shape
+        (2,)
+        """
+        return answer(self, self._tasks, inputs, preprocessor, tasks, batch_size)
 
     def gradient_cosines(self, batch: Any) -> np.ndarray:
         """Return the cosines [T, T] between the tasks' gradients of the shared variables on a batch.

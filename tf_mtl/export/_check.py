@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
+from tf_mtl._raw_inputs import RawInputs, model_specs, pack
 from tf_mtl.export import _requests, _session
 from tf_mtl.export._answers import answers
 from tf_mtl.export._decoders import check_decoder
-from tf_mtl.export._inputs import RawInputs, model_specs, pack
 from tf_mtl.export._model_card import FILE as CARD
 from tf_mtl.export._model_card import SIGNATURE_KEYS
 from tf_mtl.export._requests import Request

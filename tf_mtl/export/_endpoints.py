@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
+from tf_mtl._raw_inputs import RawInputs, model_specs
 from tf_mtl.export._answers import answers
-from tf_mtl.export._inputs import RawInputs, model_specs
 
 DEFAULT = "serving_default"
 _TENSORS = "tensors"

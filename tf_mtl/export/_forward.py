@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
-from tf_mtl.export._inputs import model_specs, pack
+from tf_mtl._raw_inputs import model_specs, pack
 from tf_mtl.export._requests import named
 from tf_mtl.export._verdict import difference
 

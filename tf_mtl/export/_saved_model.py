@@ -9,13 +9,13 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
+from tf_mtl._raw_inputs import RawInputs, model_specs, pack
 from tf_mtl.export import _model_card, _requests
 from tf_mtl.export._batching import FILE as BATCHING
 from tf_mtl.export._batching import batching_text
 from tf_mtl.export._check import check as check_folder
 from tf_mtl.export._check import expected_outputs
 from tf_mtl.export._endpoints import DEFAULT, Endpoint, endpoints
-from tf_mtl.export._inputs import RawInputs, model_specs, pack
 from tf_mtl.export._requests import Request
 from tf_mtl.export._versions import new_version
 
@@ -103,6 +103,8 @@ def saved_model(
         )
     batching_content = None if batching is None else batching_text(batching)
     raw = None if preprocessor is None else RawInputs.of(preprocessor, model_specs(model))
+    if raw is not None:
+        raw.check_lengths(model_specs(model))
     served = endpoints(model, raw, signatures)
     requests = _warmup_requests(model, raw, served, warmup, check)
     with new_version(directory, version) as (folder, number):

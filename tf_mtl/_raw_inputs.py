@@ -1,4 +1,4 @@
-"""The inputs of an export: the model's inputs by name, and raw inputs with the way to the model's."""
+"""The inputs of a model by name, and raw inputs with the way to them."""
 
 import functools
 import re
@@ -36,8 +36,7 @@ class RawInputs:
             specs: The specs of the model's inputs.
 
         Raises:
-            ValueError: if the preprocessor's inputs cannot be determined, its outputs are not the model's inputs, or
-                their length would depend on the longest row of a batch.
+            ValueError: if the preprocessor's inputs cannot be determined, or its outputs are not the model's inputs.
         """
         raw = _raw_specs(preprocessor)
 
@@ -46,16 +45,26 @@ class RawInputs:
             return keras.tree.pack_sequence_as(specs, [_fit(value, spec) for value, spec in pairs])
 
         traced = tf.function(prepare, input_signature=[raw])
-        for name, value in zip(
-            _names(specs), keras.tree.flatten(traced.get_concrete_function().structured_outputs), strict=True
-        ):
+        traced.get_concrete_function()
+        return cls(raw, traced, functools.partial(locate, preprocessor) if hasattr(preprocessor, "locate") else None)
+
+    def check_lengths(self, specs: Any) -> None:
+        """Raise if a row's inputs depend on the others of its batch.
+
+        Args:
+            specs: The specs of the model's inputs.
+
+        Raises:
+            ValueError: for an input that is as long as the longest row of a batch.
+        """
+        prepared = keras.tree.flatten(self.prepare.get_concrete_function().structured_outputs)
+        for name, value in zip(_names(specs), prepared, strict=True):
             if None in value.shape[1:].as_list():
                 raise ValueError(
                     f"`preprocessor` must give '{name}' a fixed length, received the shape {value.shape}, as long as "
                     "the batch's longest row. Give the model an Input of a fixed length, to which rows are truncated "
                     "or padded."
                 )
-        return cls(raw, traced, functools.partial(locate, preprocessor) if hasattr(preprocessor, "locate") else None)
 
     def located(self, inputs: Any) -> LocatedTexts | None:
         """Return raw texts with the positions of their words; None for other raw inputs."""
