@@ -134,6 +134,13 @@ def test_a_warm_up_file_that_is_missing_or_cut_off(copy, size):
         mtl.export.check(copy)
 
 
+def test_a_warm_up_file_with_half_a_record_after_its_requests(copy):
+    file = copy / _requests.FILE
+    file.write_bytes(file.read_bytes() + file.read_bytes()[:50])
+    with pytest.raises(ValueError, match="warm-up file is damaged after its requests"):
+        mtl.export.check(copy)
+
+
 def test_a_missing_signature(exported, copy):
     edit_card(copy, lambda card: card["signatures"].update(price=card["signatures"]["stars"]))
     with pytest.raises(ValueError, match="'price' is missing"):

@@ -37,8 +37,9 @@ def rows(config):
 
 def main(path, out, configuration):
     config = DEFAULTS | json.loads(configuration)
-    with disk.limited_files(config["largest_file"]):
-        cached = mtl.data.cache_tfrecords(rows(config), path)
+    disk.limit_files(config["largest_file"])
+    cached = mtl.data.cache_tfrecords(rows(config), path)
+    disk.limit_files(None)
     print("cached", flush=True)
     time.sleep(config["pause"])
     numbers = []

@@ -109,6 +109,7 @@ class Caching:
             jobs[0].signal(signal.SIGKILL)
         outcomes = [self._ended(job, f"two at once, {kills=}", "two at once", i) for i, job in enumerate(jobs)]
         if not kills:
+            require(any(outcome.status == 0 for outcome in outcomes), "Both have failed.")
             sources_differ = configs[0]["first"] != configs[1]["first"] or configs[0]["count"] != configs[1]["count"]
             for outcome in outcomes:
                 told = "damaged while" in outcome.errors or "OutOfRange" in outcome.errors

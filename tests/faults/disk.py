@@ -45,15 +45,7 @@ def disturb_checkpoints(pause, full, space):
     _checkpoint_files.whole_file = whole_file
 
 
-@contextlib.contextmanager
-def limited_files(size):
-    """Let files grow to so many bytes only while the block runs; None for no limit."""
-    if size is None:
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def limit_files(size):
+    """Let files of this process grow to so many bytes only, as on a full disk; None for no limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size is None else size, hard))

@@ -24,8 +24,9 @@ def main(directory, configuration):
     config = json.loads(configuration)
     model = build(config["seed"])
     print("built", flush=True)
-    with disk.limited_files(config["largest_file"]):
-        path = mtl.export.saved_model(model, directory, version=config["version"], check=config["check"])
+    disk.limit_files(config["largest_file"])
+    path = mtl.export.saved_model(model, directory, version=config["version"], check=config["check"])
+    disk.limit_files(None)
     print(f"exported {path}", flush=True)
 
 

@@ -45,13 +45,17 @@ DEFAULTS = {
 
 
 class Progress(keras.callbacks.Callback):
-    """Prints the number of steps taken, and slows training down."""
+    """Prints the number of steps taken, slows training down, and limits the size of files after the first step.
 
-    def __init__(self, pause):
+    Before that, TensorFlow writes the source of functions that it traces to temporary files.
+    """
+
+    def __init__(self, pause, largest_file):
         super().__init__()
-        self.pause = pause
+        self.pause, self.largest_file = pause, largest_file
 
     def on_train_batch_end(self, batch, logs=None):
+        disk.limit_files(self.largest_file)
         print(f"step {self.model._feed.training.steps}", flush=True)
         time.sleep(self.pause)
 
@@ -117,10 +121,10 @@ def main(directory, out, configuration):
     model = compiled(config)
     keys = ("every", "keep", "on_change")
     checkpoint = mtl.callbacks.Checkpoint(directory, **{key: config[key] for key in keys})
-    every_callback = [*callbacks(config["callbacks"]), checkpoint, Progress(config["pause"])]
+    every_callback = [*callbacks(config["callbacks"]), checkpoint, Progress(config["pause"], config["largest_file"])]
     print("built", flush=True)
-    with disk.limited_files(config["largest_file"]):
-        history = model.fit(**arguments(config), epochs=config["epochs"], verbose=0, callbacks=every_callback)
+    history = model.fit(**arguments(config), epochs=config["epochs"], verbose=0, callbacks=every_callback)
+    disk.limit_files(None)
     variables = [*model.variables, *model.optimizer.variables, *model.balancing.variables]
     results = {
         "values": [v.numpy() for v in variables],

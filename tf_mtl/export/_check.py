@@ -79,14 +79,15 @@ def check(
     """
     path = Path(path)
     promised = _promised_signatures(path)
-    warmup = _read_requests(path / _requests.FILE)
+    warmup, is_whole = _read_requests(path / _requests.FILE)
     requests = [request for request in warmup if request.signature in promised]
     if examples is not None:
         requests = _with_examples(requests, examples, promised)
     if model is not None:
         raw = None if preprocessor is None else RawInputs.of(preprocessor, model_specs(model))
         requests = [_with_expected_outputs(model, raw, request, promised) for request in requests]
-    judge(promised, requests, _run_in_fresh_process(path, requests), _warmup_faults(warmup, promised))
+    faults = _warmup_faults(warmup, promised, is_whole)
+    judge(promised, requests, _run_in_fresh_process(path, requests), faults)
 
 
 def expected_outputs(
@@ -123,12 +124,14 @@ def _promised_signatures(path: Path) -> dict[str, Any]:
     return signatures
 
 
-def _warmup_faults(requests: Sequence[Request], promised: Mapping[str, Any]) -> list[str]:
+def _warmup_faults(requests: Sequence[Request], promised: Mapping[str, Any], is_whole: bool) -> list[str]:
     """Return the faults of a warm-up file, which has a request with expected outputs to every signature."""
     faults, requested = [], {request.signature for request in requests}
     without_request = sorted(set(promised) - requested)
     if without_request:
         faults.append(f"the warm-up file is missing or cut off, since it has no request to {without_request}")
+    elif not is_whole:
+        faults.append("the warm-up file is damaged after its requests, and servers refuse it")
     if requested - set(promised):
         faults.append(f"the warm-up file has requests to unknown signatures, {sorted(requested - set(promised))}")
     without_outputs = sorted({request.signature for request in requests if not request.expected})
@@ -137,12 +140,13 @@ def _warmup_faults(requests: Sequence[Request], promised: Mapping[str, Any]) -> 
     return faults
 
 
-def _read_requests(path: Path) -> list[Request]:
-    """Return the requests of a warm-up file, which may be missing or cut off."""
+def _read_requests(path: Path) -> tuple[list[Request], bool]:
+    """Return the requests of a warm-up file, which may be missing or damaged, and whether it was read to its end."""
     requests: list[Request] = []
     with contextlib.suppress(tf.errors.DataLossError, tf.errors.NotFoundError):
-        requests.extend(_requests.read(path))
-    return requests
+        requests.extend(_requests.read(path))  # keeps those before the damage
+        return requests, True
+    return requests, False
 
 
 def _with_examples(requests: Sequence[Request], examples: Any, promised: Mapping[str, Any]) -> list[Request]:
