@@ -177,6 +177,16 @@ def test_float16_shrinks_its_scale_and_counts_what_it_skips():
         fitted("raise", optimizer=scaled)
 
 
+def test_float16_with_gradients_that_are_never_finite():
+    x = keras.Input((6,), name="x")
+    h = RootOfZero()(keras.layers.Dense(4)(x))
+    model = mtl.MultiTaskModel(x, {"topic": keras.layers.Dense(3)(h), "price": keras.layers.Dense(1)(h)})
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01), initial_scale=4.0)
+    model.compile(optimizer, loss=small_models.LOSS, non_finite="raise", jit_compile=False)
+    with pytest.raises(ValueError, match="gradients of variables of several tasks hold NaN or infinity"):
+        model.fit(*data(bad=False), batch_size=8, verbose=0)
+
+
 def test_the_choice_is_saved_with_the_model(tmp_path):
     model, _ = fitted("raise", bad=False)
     model.save(tmp_path / "model.keras")

@@ -177,11 +177,11 @@ class MultiTaskModel(KerasHooks):
                 (BatchNormalization's statistics are those of a micro-batch). Methods whose weights depend on the
                 losses, such as all scalarizers but "equal" and "fixed", need one more forward pass.
             check_inputs: Whether NaN and infinity in inputs raise an error; False for a model that replaces them.
-            non_finite: What becomes of a training step with NaN or infinity in a loss or gradient. "keep" updates
+            non_finite: What happens in a training step with NaN or infinity in a loss or gradient. "keep" updates
                 nevertheless, as Keras does. "skip" undoes the step: weights, optimizer, balancing method and metrics
-                stay as they were on every replica; the first one is a warning that names tasks and rows, and
-                `skipped_steps` in the logs counts them. "raise" undoes it and raises this message as a `ValueError`.
-                The last two copy all state in each step.
+                stay as they were on every replica. A warning names the tasks and rows of the first such step, and
+                `skipped_steps` in the logs counts all of them. "raise" undoes the step and raises a `ValueError` with
+                the same message. "skip" and "raise" copy all state in each step.
             run_eagerly: See `keras.Model.compile`.
             steps_per_execution: See `keras.Model.compile`.
             jit_compile: See `keras.Model.compile`. Under a mirrored strategy, True compiles each replica's

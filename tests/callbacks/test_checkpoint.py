@@ -208,7 +208,7 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, damage):
     half = len(content) // 2
     changed = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
     newest.write_bytes({"cut": content[:half], "changed": changed, "empty": b""}[damage])
-    with pytest.warns(UserWarning, match="not a complete checkpoint.*before it is used"):
+    with pytest.warns(UserWarning, match="not a complete checkpoint.*It is not used"):
         resumed = train(tmp_path / "b", 3)
     assert_equal_runs(resumed, expected)
 

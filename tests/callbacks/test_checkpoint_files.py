@@ -249,3 +249,10 @@ def test_unfinished_files_of_killed_runs_are_deleted_and_folders_stay(tmp_path):
     (tmp_path / ".writing-host-1-folder").mkdir()
     CheckpointFiles(tmp_path, 2).clean()
     assert [path.name for path in tmp_path.iterdir()] == [".writing-host-1-folder"]
+
+
+def test_a_run_without_a_readable_file_starts_from_scratch_and_says_so(tmp_path):
+    written(tmp_path, [1])
+    (tmp_path / name(1)).write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="No checkpoint in .* can be read. Training starts from scratch"):
+        assert CheckpointFiles(tmp_path, 2).newest(rename=True) is None

@@ -70,7 +70,9 @@ class CancelledSteps(keras.metrics.Metric):
         bad_losses = replica_sum(tf.reduce_sum(tf.cast(~tf.math.is_finite(sums), tf.float32), 0)) > 0
         bad_gradients = _bad_gradients(update, parts)
         is_bad = tf.reduce_any(bad_losses) | tf.reduce_any(bad_gradients)
-        is_reported = tf.reduce_any(bad_losses) if scaling else is_bad  # scaled gradients overflow now and then
+        is_reported = is_bad
+        if scaling:  # scaled gradients overflow now and then, but those of a scale below 1 are not finite themselves
+            is_reported = tf.reduce_any(bad_losses) | (is_bad & (model.optimizer.dynamic_scale.value < 1))
         keep = ~is_bad & (self.count == 0) if self.raises else ~is_bad
         restore_where_unlabelled(before.variables, keep)
         for variable, value in before.metrics:
@@ -93,7 +95,7 @@ class CancelledSteps(keras.metrics.Metric):
         return {} if self.raises else {"skipped_steps": tf.convert_to_tensor(self.count)}
 
     def reported_after(self, model: keras.Model, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return a training function that tells of a cancelled step: by an error, or at the first one by a warning."""
+        """Return a training function that reports a cancelled step: by an error, or the first one by a warning."""
         strategy = model.distribute_strategy
 
         def local(variable):

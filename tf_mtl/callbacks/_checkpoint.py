@@ -48,12 +48,14 @@ class Checkpoint(keras.callbacks.Callback):
     continues: what differs starts afresh, and weights are matched by name and shape. Where the batches differ, the
     interrupted epoch starts again, with the first batch.
 
-    **What is saved when.** A file is written beside training, and gets its name when all of it is on the disk. It takes
-    the memory of another copy of the state meanwhile. Damaged files are renamed, and the one before is used. A file
-    that cannot be written, as on a full disk, is a warning. So is a state with NaN or infinity, which is not saved:
-    when such a run is started again, it resumes from the last finite state. On SIGTERM and Ctrl-C, the callback waits
-    for the end of the current step, saves a checkpoint, and lets the process end. Other exceptions lose the steps after
-    the last checkpoint, and a warning counts them.
+    **Files.** A file is written beside training, and gets its name when all of it is on the disk. Meanwhile, the state
+    takes its memory a second time. Damaged files are renamed, and the one before is used. If a file cannot be written,
+    as on a full disk, training continues with a warning. A state with NaN or infinity is not saved, also with a
+    warning: when such a run is started again, it resumes from the last finite state.
+
+    **Interruptions.** On SIGTERM and Ctrl-C, the callback waits for the end of the current step, saves a checkpoint,
+    and lets the process end. Other exceptions lose the steps after the last checkpoint, and a warning says from which
+    one the next run continues.
 
     In the first epoch after a restart, steps before the checkpoint are counted but not executed. Callbacks are still
     called at the beginning and end of these steps.

@@ -108,17 +108,20 @@ class CheckpointFiles:
         Args:
             rename: Whether to rename those that are damaged.
         """
-        for step in reversed(self.steps()):
+        steps = self.steps()
+        for step in reversed(steps):
             try:
                 content = self.read(step)
             except ValueError as error:
-                warnings.warn(f"{error}. The checkpoint before it is used.", stacklevel=4)
+                warnings.warn(f"{error}. It is not used.", stacklevel=4)
                 if rename:
                     self._set_aside(step)
                 continue
             self.last = step
             self._readable.add(step)
             return content
+        if steps:
+            warnings.warn(f"No checkpoint in {self.directory} can be read. Training starts from scratch.", stacklevel=4)
         return None
 
     def steps(self, worker: int = 0) -> list[int]:

@@ -1,7 +1,7 @@
 """Whether all workers of a cluster are about to do the same.
 
 Collective operations match by their order alone. Workers that differ would wait for each other forever, fail with a
-mismatch of shapes, or train different tasks in one. So they compare what they have before such operations.
+mismatch of shapes, or train different tasks in one. So they compare what they are about to do first.
 """
 
 import hashlib
