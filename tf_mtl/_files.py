@@ -17,18 +17,18 @@ STOPPED_SECONDS = 600.0
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, kind: str = "") -> Iterator[BinaryIO]:
     """Open a file that gets its name when it is completely on disk; until then it is an `unfinished_file`."""
-    with unfinished_file(path.parent) as file:
+    with unfinished_file(path.parent, kind) as file:
         yield file
         publish(file, path)
 
 
 @contextlib.contextmanager
-def unfinished_file(folder: Path) -> Iterator[BinaryIO]:
+def unfinished_file(folder: Path, kind: str = "") -> Iterator[BinaryIO]:
     """Open a new file with a name of `unfinished_path`, which is deleted after the block unless it was published."""
     remove_leftovers(folder)
-    path = unfinished_path(folder)
+    path = unfinished_path(folder, kind)
     try:
         with open(path, "xb") as file, heartbeat(path):
             yield file
@@ -44,12 +44,16 @@ def publish(file: BinaryIO, path: Path) -> None:
     sync(path.parent)
 
 
-def unfinished_path(folder: Path) -> Path:
+def unfinished_path(folder: Path, kind: str = "") -> Path:
     """Return a path in a folder for an unfinished file or folder. No other process has it; its name starts with a dot.
 
     The writer keeps it alive with `heartbeat`.
+
+    Args:
+        folder: The folder.
+        kind: A part of the name, to find the files of one kind of writer.
     """
-    return folder / f".writing-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+    return folder / f".writing-{kind}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def remove_leftovers(folder: Path) -> None:

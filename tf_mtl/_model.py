@@ -17,7 +17,7 @@ from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
 from tf_mtl._optimizers.options import check_loss_scaling, check_options
 from tf_mtl._pipeline.checks import readable_errors, with_checks
-from tf_mtl._pipeline.feed import Feed, evaluate_feed, fit_feed, predict_feed, with_epochs
+from tf_mtl._pipeline.feed import evaluate_feed, fit_feed, predict_feed, with_epochs
 from tf_mtl.distribute._workers import lost_worker_errors
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
@@ -95,7 +95,6 @@ class MultiTaskModel(KerasHooks):
         freeze_again(self)
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
-        self._feed: Feed | None = None  # while `fit` runs
 
     @property
     def task_names(self) -> tuple[str, ...]:

@@ -216,7 +216,7 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, damage):
 def test_an_unfinished_file_is_ignored_and_deleted(tmp_path):
     train(tmp_path, 1)
     newest = max(tmp_path.iterdir())
-    for name in (".step-0000000099.worker-0.npz", f".writing-host-1-{'0' * 32}"):
+    for name in (".step-0000000099.worker-0.npz", f".writing-checkpoint-host-1-{'0' * 32}"):
         (tmp_path / name).write_bytes(newest.read_bytes())
     assert len(train(tmp_path, 2)[1]["loss"]) == 2
     assert [path.name for path in tmp_path.glob(".*")] == [".lock"]

@@ -40,7 +40,7 @@ def train(
     directory, stop=None, *, model=None, x=None, rows=ROWS, optimizer="adam", every="4 steps", callbacks=(), **fit
 ):
     """Train on 8 batches of arrays, or on a data set; return the model, the history and the number of updates."""
-    options = {key: fit.pop(key) for key in ("steps_per_execution", "balancing", "metrics") if key in fit}
+    options = {key: fit.pop(key) for key in ("steps_per_execution", "balancing", "metrics", "non_finite") if key in fit}
     on_change = {"on_change": fit.pop("on_change")} if "on_change" in fit else {}
     model = model or build()
     model.compile(optimizer, jit_compile=False, **options)
@@ -251,8 +251,62 @@ def test_weights_of_16_bits_in_a_model_of_32(tmp_path):
 
 
 def test_metrics_that_change_mid_epoch(interrupted):
-    with pytest.raises(ValueError, match="metrics: .*only in"):
-        train(interrupted, metrics={"a": ["mae"]})
+    """Those with the same name continue, and the new one counts the rest of the epoch."""
+    with pytest.warns(
+        UserWarning, match="epoch 2, new metrics count only what comes after step 12: .*only in this run: "
+    ):
+        _, history, updates = train(interrupted, metrics={"a": ["mse"]})
+    assert updates == 32
+    assert len(history["b_mae"]) == 4
+    assert len(history["a_mse"]) == 3  # the first epoch had no such metric
+
+
+def test_nan_and_skip_after_it_mid_epoch(tmp_path):
+    """A user who finds NaN restarts with `non_finite="skip"`."""
+    bad = ROWS.copy()
+    with pytest.warns(UserWarning, match="ConnectionError"):
+        train(tmp_path, stop=14, rows=bad)
+    with pytest.warns(UserWarning, match="new metrics count only"):
+        _, history, updates = train(tmp_path, non_finite="skip")
+    assert updates == 32
+    assert history["skipped_steps"] == [0.0] * 3
+
+
+def test_other_sources_of_endless_data(tmp_path):
+    def endless(rows):
+        return rows.repeat().batch(8)
+
+    train(tmp_path, epochs=2, x=endless, steps_per_epoch=5)
+    with pytest.raises(ValueError, match=r"`x` reads sources of \[72\] elements, in the checkpoint \[64\]"):
+        train(tmp_path, x=endless, steps_per_epoch=5, rows=np.concatenate([ROWS, ROWS[:8]]))
+
+
+def test_a_callback_that_monitors_nothing_may_be_missing(tmp_path):
+    train(tmp_path, epochs=2, callbacks=[keras.callbacks.CSVLogger(tmp_path / "log.csv")])
+    assert train(tmp_path)[2] == 32
+
+
+def test_best_weights_of_16_bits(tmp_path):
+    def run(epochs):
+        stop = keras.callbacks.EarlyStopping("loss", patience=1, min_delta=100, restore_best_weights=True)
+        model, history, _ = train(tmp_path, model=build(dtype="bfloat16"), epochs=epochs, callbacks=[stop])
+        return model, history
+
+    run(1)
+    model, history = run(5)
+    assert len(history["loss"]) == 2
+    assert np.isfinite(np.asarray(model.get_weights()[0], "float32")).all()
+
+
+def test_logs_of_any_kind(tmp_path):
+    class Logs(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs |= {"text": "words", "array": np.arange(2), "number": np.float32(0.5)}
+
+    train(tmp_path, epochs=2, callbacks=[Logs()])
+    history = train(tmp_path, epochs=3, callbacks=[Logs()])[1]
+    assert history["text"] == ["words"] * 3
+    assert history["number"] == [0.5] * 3
 
 
 def test_renamed_tasks_with_numbers(tmp_path):

@@ -92,9 +92,9 @@ def test_no_changed_or_cut_file_is_read_as_another(tmp_path):
 def test_files_are_written_beside_training(tmp_path, monkeypatch):
     may_write, whole_file = threading.Event(), _checkpoint_files.whole_file
 
-    def slow(path):
+    def slow(path, kind):
         assert may_write.wait(60)
-        return whole_file(path)
+        return whole_file(path, kind)
 
     monkeypatch.setattr(_checkpoint_files, "whole_file", slow)
     files = CheckpointFiles(tmp_path, 2)
@@ -149,11 +149,11 @@ def test_the_end_that_a_callback_sets_at_an_infinite_loss_is_not_the_end_of_trai
 def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
     whole_file, calls = _checkpoint_files.whole_file, []
 
-    def full_at_first(path):
+    def full_at_first(path, kind):
         calls.append(path)
         if len(calls) in (2, 3):
             raise OSError(28, "No space left on device")
-        return whole_file(path)
+        return whole_file(path, kind)
 
     monkeypatch.setattr(_checkpoint_files, "whole_file", full_at_first)
     with pytest.warns(UserWarning, match="after step 4: .*No space left on device.* is that of step 2"):
@@ -244,11 +244,15 @@ def test_the_folder_stays_where_it_was_when_training_began(tmp_path, monkeypatch
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_unfinished_files_of_killed_runs_are_deleted_and_folders_stay(tmp_path):
-    (tmp_path / ".writing-host-1-file").touch()
-    (tmp_path / ".writing-host-1-folder").mkdir()
+def test_unfinished_files_of_killed_runs_are_deleted_and_those_of_others_stay(tmp_path):
+    (tmp_path / ".writing-checkpoint-host-1-file").touch()
+    (tmp_path / ".writing-checkpoint-host-1-folder").mkdir()
+    (tmp_path / ".writing-host-1-of-a-cache").touch()
     CheckpointFiles(tmp_path, 2).clean()
-    assert [path.name for path in tmp_path.iterdir()] == [".writing-host-1-folder"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".writing-checkpoint-host-1-folder",
+        ".writing-host-1-of-a-cache",
+    }
 
 
 def test_a_run_without_a_readable_file_starts_from_scratch_and_says_so(tmp_path):
@@ -256,3 +260,16 @@ def test_a_run_without_a_readable_file_starts_from_scratch_and_says_so(tmp_path)
     (tmp_path / name(1)).write_bytes(b"damaged")
     with pytest.warns(UserWarning, match="No checkpoint in .* can be read. Training starts from scratch"):
         assert CheckpointFiles(tmp_path, 2).newest(rename=True) is None
+
+
+def test_a_disk_that_fails_for_a_moment_costs_no_file(tmp_path, monkeypatch):
+    files = written(tmp_path, [1, 2])
+
+    def fails(file):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_checkpoint_files, "_check_digest", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            files.newest(rename=True)
+    assert names(tmp_path) == [name(1), name(2)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -9,10 +10,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import keras
 
 from tf_mtl._engine.lowest_losses import refuses_under_xla
+from tf_mtl._engine.non_finite import SKIPPED_STEPS
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.saved_losses import serialized_losses
 from tf_mtl._engine.step import Engine, results_over_replicas
 from tf_mtl._graph.functional import ClonedOutputs
+from tf_mtl._pipeline.feed import Feed
 from tf_mtl._pipeline.step_functions import predict_function, step_function
 from tf_mtl._pipeline.stream import Stream
 from tf_mtl.distribute._agreement import check_agreement
@@ -43,6 +46,7 @@ class KerasHooks(keras.Model):
     predict_function: Callable[[list], Any] | None
     _engine: Engine | None = None
     _evaluating = False
+    _feed: Feed | None = None  # while `fit` runs
     _running: tuple[int, str] | None = None  # the thread that trains or evaluates, and the method that it called
 
     @property
@@ -111,7 +115,11 @@ class KerasHooks(keras.Model):
     def _get_metrics_result_or_logs(self, logs):
         if not logs:
             raise ValueError("The data set is empty: it has no batch. Check its source, filters and `take`.")
-        return {name: float(value) for name, value in logs.items()}
+        values = {name: float(value) for name, value in logs.items()}
+        skipped = values.get(SKIPPED_STEPS, 0)
+        if skipped and self._feed is not None and skipped >= self._feed.training.epoch_batches:
+            values = {name: value if name == SKIPPED_STEPS else math.nan for name, value in values.items()}
+        return values
 
     def _build_optimizer(self):
         if self.optimizer is not None and not self.optimizer.built:

@@ -16,6 +16,7 @@ from tf_mtl._graph.partition import Partition
 from tf_mtl.balancing import Balancing
 
 CHOICES = ("keep", "skip", "raise")
+SKIPPED_STEPS = "skipped_steps"
 _MOST_ROWS = 8
 
 
@@ -41,10 +42,11 @@ class CancelledSteps(keras.metrics.Metric):
     """
 
     def __init__(self, choice: str, tasks: Sequence[str]):
-        super().__init__(name="skipped_steps")
+        super().__init__(name=SKIPPED_STEPS)
         self.raises = choice == "raise"
         self.tasks = tuple(tasks)
         self.count = self.add_variable((), "zeros", name="count")
+        self.reports = self.add_variable((), "zeros", name="reports")  # without the overflows of a loss scale
         self.updates = self.add_variable((), "zeros", name="updates")
         self.losses = self.add_variable((len(tasks),), "zeros", name="losses")
         self.gradients = self.add_variable((len(tasks) + 1,), "zeros", name="gradients")
@@ -73,13 +75,13 @@ class CancelledSteps(keras.metrics.Metric):
         is_reported = is_bad
         if scaling:  # scaled gradients overflow now and then, but those of a scale below 1 are not finite themselves
             is_reported = tf.reduce_any(bad_losses) | (is_bad & (model.optimizer.dynamic_scale.value < 1))
-        keep = ~is_bad & (self.count == 0) if self.raises else ~is_bad
+        keep = ~is_bad & (self.reports == 0) if self.raises else ~is_bad
         restore_where_unlabelled(before.variables, keep)
         for variable, value in before.metrics:
             variable.assign(tf.where(keep, variable.value, value))
-        counts = is_reported if self.raises else is_bad
-        is_first = counts & (self.count == 0)
-        self.count.assign_add(per_replica_share(tf.cast(counts, tf.float32)))
+        is_first = is_reported & (self.reports == 0)
+        self.count.assign_add(per_replica_share(tf.cast(is_bad, tf.float32)))
+        self.reports.assign_add(tf.cast(is_reported, tf.float32))
         rows = tf.cond(is_first, lambda: _bad_rows(update, batches), lambda: _no_rows(self.tasks))
         origin = (
             (self.updates, tf.cast(model.optimizer.iterations.value, tf.float32)),
@@ -92,7 +94,7 @@ class CancelledSteps(keras.metrics.Metric):
 
     def result(self) -> dict[str, tf.Tensor]:
         """Return the number of steps skipped in the epoch."""
-        return {} if self.raises else {"skipped_steps": tf.convert_to_tensor(self.count)}
+        return {} if self.raises else {SKIPPED_STEPS: tf.convert_to_tensor(self.count)}
 
     def reported_after(self, model: keras.Model, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return a training function that reports a cancelled step: by an error, or the first one by a warning."""
@@ -103,7 +105,7 @@ class CancelledSteps(keras.metrics.Metric):
 
         def reporting(iterator):
             logs = function(iterator)
-            if local(self.count)[0] and (self.raises or not self._reported):
+            if local(self.reports)[0] and (self.raises or not self._reported):
                 self._reported = True
                 message = self._message(
                     {name: local(getattr(self, name)) for name in ("updates", "losses", "gradients", "rows")}

@@ -17,6 +17,7 @@ def describe(stream: Stream) -> dict[str, Any]:
         "batch_elements": stream.batch_elements,
         "spec": str(dataset.element_spec),
         "batch_sizes": [] if rows else [int(each._batch_size) for each in _sources(dataset, "_batch_size")],
+        "sources": [] if rows else _source_sizes(dataset),
         "orders": _orders(dataset),
     }
 
@@ -36,9 +37,10 @@ def changes(saved: Mapping[str, Any], position: Position, epoch_batches: int, st
             ("elements", "`x` gives {}, in the checkpoint {}"),
             ("size", "`x` has {} elements, in the checkpoint {} (-1: endless, -2: unknown)"),
             ("batch_sizes", "`x` has batches of {} rows, in the checkpoint {}"),
+            ("sources", "`x` reads sources of {} elements, in the checkpoint {}"),
             ("spec", "`x` gives elements of {}, in the checkpoint {}"),
         ):
-            if current[key] != saved[key]:
+            if current[key] != saved.get(key, current[key]):
                 found.append(text.format(current[key], saved[key]))
     if stream.epoch_size is not None and epoch_batches > stream.epoch_size:
         found.append(f"an epoch has {stream.epoch_size} steps, in the checkpoint already {epoch_batches}")
@@ -59,6 +61,12 @@ def _orders(dataset):
     """The buffer size and the two seeds of each shuffle; both seeds are 0 without a seed."""
     names = ("_buffer_size", "_seed", "_seed2")
     return [[int(getattr(each, name, 0)) for name in names] for each in _sources(dataset, "_seed2")]
+
+
+def _source_sizes(dataset):
+    """The number of elements of each data set that reads from no other; negative if it is endless or unknown."""
+    inputs = dataset._inputs()
+    return [size for each in inputs for size in _source_sizes(each)] if inputs else [int(dataset.cardinality())]
 
 
 def _sources(dataset: tf.data.Dataset, attribute: str) -> Iterator[tf.data.Dataset]:

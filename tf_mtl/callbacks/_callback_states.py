@@ -7,13 +7,17 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from tf_mtl.callbacks._checkpoint_files import typed
+
+_MONITORS = " of "
+
 
 class States(NamedTuple):
     """The state of several callbacks.
 
     Attributes:
         attributes: For each callback `{"name": ..., "numbers": {attribute: number}, "lists": {attribute: number of
-            arrays}}`.
+            arrays}, "dtypes": {attribute: their types}}`.
         arrays: The arrays of all lists, in the order of `attributes`.
     """
 
@@ -43,7 +47,8 @@ class CallbackStates:
             numbers = {name: value for name, value in attributes.items() if isinstance(value, (bool, int, float))}
             lists = {name: value for name, value in attributes.items() if _is_list_of_arrays(value)}
             sizes = {name: len(value) for name, value in lists.items()}
-            states.attributes.append({"name": _name(callback), "numbers": numbers, "lists": sizes})
+            dtypes = {name: [array.dtype.name for array in value] for name, value in lists.items()}
+            states.attributes.append({"name": _name(callback), "numbers": numbers, "lists": sizes, "dtypes": dtypes})
             states.arrays.extend(array for value in lists.values() for array in value)
         return states
 
@@ -52,14 +57,17 @@ class CallbackStates:
         arrays = iter(states.arrays)
         for attributes, callback in self._pairs(states):
             lists = {name: [next(arrays) for _ in range(size)] for name, size in attributes["lists"].items()}
+            for name, dtypes in attributes.get("dtypes", {}).items():
+                lists[name] = [typed(*pair) for pair in zip(lists[name], dtypes, strict=True)]
             for attribute, value in {**attributes["numbers"], **lists}.items():
                 if callback is not None:
                     setattr(callback, attribute, value)
 
     def missing(self, states: States) -> list[str]:
-        """Return the names of the callbacks that have a state among those that `save` returned, and are not here."""
-        pairs = self._pairs(states)
-        return [each["name"] for each, callback in pairs if callback is None and (each["numbers"] or each["lists"])]
+        """Return the names of callbacks that monitored a value when the states were saved, and are not here."""
+        return [
+            each["name"] for each, callback in self._pairs(states) if callback is None and _MONITORS in each["name"]
+        ]
 
     def _pairs(self, states):
         left, pairs = list(self._callbacks), []
@@ -74,7 +82,7 @@ class CallbackStates:
 
 def _name(callback: keras.callbacks.Callback) -> str:
     monitor = getattr(callback, "monitor", None)
-    return type(callback).__name__ + (f" of {monitor}" if isinstance(monitor, str) else "")
+    return type(callback).__name__ + (f"{_MONITORS}{monitor}" if isinstance(monitor, str) else "")
 
 
 def _state_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:

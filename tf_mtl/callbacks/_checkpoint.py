@@ -43,8 +43,8 @@ class Checkpoint(keras.callbacks.Callback):
     **What may change between processes.** The numbers of replicas and workers, `steps_per_execution`, `epochs`, the
     batch size of arrays, and options that are not state, such as losses and an optimizer's momentum, take effect where
     the run resumes. So do other data, if the checkpoint lies between two passes through them. Anything else is an error
-    that lists the differences: another model, optimizer, learning rate or balancing method, other metrics mid-epoch,
-    other batches mid-epoch, or a missing callback whose state was saved. With `on_change="keep_weights"` training
+    that lists the differences: another model, optimizer, learning rate or balancing method with state, other batches or
+    rows mid-epoch, or a missing callback that monitors a value. With `on_change="keep_weights"` training
     continues: what differs starts afresh, and weights are matched by name and shape. Where the batches differ, the
     interrupted epoch starts again, with the first batch.
 
@@ -263,8 +263,8 @@ class Checkpoint(keras.callbacks.Callback):
             "data": describe(stream),
             "validations": self._validations,
             "stopped": bool(self.model.stop_training),
-            "logs": {name: float(value) for name, value in logs.items()},
-            "history": [history.epoch, {name: [float(v) for v in row] for name, row in history.history.items()}],
+            "logs": dict(logs),
+            "history": [history.epoch, history.history],
             "companions": states.attributes,
             "random": [random.getstate(), [np.asarray(part).tolist() for part in np.random.get_state()]],
             "sizes": [len(metrics), len(states.arrays)],
@@ -295,7 +295,7 @@ class Checkpoint(keras.callbacks.Callback):
             saved.changed_metrics(variables),
             saved.changed_rates(variables),
         )
-        self._accept([*saved.changed_state(variables, self._callback_states), *metrics, *rates, *data])
+        self._accept([*saved.changed_state(variables, self._callback_states), *rates, *data])
         variables.restore_shared(saved.shared, values["variables"])
         if rates:
             variables.set_learning_rates()
@@ -311,7 +311,13 @@ class Checkpoint(keras.callbacks.Callback):
                 stacklevel=4,
             )
         self._resumed, self._steps = saved, values["steps"]
-        self._restores_metrics = epoch_batches > 0 and not metrics
+        self._restores_metrics = epoch_batches > 0
+        if metrics and self._restores_metrics:
+            warnings.warn(
+                f"In the logs of epoch {values['epoch'] + 1}, new metrics count only what comes after step "
+                f"{values['steps']}: {'; '.join(metrics)}.",
+                stacklevel=4,
+            )
         stream.resume(position, values["steps"], epoch_batches, values["logs"])
         if self._validation is not None:
             self._validation.resume(Position(values["validations"], 0))
@@ -339,7 +345,7 @@ class Checkpoint(keras.callbacks.Callback):
         values = saved.values
         self._resumed, self.model._initial_epoch = None, None
         if self._restores_metrics:
-            self._variables.restore_metrics(saved.metrics, self._worker)
+            self._variables.restore_metrics(saved.metrics, self._worker, values["variables"])
         self._history.epoch, self._history.history = values["history"]
         self._callback_states.restore(saved.callbacks)
         (version, state, gauss), of_numpy = values["random"]

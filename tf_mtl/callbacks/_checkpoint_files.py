@@ -1,5 +1,6 @@
 """The files of a run's checkpoints: written completely or not at all, beside training, and verified when read."""
 
+import errno
 import hashlib
 import io
 import json
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from tf_mtl._files import whole_file
 
 _DIGEST_MARK = b"sha256:"
 _CHUNK = 2**20
+_KIND = "checkpoint-"
 _DIGEST_SIZE = len(_DIGEST_MARK) + hashlib.sha256().digest_size
 
 
@@ -57,7 +60,10 @@ class CheckpointFiles:
 
     def clean(self) -> None:
         """Delete the unfinished files of earlier processes; no other process may be writing to the folder."""
-        for unfinished in [*self.directory.glob(".writing-*"), *self.directory.glob(".step-*")]:  # of version 0.1
+        for unfinished in [
+            *self.directory.glob(f".writing-{_KIND}*"),
+            *self.directory.glob(".step-*"),
+        ]:  # of version 0.1
             if not unfinished.is_dir():  # as of an export
                 unfinished.unlink(missing_ok=True)
 
@@ -72,12 +78,12 @@ class CheckpointFiles:
 
         Args:
             step: The number of steps taken.
-            values: JSON values by name.
+            values: JSON values by name, with NumPy's numbers and arrays among them.
             arrays: Arrays, which must not change any more.
             check: A function that raises a `ValueError` if the file must not be written.
         """
         self.wait()
-        header = np.frombuffer(json.dumps(values).encode(), "uint8")
+        header = np.frombuffer(json.dumps(values, default=_plain).encode(), "uint8")
         self._writing = step, self._executor.submit(self._write, step, [header, *arrays], check)
 
     def wait(self) -> None:
@@ -86,7 +92,8 @@ class CheckpointFiles:
             return
         (step, writing), self._writing = self._writing, None
         try:
-            writing.result()
+            for message in writing.result():
+                warnings.warn(message, stacklevel=3)
         except (OSError, ValueError) as error:
             kept = "there is none before it" if self.last is None else f"the newest is that of step {self.last}"
             if str(error) != self._reason:
@@ -138,6 +145,7 @@ class CheckpointFiles:
 
         Raises:
             ValueError: if the file does not exist or is damaged.
+            OSError: if it cannot be read for other reasons.
         """
         path = self._path(step, worker)
         try:
@@ -146,33 +154,40 @@ class CheckpointFiles:
                 with np.load(file) as archive:
                     values, *arrays = [archive[name] for name in archive.files]
             return Content(json.loads(values.tobytes()), arrays)
+        except MemoryError:
+            raise
         except Exception as error:  # what a damaged archive may raise is not documented
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # the disk failed, not the file
+                raise
             raise ValueError(f"{path} is not a complete checkpoint: {error}") from error
 
     def _write(self, step, arrays, check):
         check()
+        messages: list[str] = []
         self.directory.mkdir(parents=True, exist_ok=True)
-        with whole_file(self._path(step)) as file:
+        with whole_file(self._path(step), _KIND) as file:
             writer = _DigestingWriter(file)
             np.savez(writer, *arrays)
             file.write(_DIGEST_MARK + writer.digest.digest())
         self._readable.add(step)
         earlier = [other for other in self.steps() if other < step]
         for old in earlier:
-            if old not in self._readable:
-                self._verify(old)
+            if old not in self._readable and (error := self._verified(old)):
+                messages.append(f"{error}. It is renamed.")
         for old in [other for other in earlier if other in self._readable][: 1 - self.keep]:
             for path in self.directory.glob(f"step-{old:010d}.worker-*.npz"):
                 path.unlink(missing_ok=True)
+        return messages
 
-    def _verify(self, step):
+    def _verified(self, step):
+        """Read the file of an earlier run, and rename it if it is damaged, which is then returned as an error."""
         try:
             self.read(step)
         except ValueError as error:
-            warnings.warn(f"{error}. It is renamed.", stacklevel=1)
             self._set_aside(step)
-        else:
-            self._readable.add(step)
+            return error
+        self._readable.add(step)
+        return None
 
     def _set_aside(self, step):
         for path in self.directory.glob(f"step-{step:010d}.worker-*.npz"):
@@ -180,6 +195,16 @@ class CheckpointFiles:
 
     def _path(self, step, worker=0):
         return self.directory / f"step-{step:010d}.worker-{worker}.npz"
+
+
+def typed(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return an array with its type. NumPy's files do not know bfloat16, for example, and hold bytes instead."""
+    return array.view(tf.as_dtype(dtype).as_numpy_dtype) if array.dtype.kind == "V" else array
+
+
+def _plain(value):
+    """A value of NumPy or TensorFlow as numbers and lists."""
+    return np.asarray(value).tolist()
 
 
 class _DigestingWriter(io.RawIOBase):

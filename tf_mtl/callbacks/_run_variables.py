@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl.callbacks._checkpoint_files import typed
+
 Arrays: TypeAlias = Sequence[np.ndarray]
 Description: TypeAlias = Mapping[str, list[str]]
 _NUMBERED = re.compile(r"_[1-9]\d*$")  # as Keras numbers names
@@ -84,14 +86,9 @@ class RunVariables:
         for group, variables in self._groups.items():
             names, own = saved[group], self._descriptions(group, variables)
             values, left = left[: len(names)], left[len(names) :]
-            if own == names:
-                indices = {i: i for i in range(len(names))}
-            elif group == "weights":
-                known = {_untyped(name): i for i, name in enumerate(names)}
-                indices = {i: known[_untyped(name)] for i, name in enumerate(own) if _untyped(name) in known}
-            else:
+            if own != names and group != "weights":
                 continue
-            for own_index, index in indices.items():
+            for own_index, index in _matches(own, names).items():
                 for replica in self._replicas(variables[own_index]):
                     replica.assign(_with_dtype(values[index], names[index], variables[own_index]))
 
@@ -108,20 +105,24 @@ class RunVariables:
         for variable, rate in zip(self._rates, self.learning_rates, strict=True):
             variable.assign(rate)
 
-    def restore_metrics(self, arrays: Arrays, worker: int) -> None:
-        """Assign what `metric_values` returned.
+    def restore_metrics(self, arrays: Arrays, worker: int, saved: Description | None) -> None:
+        """Assign what `metric_values` returned to metrics of the same description; others keep their values.
 
         If the number of replicas has changed, the first one gets the sums and the others get zeros.
 
         Args:
             arrays: The values.
             worker: The index of this worker.
+            saved: The `description` of the run that saved them; None for one that described nothing.
 
         Raises:
-            ValueError: if the values are those of other metrics.
+            ValueError: without a description, if the shapes are those of other metrics.
         """
-        _check_shapes(self._metrics, [array.shape[1:] for array in arrays])
-        for variable, values in zip(self._metrics, arrays, strict=True):
+        if saved is None:
+            _check_shapes(self._metrics, [array.shape[1:] for array in arrays])
+            saved = self.description
+        for own_index, index in _matches(self.description["metrics"], saved["metrics"]).items():
+            variable, values = self._metrics[own_index], arrays[index]
             if len(values) != self._strategy.num_replicas_in_sync:
                 total = values.sum(0, keepdims=True, dtype=values.dtype)
                 values = np.zeros((self._strategy.num_replicas_in_sync, *values.shape[1:]), values.dtype)
@@ -166,6 +167,14 @@ def _finite(array: np.ndarray) -> bool:
     return bool(np.isfinite(array.sum(dtype="float64")))  # much faster than a test of each element
 
 
+def _matches(own: Sequence[str], saved: Sequence[str]) -> dict[int, int]:
+    """The indices of equal descriptions: all of them in their order, or else those with the same name and shape."""
+    if list(own) == list(saved):
+        return {index: index for index in range(len(own))}
+    known = {_untyped(description): index for index, description in enumerate(saved)}
+    return {index: known[_untyped(each)] for index, each in enumerate(own) if _untyped(each) in known}
+
+
 def _untyped(description: str) -> str:
     return description.rpartition(" ")[0]
 
@@ -197,10 +206,8 @@ def _without_number(name: str) -> tuple[str, int]:
 
 
 def _with_dtype(array: np.ndarray, description: str, variable: keras.Variable) -> np.ndarray:
-    """The array with the variable's dtype. NumPy's files do not know bfloat16, for example, and hold bytes instead."""
-    if array.dtype.kind == "V":
-        array = array.view(tf.as_dtype(description.rpartition(" ")[2]).as_numpy_dtype)
-    return array.astype(_dtype(variable), copy=False)
+    """The array of a described variable with the dtype of another."""
+    return typed(array, description.rpartition(" ")[2]).astype(_dtype(variable), copy=False)
 
 
 def _check_shapes(variables: Sequence[keras.Variable], shapes: Sequence[tuple[int, ...]]) -> None:

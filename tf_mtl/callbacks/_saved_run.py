@@ -62,7 +62,7 @@ class SavedRun(NamedTuple):
         return [] if data is None else changes(data, self.position, self.values["epoch_batches"], stream)
 
     def changed_metrics(self, variables: RunVariables) -> list[str]:
-        """Return how the metrics differ, if the checkpoint holds values of them that count."""
+        """Return how the metrics differ, if the checkpoint holds values of them that count in its epoch."""
         saved = self.values["variables"]
         if saved is None or not self.values["epoch_batches"]:
             return []

@@ -45,7 +45,7 @@ def check_agreement(strategy: tf.distribute.Strategy, method: str, **parts: Any)
         "tf_mtl": __version__,
         "keras": keras.__version__,
         "tensorflow": tf.__version__,
-        "python": platform.python_version(),
+        "python": ".".join(platform.python_version_tuple()[:2]),
     }
     parts = {"method": method, "versions": versions, **parts}
     texts = [json.dumps(_described(part, name), sort_keys=True).encode() for name, part in parts.items()]
