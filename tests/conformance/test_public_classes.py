@@ -37,6 +37,7 @@ def table_inputs():
 
 TASKS = {  # a task and labels for four rows
     mtl.tasks.Classification: (lambda: mtl.tasks.Classification("t", labels=3), [0, 1, 2, 1]),
+    mtl.tasks.Ordinal: (lambda: mtl.tasks.Ordinal("t", levels=4), [0, 3, 1, 2]),
     mtl.tasks.BinaryClassification: (lambda: mtl.tasks.BinaryClassification("t"), [0, 1, 1, 0]),
     mtl.tasks.MultiLabel: (
         lambda: mtl.tasks.MultiLabel("t", labels=["a", "b"], pos_weight=[2.0, 1.0]),

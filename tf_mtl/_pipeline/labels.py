@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_mtl._names import check_names
 from tf_mtl._shapes import mixes_rows, needs_output_rank
-from tf_mtl.losses import BatchLoss, CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood
+from tf_mtl.losses import BatchLoss, CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood, OrdinalCrossentropy
 
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
 _LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
@@ -62,6 +62,8 @@ class LabelSpec:
             return cls(task, tuple(output.shape[1:]), 1.0)
         if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
             return cls(task, (None,), output.shape[-1] - 1, True, names=names)
+        if isinstance(loss, OrdinalCrossentropy):
+            return cls(task, tuple(output.shape[1:-1]), output.shape[-1], True, names=names)
         function = getattr(loss, "fn", None)
         kind = getattr(function, "__name__", None)
         if kind in _LABELS_OF_OTHER_SHAPE:

@@ -4,6 +4,7 @@ from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification
 from tf_mtl.tasks._classification import Classification
 from tf_mtl.tasks._multi_label import MultiLabel
+from tf_mtl.tasks._ordinal import Ordinal
 from tf_mtl.tasks._regression import Regression
 from tf_mtl.tasks._tagging import Tagging
 
@@ -11,6 +12,7 @@ __all__ = [
     "BinaryClassification",
     "Classification",
     "MultiLabel",
+    "Ordinal",
     "Regression",
     "Tagging",
     "Task",

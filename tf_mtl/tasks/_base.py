@@ -213,13 +213,14 @@ def layer_output(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor | No
     return None
 
 
-def class_names(task: str, labels: Sequence[str] | int, least: int = 2) -> list[str]:
+def class_names(task: str, labels: Sequence[str] | int, least: int = 2, argument: str = "labels") -> list[str]:
     """Return the names of a task's classes.
 
     Args:
         task: The task's name, for the message.
         labels: The names, or their number n for the names "0" to "n-1".
         least: The smallest number of classes allowed.
+        argument: The name of the argument, for the message.
 
     Raises:
         ValueError: for fewer than `least` classes, or duplicate names.
@@ -227,6 +228,7 @@ def class_names(task: str, labels: Sequence[str] | int, least: int = 2) -> list[
     names = [str(i) for i in range(labels)] if isinstance(labels, int) else [str(name) for name in labels]
     if len(names) < least or len(set(names)) < len(names):
         raise ValueError(
-            f"`labels` of task '{task}' must be at least {least} different names, or their number, received {labels}."
+            f"`{argument}` of task '{task}' must be at least {least} different names, or their number, received "
+            f"{labels}."
         )
     return names
