@@ -26,18 +26,22 @@ def test_known_losses_and_levels():
     np.testing.assert_allclose(answer["score"], (1 / (1 + np.exp(-np.array(LOGITS)))).sum(1), rtol=1e-5)
 
 
-def test_kappa_equals_another_library():
-    from sklearn.metrics import cohen_kappa_score
+TRUE = "202131102021110221010231334340000001210323442312341311412004"
+PREDICTED = "111122213012021211100141423231010102220323442311432311412104"
 
-    rng = np.random.default_rng(0)
-    true = rng.integers(0, 5, 60)
-    predicted = np.clip(true + rng.integers(-1, 2, 60), 0, 4)
-    weight = rng.integers(0, 3, 60)
+
+def test_kappa_equals_another_library():
+    """The expected value is scikit-learn's `cohen_kappa_score`; a weight of 2 counts a row twice, and 0 not at all."""
+    true, predicted = (np.array([int(level) for level in levels]) for levels in (TRUE, PREDICTED))
     metric = mtl.metrics.QuadraticWeightedKappa(5)
     for part in np.split(np.arange(60), 4):
-        metric.update_state(true[part], predicted[part, None], weight[part])
-    expected = cohen_kappa_score(true, predicted, weights="quadratic", sample_weight=weight)
-    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+        metric.update_state(true[part], predicted[part, None])
+    assert float(metric.result()) == pytest.approx(0.830363, abs=1e-6)
+    weighted, repeated = mtl.metrics.QuadraticWeightedKappa(5), mtl.metrics.QuadraticWeightedKappa(5)
+    weight = np.arange(60) % 3
+    weighted.update_state(true, predicted, weight)
+    repeated.update_state(np.repeat(true, weight), np.repeat(predicted, weight))
+    assert float(weighted.result()) == pytest.approx(float(repeated.result()), abs=1e-6)
     metric.reset_state()
     metric.update_state([1, 1], [1, 1])
     assert float(metric.result()) == 0
