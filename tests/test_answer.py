@@ -114,3 +114,23 @@ def test_errors():
     x = keras.Input((2,))
     with pytest.raises(ValueError, match="`answer` needs task objects"):
         mtl.MultiTaskModel(x, {"a": keras.layers.Dense(1)(x)}).answer(np.ones((1, 2)))
+
+
+def test_no_rows_at_all(tmp_path):
+    model, words = reader()
+    for answers in (model.answer([], words), model.answer(words(tf.constant([], tf.string)))):
+        assert answers["mood"]["label"].shape == (0,)
+        assert answers["ner"]["tags"].shape == (0, 6)
+
+
+def test_inputs_that_do_not_fit():
+    model, words = reader()
+    with pytest.raises(ValueError, match="`inputs` must be texts"):
+        model.answer([["a"], ["b", "c"]], words)
+    trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4]))
+    dense = mtl.build_model(keras.Input((2,), name="x"), trunk, [T.Regression("price")])
+    dense.answer([[1.0, 2.0]], tasks="price")
+    with pytest.raises(ValueError, match=r"`inputs` for 'x' must have the shape \(None, 2\), received \(1, 3\)"):
+        dense.answer([[1.0, 2.0, 3.0]])
+    with pytest.raises(ValueError, match="`inputs` must be numbers.*Pass the `preprocessor`"):
+        dense.answer(["text"])

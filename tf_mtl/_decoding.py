@@ -56,17 +56,30 @@ def answer(
             "`answer` needs task objects, which say how to read an output: build the model with tf_mtl.build_model, or "
             "pass `tasks` to MultiTaskModel."
         )
+    names = [names] if isinstance(names, str) else names
     check_names("tasks", names or [], [task.name for task in tasks], required=False)
     chosen = [task for task in tasks if names is None or task.name in names]
-    located = None
-    if preprocessor is not None:
-        specs = model_specs(model)
+    located, specs = None, model_specs(model)
+    if preprocessor is None:
+        inputs = _as_tensors(inputs, specs)
+    else:
         raw = RawInputs.of(preprocessor, specs)
         inputs = _as_tensors(inputs, raw.specs)
         located = raw.located(inputs)
         inputs = _prepared(raw, inputs, batch_size)
-    outputs = model.predict(inputs, batch_size=batch_size, verbose=0)
+    outputs = _outputs(model, inputs, batch_size)
     return _decoded(chosen, outputs, located)
+
+
+def _outputs(model, inputs, batch_size):
+    """The outputs for all rows, which may be none."""
+    batches = isinstance(inputs, tf.data.Dataset)
+    if (inputs.cardinality() if batches else keras.tree.flatten(inputs)[0].shape[0]) != 0:
+        return model.predict(inputs, batch_size=batch_size, verbose=0)
+    no_rows = keras.tree.map_structure(
+        lambda spec: tf.zeros([0, *(size or 1 for size in spec.shape[1:])], spec.dtype), model_specs(model)
+    )
+    return {task: output.numpy() for task, output in model(no_rows, training=False).items()}
 
 
 def _prepared(raw, inputs, batch_size):
@@ -80,12 +93,32 @@ def _prepared(raw, inputs, batch_size):
 def _as_tensors(inputs, specs):
     """Raw inputs as tensors, in the structure of their specs."""
     if isinstance(specs, tf.TensorSpec) and not isinstance(inputs, (str, bytes, Mapping)):
-        return tf.convert_to_tensor(inputs, specs.dtype)
+        return _tensor(inputs, specs)
     if isinstance(specs, Mapping) and isinstance(inputs, Mapping) and specs.keys() == inputs.keys():
-        return {key: tf.convert_to_tensor(inputs[key], spec.dtype) for key, spec in specs.items()}
+        return {key: _tensor(inputs[key], spec) for key, spec in specs.items()}
+    if isinstance(specs, (list, tuple)) and isinstance(inputs, (list, tuple)) and len(specs) == len(inputs):
+        return [_tensor(*pair) for pair in zip(inputs, specs, strict=True)]
     expected = f"a dict with the keys {sorted(specs)}" if isinstance(specs, Mapping) else "a list or array of rows"
     received = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
-    raise ValueError(f"`inputs` must be {expected}, as `preprocessor` takes them; received {received}.")
+    raise ValueError(
+        f"`inputs` must be {expected}, as `preprocessor`, or the model without one, takes them; received {received}."
+    )
+
+
+def _tensor(values, spec):
+    if not len(values):
+        return tf.constant([], spec.dtype, [0, *(size or 1 for size in spec.shape[1:])])
+    try:
+        tensor = tf.cast(tf.convert_to_tensor(values), spec.dtype)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        kind = "texts" if spec.dtype == tf.string else f"numbers for {spec.dtype.name}"
+        remedy = "Pass the `preprocessor` of texts." if spec.dtype != tf.string else "Pass texts alone."
+        raise ValueError(
+            f"`inputs` must be {kind} in rows of one shape, received {str(values)[:80]}. {remedy}"
+        ) from error
+    if not tensor.shape[1:].is_compatible_with(spec.shape[1:]):
+        raise ValueError(f"`inputs` for '{spec.name}' must have the shape {spec.shape}, received {tensor.shape}.")
+    return tensor
 
 
 def _decoded(tasks, outputs, located):

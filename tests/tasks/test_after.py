@@ -40,7 +40,7 @@ def test_hidden_features_and_outputs():
     )
     assert model.get_layer("b_standardised").kernel.shape == (8 + 3, 1)
     assert model.get_layer("c_standardised").kernel.shape == (8 + 1, 1)
-    with pytest.raises(ValueError, match="reads the hidden of task 'c', which has none: set its `hidden_units`"):
+    with pytest.raises(ValueError, match="reads the hidden layer of task 'c', which has none: set its `hidden_units`"):
         vectors(T.Regression("c"), T.Regression("d", after={"c": "hidden"}))
     with pytest.raises(ValueError, match="reads the probabilities of task 'c', which has none: read its output"):
         vectors(T.Regression("c"), T.Regression("d", after={"c": "probabilities"}))

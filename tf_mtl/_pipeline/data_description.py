@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from tf_mtl._pipeline.stream import ArrayStream, Position, Stream
 
+_SIZES = {str(tf.data.INFINITE_CARDINALITY): "endlessly many", str(tf.data.UNKNOWN_CARDINALITY): "unknown many"}
+
 
 def describe(stream: Stream) -> dict[str, Any]:
     """Return what decides which rows a position refers to, as JSON values."""
@@ -35,13 +37,13 @@ def changes(saved: Mapping[str, Any], position: Position, epoch_batches: int, st
     if position.elements:
         for key, text in (
             ("elements", "`x` gives {}, in the checkpoint {}"),
-            ("size", "`x` has {} elements, in the checkpoint {} (-1: endless, -2: unknown)"),
+            ("size", "`x` has {} elements, in the checkpoint {}"),
             ("batch_sizes", "`x` has batches of {} rows, in the checkpoint {}"),
             ("sources", "`x` reads sources of {} elements, in the checkpoint {}"),
             ("spec", "`x` gives elements of {}, in the checkpoint {}"),
         ):
             if current[key] != saved.get(key, current[key]):
-                found.append(text.format(current[key], saved[key]))
+                found.append(text.format(*(_SIZES.get(str(each[key]), each[key]) for each in (current, saved))))
     if stream.epoch_size is not None and epoch_batches > stream.epoch_size:
         found.append(f"an epoch has {stream.epoch_size} steps, in the checkpoint already {epoch_batches}")
     return found

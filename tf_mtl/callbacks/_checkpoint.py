@@ -44,9 +44,9 @@ class Checkpoint(keras.callbacks.Callback):
     batch size of arrays, and options that are not state, such as losses and an optimizer's momentum, take effect where
     the run resumes. So do other data, if the checkpoint lies between two passes through them. Anything else is an error
     that lists the differences: another model, optimizer, learning rate or balancing method with state, other batches or
-    rows mid-epoch, or a missing callback that monitors a value. With `on_change="keep_weights"` training
-    continues: what differs starts afresh, and weights are matched by name and shape. Where the batches differ, the
-    interrupted epoch starts again, with the first batch.
+    rows mid-epoch, or a missing callback that monitors a value. The contents of rows are not compared. With
+    `on_change="keep_weights"` training continues: what differs starts afresh, and weights are matched by name and
+    shape. Where the batches differ, the interrupted epoch starts again, with the first batch.
 
     **Files.** A file is written beside training, and gets its name when all of it is on the disk. Meanwhile, the state
     takes its memory a second time. Damaged files are renamed, and the one before is used. If a file cannot be written,
@@ -236,6 +236,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _end_process(self) -> None:
         self._finish_writing()
+        if self.params["verbose"] and self._files.last == self._stream.steps:
+            print(f"\nSaved after step {self._files.last}, in {self.directory}. Start the same script again to resume.")
         self._interruption.act()
 
     def _finish_writing(self) -> None:
@@ -322,7 +324,9 @@ class Checkpoint(keras.callbacks.Callback):
         if self._validation is not None:
             self._validation.resume(Position(values["validations"], 0))
         self.model._initial_epoch = self.params["epochs"] if values["stopped"] else values["epoch"]
-        if self.params["verbose"]:
+        if self.params["verbose"] and self.model._initial_epoch >= self.params["epochs"]:
+            print(f"Training had ended after step {values['steps']}; its state is loaded from {self.directory}.")
+        elif self.params["verbose"]:
             print(f"Resuming after step {values['steps']}, in epoch {values['epoch'] + 1}, from {self.directory}.")
 
     def _accept(self, changes: list[str]) -> None:

@@ -162,7 +162,8 @@ class Task(ABC):
         tensor = self.probabilities(output) if part == "probabilities" else layer_output(output, f"{self.name}_hidden")
         if tensor is None:
             remedy = "set its `hidden_units`" if part == "hidden" else "read its output"
-            raise ValueError(f"`after` reads the {part} of task '{self.name}', which has none: {remedy}.")
+            name = "hidden layer" if part == "hidden" else part
+            raise ValueError(f"`after` reads the {name} of task '{self.name}', which has none: {remedy}.")
         return tensor
 
     def probabilities(self, output: keras.KerasTensor) -> keras.KerasTensor | None:
