@@ -76,10 +76,10 @@ def _outputs(model, inputs, batch_size):
     batches = isinstance(inputs, tf.data.Dataset)
     if (inputs.cardinality() if batches else keras.tree.flatten(inputs)[0].shape[0]) != 0:
         return model.predict(inputs, batch_size=batch_size, verbose=0)
-    no_rows = keras.tree.map_structure(
-        lambda spec: tf.zeros([0, *(size or 1 for size in spec.shape[1:])], spec.dtype), model_specs(model)
+    row = keras.tree.map_structure(
+        lambda spec: tf.zeros([1, *(size or 1 for size in spec.shape[1:])], spec.dtype), model_specs(model)
     )
-    return {task: output.numpy() for task, output in model(no_rows, training=False).items()}
+    return {task: output[:0] for task, output in model.predict(row, verbose=0).items()}
 
 
 def _prepared(raw, inputs, batch_size):
