@@ -221,6 +221,20 @@ def test_renamed_tasks_and_new_ones(tmp_path):
     assert new is None or all(map(np.array_equal, new, model.get_layer("c").get_weights()))
 
 
+@pytest.mark.parametrize("tasks", ["abc", "ac"])
+def test_the_best_weights_of_another_model_are_not_restored(tmp_path, tasks):
+    def run(epochs, tasks, **options):
+        stop = keras.callbacks.EarlyStopping("loss", patience=9, min_delta=100, restore_best_weights=True)
+        sgd = keras.optimizers.SGD(0.0)
+        return train(tmp_path, model=build(tasks), epochs=epochs, optimizer=sgd, callbacks=[stop], **options)[0]
+
+    run(2, "ab")
+    new = build(tasks).get_weights()[-2]
+    with pytest.warns(UserWarning, match="although"):
+        resumed = run(3, tasks, on_change="keep_weights")
+    np.testing.assert_array_equal(resumed.get_weights()[-2], new)
+
+
 def test_a_callback_more_does_not_move_states(tmp_path):
     def run(epochs, *before):
         stop = keras.callbacks.EarlyStopping("loss", patience=4, min_delta=100)

@@ -45,8 +45,9 @@ class Checkpoint(keras.callbacks.Callback):
     the run resumes. So do other data, if the checkpoint lies between two passes through them. Anything else is an error
     that lists the differences: another model, optimizer, learning rate or balancing method, other metrics mid-epoch,
     other batches mid-epoch, or a missing callback whose state was saved. With `on_change="keep_weights"` training
-    continues: what differs starts afresh, and weights are matched by name and shape. Where the batches differ, the
-    interrupted epoch starts again, with the first batch.
+    continues: what differs starts afresh, and weights are matched by name and shape. If they differ, callbacks that
+    hold arrays, such as the best weights, start afresh, too. Where the batches differ, the interrupted epoch starts
+    again, with the first batch.
 
     **What is saved when.** A file is written beside training, and gets its name when all of it is on the disk. It takes
     the memory of another copy of the state meanwhile. Damaged files are renamed, and the one before is used. A file
@@ -334,7 +335,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self._restores_metrics:
             self._variables.restore_metrics(saved.metrics, self._worker)
         self._history.epoch, self._history.history = values["history"]
-        self._callback_states.restore(saved.callbacks)
+        self._callback_states.restore(saved.callbacks, with_arrays=saved.has_weights_of(self._variables))
         (version, state, gauss), of_numpy = values["random"]
         random.setstate((version, tuple(state), gauss))
         np.random.set_state(tuple(of_numpy))
