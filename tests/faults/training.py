@@ -111,7 +111,7 @@ class Training:
         if self._directory.exists():
             content = self._rng.choice(contents)
             lock.write_bytes(content)
-            if content.endswith(b'"other"}') and self._rng.random() < 0.7:  # else a run waits for its heartbeat
+            if content.startswith(b'{"process"') and self._rng.random() < 0.8:  # else a run waits for its heartbeat
                 os.utime(lock, (1e9, 1e9))
             self._log("damages", f"lock := {content[:50]!r}")
 
