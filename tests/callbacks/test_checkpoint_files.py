@@ -194,6 +194,17 @@ def test_a_second_interrupt_ends_training_immediately(tmp_path):
         run(tmp_path, callbacks=[At(4, twice)])
 
 
+def test_a_second_interrupt_whose_exception_is_lost_ends_training_at_the_next_step(tmp_path):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        with contextlib.suppress(KeyboardInterrupt):  # as C code does that clears all errors
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, callbacks=[At(4, twice)], every="100 steps")
+    assert names(tmp_path) == [name(6)]
+
+
 def test_an_exception_says_what_is_lost(tmp_path):
     def fail():
         raise ZeroDivisionError

@@ -47,4 +47,7 @@ class Interruption:
     def _notice(self, number: int, frame: FrameType | None) -> None:
         again, self._received = self._received == number == signal.SIGINT, number
         if again:
-            self.act()
+            try:
+                self.act()
+            finally:
+                self._received = number  # C code that is interrupted may drop the exception
