@@ -33,7 +33,7 @@ _CHANGES: dict[str, list[Any]] = {
     "rows": [40, 48, 57],
     "optimizer": ["adam", "sgd", "rmsprop"],
     "learning_rate": [0.01, 0.002],
-    "tasks": ["ab", "abc", "a"],
+    "tasks": ["ab", "abc", "ac"],
     "balancing": ["equal", "ema"],
     "callbacks": ["", "stop", "stop plateau", "nan"],
     "replicas": [1, 2],
