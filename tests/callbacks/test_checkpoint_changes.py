@@ -1,6 +1,7 @@
 """A run that is resumed with other data, or by a different script, trains what it reports, or says why it cannot."""
 
 import contextlib
+import warnings
 
 import keras
 import numpy as np
@@ -160,6 +161,22 @@ def test_fewer_steps_per_epoch_than_were_taken(tmp_path):
     with pytest.raises(ValueError, match="an epoch has 3 steps, in the checkpoint already 4"):
         train(tmp_path, x=endless, steps_per_epoch=3)
     assert train(tmp_path, x=endless, steps_per_epoch=6)[2] == 8 + 3 * 6
+
+
+@pytest.mark.parametrize(("stop", "epochs"), [(None, 1), (14, 1)])
+def test_fewer_epochs_than_were_trained_warn(tmp_path, stop, epochs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(tmp_path, stop=stop, epochs=3)
+    with pytest.warns(UserWarning, match=f"beyond `epochs={epochs}`.*trained for longer"):
+        train(tmp_path, epochs=epochs)
+
+
+def test_as_many_epochs_as_were_trained_do_not_warn(tmp_path):
+    train(tmp_path, epochs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert train(tmp_path, epochs=2)[2] == 16
 
 
 def test_another_order_of_rows_warns_within_an_epoch(tmp_path):

@@ -12,7 +12,7 @@ from jobs import Job
 from journal import require
 from train_model import DEFAULTS
 
-HARMLESS = {"epochs", "steps_per_execution", "replicas"}  # changes after which weights are still those of one run
+HARMLESS = {"epochs", "steps_per_execution", "replicas"}  # weights are still those of one run, but for dropout
 NOT_DECIDING = {
     "on_change", "every", "keep", "pause", "slow_writes", "full", "space", "largest_file"
 }  # fmt: skip
@@ -110,7 +110,8 @@ class Undisturbed:
             shutil.copytree(directory, copy)
             outcome = self._run(config, copy)
             changes = {name for name in DEFAULTS if config[name] != origin.config[name]} - NOT_DECIDING
-            expectation = Expectation(config, outcome, origin.harmless and changes <= HARMLESS)
+            harmless = HARMLESS - ({"replicas"} if config["dropout"] else set())
+            expectation = Expectation(config, outcome, origin.harmless and changes <= harmless)
             _check_change(expectation, saved, origin.config, changes)
             if expectation.harmless and outcome.results and config["huge_label"] is None:
                 self._compare_with_one_run(expectation, saved)
@@ -186,6 +187,9 @@ def _check_change(expectation, saved, before, changes):
         require(words not in outcome.errors, f"{text}: refused. {outcome.errors[-1500:]}")
     if config["huge_label"] is not None:
         return
+    is_beyond = (values["epoch"], values["epoch_batches"]) > (config["epochs"], 0)
+    told = "lies beyond" in outcome.errors
+    require(told == is_beyond or outcome.status, f"{text}: epochs={config['epochs']} at epoch {values['epoch']}")
     failed = bool(reasons) and config["on_change"] == "error"
     require((outcome.status != 0) == failed or not reasons, f"{text}: status {outcome.status}")
     if outcome.status == 0:

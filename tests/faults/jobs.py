@@ -50,10 +50,11 @@ class Job:
 
     def signal(self, number):
         """Send a signal, unless the process has ended; return whether it was sent."""
-        if self.alive:
+        try:
             os.kill(self.pid, number)
-            return True
-        return False
+        except ProcessLookupError:
+            return False
+        return True
 
     def finish(self, seconds=SECONDS):
         """Wait for the end, and return the exit status."""

@@ -29,6 +29,7 @@ DEFAULTS = {
     "learning_rate": 0.01,
     "tasks": "ab",
     "balancing": "equal",
+    "dropout": 0.0,
     "callbacks": "",
     "non_finite": "keep",
     "huge_label": None,
@@ -36,7 +37,7 @@ DEFAULTS = {
     "on_change": "error",
     "every": "3 steps",
     "keep": 3,
-    "pause": 0.02,
+    "pause": 0.04,
     "slow_writes": 0,
     "full": [],
     "space": 0,
@@ -99,7 +100,7 @@ def compiled(config):
     with mtl.distribute.strategy("mirrored" if config["replicas"] > 1 else "one_device").scope():
         model = mtl.build_model(
             keras.Input((6,)),
-            mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8], dropout=0.2)),
+            mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8], dropout=config["dropout"])),
             [mtl.tasks.Regression(task) for task in config["tasks"]],
         )
         method = mtl.balancing.EMA(mtl.balancing.PCGrad(seed=1)) if config["balancing"] == "ema" else "equal"

@@ -17,9 +17,12 @@ from train_model import DEFAULTS
 _BASES: list[dict[str, Any]] = [
     {},
     {"data": "batches"},
+    {"data": "batches", "dropout": 0.2},
+    {"balancing": "ema", "callbacks": "stop plateau", "dropout": 0.2},
     {"balancing": "ema", "callbacks": "stop plateau"},
     {"data": "batches", "callbacks": "stop", "steps_per_execution": 4},
-    {"replicas": 2},
+    {"replicas": 2, "dropout": 0.2},
+    {"steps_per_execution": 3, "optimizer": "sgd"},
     {"huge_label": 20},
     {"huge_label": 20, "optimizer": "sgd", "data": "batches"},
     {"huge_label": 20, "callbacks": "nan"},
@@ -68,10 +71,11 @@ class Training:
         base = {name: value for name, value in self._config.items() if value != DEFAULTS[name]}
         self._journal.log(f"training {base}")
         between = [self._damage, self._damage, self._damage_lock, self._fill, self._change, self._change, self._pass]
-        runs = [self._finish, self._kill, self._kill, self._kill, self._interrupt, self._interrupt, self._two]
-        runs += [self._suspend, self._damage_meanwhile]
-        for _ in range(self._rng.randint(2, 6)):
+        runs = [*[self._kill] * 6, *[self._interrupt] * 4, self._finish, self._two, self._suspend]
+        runs += [self._damage_meanwhile]
+        for _ in range(self._rng.randint(3, 8)):
             self._rng.choice(between)()
+            self._extend()
             self._disturb()
             self._rng.choice(runs)()
         self._calm()
@@ -142,6 +146,13 @@ class Training:
         self._config |= {name: value, "on_change": self._rng.choice(["error", "keep_weights", "keep_weights"])}
         self._log("changes", f"{name} := {value}, on_change := {self._config['on_change']}")
 
+    def _extend(self):
+        """Train for longer if training has ended."""
+        newest = expectations.newest(self._directory)
+        if newest is not None and newest.values["epoch"] >= self._config["epochs"] < 9 and self._rng.random() < 0.8:
+            self._config["epochs"] += 2
+            self._log("changes", f"epochs := {self._config['epochs']}")
+
     def _disturb(self):
         """Let the disk of the next run be slow or full."""
         self._calm()
@@ -175,7 +186,7 @@ class Training:
     def _signalled(self, number):
         """Send a signal at a random moment, twice at times."""
         expectation, before = self._expected()
-        moment, delay = self._rng.choice(["start", "built", "step"]), self._rng.random() ** 2
+        moment, delay = self._rng.choice(["start", "built", "step", "step", "step"]), self._rng.random()
         twice = number != signal.SIGKILL and self._rng.random() < 0.3
         job = self._start()
         started = moment != "start" and job.wait_for(moment)

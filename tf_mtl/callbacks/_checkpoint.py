@@ -304,12 +304,19 @@ class Checkpoint(keras.callbacks.Callback):
                 f"{values['epoch'] + 1}: in the rest of this epoch, some rows are seen twice, and others not.",
                 stacklevel=4,
             )
+        epochs = self.params["epochs"]
+        if values["epoch"] > epochs or (values["epoch"] == epochs and epoch_batches):
+            warnings.warn(
+                f"The checkpoint of step {values['steps']} lies beyond `epochs={epochs}`. The model gets its weights, "
+                "which were trained for longer. To train for less, give `Checkpoint` another directory.",
+                stacklevel=4,
+            )
         self._resumed, self._steps = saved, values["steps"]
         self._restores_metrics = epoch_batches > 0 and not metrics
         stream.resume(position, values["steps"], epoch_batches, values["logs"])
         if self._validation is not None:
             self._validation.resume(Position(values["validations"], 0))
-        self.model._initial_epoch = self.params["epochs"] if values["stopped"] else values["epoch"]
+        self.model._initial_epoch = epochs if values["stopped"] else values["epoch"]
         if self.params["verbose"]:
             print(f"Resuming after step {values['steps']}, in epoch {values['epoch'] + 1}, from {self.directory}.")
 
