@@ -14,7 +14,7 @@ from train_model import DEFAULTS
 
 HARMLESS = {"epochs", "steps_per_execution", "replicas"}  # weights are still those of one run, but for dropout
 NOT_DECIDING = {
-    "on_change", "every", "keep", "pause", "slow_writes", "full", "space", "largest_file"
+    "on_change", "every", "keep", "pause", "slow_writes", "full", "space", "largest_file", "ignores_interrupts"
 }  # fmt: skip
 _UNDISTURBED = {"every": "3 steps", "keep": 9, "pause": 0, "slow_writes": 0, "full": [], "largest_file": None}
 _TOLERANCE = 1e-4
@@ -72,8 +72,12 @@ def ended(job: Job, out: Path) -> Outcome:
     """Wait for a training run."""
     status = job.finish()
     results = pickle.loads(out.read_bytes()) if out.exists() else None
-    steps = [int(line.split()[1]) for line in job.out if line.startswith("step")]
-    return Outcome(status, results, job.errors, steps)
+    return Outcome(status, results, job.errors, steps_in(job))
+
+
+def steps_in(job: Job) -> list[int]:
+    """Return the steps that a training run has printed."""
+    return [int(line.split()[1]) for line in list(job.out) if line.startswith("step")]
 
 
 class Undisturbed:

@@ -6,6 +6,7 @@ Usage: train_model.py DIRECTORY OUT CONFIGURATION, where CONFIGURATION is JSON w
 import json
 import os
 import pickle
+import signal
 import sys
 import time
 
@@ -42,6 +43,7 @@ DEFAULTS = {
     "full": [],
     "space": 0,
     "largest_file": None,
+    "ignores_interrupts": False,
 }
 
 
@@ -118,6 +120,8 @@ def compiled(config):
 
 def main(directory, out, configuration):
     config = DEFAULTS | json.loads(configuration)
+    if config["ignores_interrupts"]:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     disk.disturb_checkpoints(config["slow_writes"], config["full"], config["space"])
     model = compiled(config)
     keys = ("every", "keep", "on_change")

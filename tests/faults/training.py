@@ -156,6 +156,7 @@ class Training:
     def _disturb(self):
         """Let the disk of the next run be slow or full."""
         self._calm()
+        self._config["ignores_interrupts"] = self._rng.random() < 0.2
         if self._rng.random() < 0.3:
             self._config["slow_writes"] = self._rng.choice([0.001, 0.005])
         disturbance = self._rng.random()
@@ -191,7 +192,7 @@ class Training:
         job = self._start()
         started = moment != "start" and job.wait_for(moment)
         time.sleep(delay)
-        steps = [int(line.split()[1]) for line in list(job.out) if line.startswith("step")]
+        steps = expectations.steps_in(job)
         sent = job.signal(number)
         if sent and twice:
             time.sleep(self._rng.random() * 0.1)
@@ -243,7 +244,7 @@ class Training:
         time.sleep(self._rng.random() * 0.3)
         job.signal(signal.SIGSTOP)
         time.sleep(0.05)
-        alive, steps_before = job.alive, int(job.out[-1].split()[1])
+        alive, steps_before = job.alive, expectations.steps_in(job)[-1]
         second = expectations.ended(self._start(self._second_out), self._second_out)
         job.signal(signal.SIGCONT)
         outcome = expectations.ended(job, self._out)
