@@ -105,13 +105,13 @@ def test_files_are_written_beside_training(tmp_path, monkeypatch):
     assert names(tmp_path) == [name(1)]
 
 
-def run(directory, epochs=4, callbacks=(), y=None, every="2 steps"):
+def run(directory, epochs=4, callbacks=(), y=None, every="2 steps", optimizer=None, first=()):
     model = small_models.model()
-    model.compile(keras.optimizers.Adam(0.01), loss=small_models.LOSS, jit_compile=False)
+    model.compile(optimizer or keras.optimizers.Adam(0.01), loss=small_models.LOSS, jit_compile=False)
     x, labels = small_models.full_data(64)
     checkpoint = mtl.callbacks.Checkpoint(directory, every=every)
     labels |= y or {}
-    callbacks = [checkpoint, *callbacks]
+    callbacks = [*first, checkpoint, *callbacks]
     history = model.fit(x, labels, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     return model, history.history
 
@@ -143,6 +143,16 @@ def test_the_end_that_a_callback_sets_at_an_infinite_loss_is_not_the_end_of_trai
     ):
         run(tmp_path / "run", y=too_large(), callbacks=[keras.callbacks.TerminateOnNaN()])
     assert run(tmp_path / "run", callbacks=[keras.callbacks.TerminateOnNaN()])[1] == expected[1]
+
+
+def test_large_but_finite_weights_after_an_infinite_loss_are_not_the_end_of_training(tmp_path):
+    def options():
+        return {"first": [keras.callbacks.TerminateOnNaN()], "optimizer": keras.optimizers.SGD(1e-9)}
+
+    expected = run(tmp_path / "expected", **options())
+    with pytest.warns(UserWarning, match="stopped after step 6, .* continues from the checkpoint of step 5"):
+        run(tmp_path / "run", y=too_large(), every="1 step", **options())
+    assert run(tmp_path / "run", every="1 step", **options())[1] == expected[1]
 
 
 def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):

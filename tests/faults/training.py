@@ -94,12 +94,11 @@ class Training:
                 self._damage_file(self._rng.choice([*files, files[-1]]))
 
     def _damage_file(self, path):
-        before = checkpoints.readable(self._directory)
         if not path.exists():
             return
         way = damage(self._rng, path)
         self._log("damages", f"{way} {path.name}")
-        checkpoints.require_none_changed(before, checkpoints.readable(self._directory))
+        checkpoints.require_only_known(checkpoints.readable(self._directory), self._origins)
 
     def _damage_lock(self):
         contents = [

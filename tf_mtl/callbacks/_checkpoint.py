@@ -156,7 +156,7 @@ class Checkpoint(keras.callbacks.Callback):
             due, interrupted = np.any(self._gather([due and self._worker == 0, interrupted]), axis=0).tolist()
         if self._unit == "step":
             due = self._steps // self._interval > before // self._interval
-        if due or interrupted:
+        if (due or interrupted) and not self._stopped_by_loss:
             self._save(self._logs)
         if interrupted:
             self._end_process()
@@ -176,7 +176,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Save the end of training."""
         if self._resumed is not None:  # training had ended before
             self._restore(self._resumed)
-        elif self.model.stop_training and not math.isfinite(self._logs.get("loss", 0)):
+        elif self._stopped_by_loss:
             self._files.wait()
             warnings.warn(
                 f"Training was stopped after step {self._steps}, where the loss was {self._logs['loss']}. That is not "
@@ -193,6 +193,11 @@ class Checkpoint(keras.callbacks.Callback):
     def _stream(self) -> Stream:
         assert self._feed is not None
         return self._feed.training
+
+    @property
+    def _stopped_by_loss(self) -> bool:
+        """Whether a callback has ended training at a loss that is NaN or infinite."""
+        return self.model.stop_training and not math.isfinite(self._logs.get("loss", 0))
 
     @property
     def _last_step(self) -> str:
