@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def _run(command, environment, folder, stdout, stderr):
     for stream, pipe in ((1, stdout), (2, stderr)):
         os.dup2(pipe.fileno(), stream)
         pipe.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background inherits that it is ignored
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = command

@@ -120,7 +120,7 @@ def test_no_rows_at_all(tmp_path):
     model, words = reader()
     for answers in (model.answer([], words), model.answer(words(tf.constant([], tf.string)))):
         assert answers["mood"]["label"].shape == (0,)
-        assert answers["ner"]["tags"].shape == (0, 6)
+        assert answers["ner"]["tags"].shape[0] == 0
 
 
 def test_inputs_that_do_not_fit():

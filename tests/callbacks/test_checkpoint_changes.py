@@ -1,6 +1,7 @@
 """A run that is resumed with other data, or by a different script, trains what it reports, or says why it cannot."""
 
 import contextlib
+import warnings
 
 import keras
 import numpy as np
@@ -165,6 +166,22 @@ def test_fewer_steps_per_epoch_than_were_taken(tmp_path):
     assert train(tmp_path, x=endless, steps_per_epoch=6)[2] == 8 + 3 * 6
 
 
+@pytest.mark.parametrize(("stop", "epochs"), [(None, 1), (14, 1)])
+def test_fewer_epochs_than_were_trained_warn(tmp_path, stop, epochs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(tmp_path, stop=stop, epochs=3)
+    with pytest.warns(UserWarning, match=f"beyond `epochs={epochs}`.*trained for longer"):
+        train(tmp_path, epochs=epochs)
+
+
+def test_as_many_epochs_as_were_trained_do_not_warn(tmp_path):
+    train(tmp_path, epochs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert train(tmp_path, epochs=2)[2] == 16
+
+
 def test_another_order_of_rows_warns_within_an_epoch(tmp_path):
     def shuffled(seed):
         return lambda rows: rows.shuffle(64, seed=seed).batch(8)
@@ -222,6 +239,21 @@ def test_renamed_tasks_and_new_ones(tmp_path):
         train(tmp_path, model=model, epochs=2, on_change="keep_weights")
     np.testing.assert_array_equal(first.get_layer("mlp_encoder").get_weights()[0], model.layers[1].get_weights()[0])
     assert new is None or all(map(np.array_equal, new, model.get_layer("c").get_weights()))
+
+
+@pytest.mark.parametrize("tasks", ["abc", "ac"])
+def test_the_best_weights_of_another_model_are_not_restored(tmp_path, tasks):
+    def run(epochs, model, **options):
+        stop = keras.callbacks.EarlyStopping("loss", patience=9, min_delta=1e9, restore_best_weights=True)
+        train(tmp_path, model=model, epochs=epochs, optimizer=keras.optimizers.SGD(0.0), callbacks=[stop], **options)
+        return model.get_weights()[-1]
+
+    first, resumed = build("ab"), build(tasks)
+    first.set_weights([values + 1 for values in first.get_weights()])
+    run(2, first)
+    with pytest.warns(UserWarning, match="although"):
+        bias_of_c = run(3, resumed, on_change="keep_weights")
+    np.testing.assert_array_equal(bias_of_c, [0])
 
 
 def test_a_callback_more_does_not_move_states(tmp_path):

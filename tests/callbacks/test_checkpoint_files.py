@@ -106,13 +106,13 @@ def test_files_are_written_beside_training(tmp_path, monkeypatch):
     assert names(tmp_path) == [name(1)]
 
 
-def run(directory, epochs=4, callbacks=(), y=None, every="2 steps"):
+def run(directory, epochs=4, callbacks=(), y=None, every="2 steps", optimizer=None, first=()):
     model = small_models.model()
-    model.compile(keras.optimizers.Adam(0.01), loss=small_models.LOSS, jit_compile=False)
+    model.compile(optimizer or keras.optimizers.Adam(0.01), loss=small_models.LOSS, jit_compile=False)
     x, labels = small_models.full_data(64)
     checkpoint = mtl.callbacks.Checkpoint(directory, every=every)
     labels |= y or {}
-    callbacks = [checkpoint, *callbacks]
+    callbacks = [*first, checkpoint, *callbacks]
     history = model.fit(x, labels, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     return model, history.history
 
@@ -144,6 +144,16 @@ def test_the_end_that_a_callback_sets_at_an_infinite_loss_is_not_the_end_of_trai
     ):
         run(tmp_path / "run", y=too_large(), callbacks=[keras.callbacks.TerminateOnNaN()])
     assert run(tmp_path / "run", callbacks=[keras.callbacks.TerminateOnNaN()])[1] == expected[1]
+
+
+def test_large_but_finite_weights_after_an_infinite_loss_are_not_the_end_of_training(tmp_path):
+    def options():
+        return {"first": [keras.callbacks.TerminateOnNaN()], "optimizer": keras.optimizers.SGD(1e-9)}
+
+    expected = run(tmp_path / "expected", **options())
+    with pytest.warns(UserWarning, match="stopped after step 6, .* continues from the checkpoint of step 5"):
+        run(tmp_path / "run", y=too_large(), every="1 step", **options())
+    assert run(tmp_path / "run", every="1 step", **options())[1] == expected[1]
 
 
 def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch):
@@ -193,6 +203,16 @@ def test_a_second_interrupt_ends_training_immediately(tmp_path):
         pytest.raises(KeyboardInterrupt),
     ):
         run(tmp_path, callbacks=[At(4, twice)])
+
+
+def test_interrupts_that_the_process_ignores_do_not_end_training(tmp_path):
+    """As in a process that a shell script runs in the background."""
+    earlier = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run(tmp_path, epochs=1, callbacks=[At(2, lambda: [signal.raise_signal(signal.SIGINT) for _ in range(2)])])
+    finally:
+        assert signal.signal(signal.SIGINT, earlier) is signal.SIG_IGN
+    assert names(tmp_path) == [name(4), name(6), name(8)]
 
 
 def test_an_exception_says_what_is_lost(tmp_path):

@@ -48,7 +48,7 @@ class Caching:
 
     def _cache(self):
         config = self._drawn()
-        before, there = self._whole(), self._both_exist()
+        before, both_exist = self._whole(), self._both_exist()
         outcome = self._ended(self._start(config), "cache")
         require(outcome.status == 0, f"Caching failed: {outcome.errors[-1500:]}")
         if before is not None:
@@ -56,7 +56,7 @@ class Caching:
             require("damaged" not in outcome.errors, f"A whole cache is called damaged: {outcome.errors[-1500:]}")
         else:
             require(outcome.numbers == _numbers(config), f"Other rows were read: {_shown(outcome.numbers)}.")
-            require("damaged" in outcome.errors or not there, "Damaged files are replaced, which is not told.")
+            require("damaged" in outcome.errors or not both_exist, "Damaged files are replaced, which is not told.")
         self._check(before, [config], [outcome])
 
     def _fail(self):

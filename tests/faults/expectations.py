@@ -12,9 +12,9 @@ from jobs import Job
 from journal import require
 from train_model import DEFAULTS
 
-HARMLESS = {"epochs", "steps_per_execution", "replicas"}  # changes after which weights are still those of one run
+HARMLESS = {"epochs", "steps_per_execution", "replicas"}  # weights are still those of one run, but for dropout
 NOT_DECIDING = {
-    "on_change", "every", "keep", "pause", "slow_writes", "full", "space", "largest_file"
+    "on_change", "every", "keep", "pause", "slow_writes", "full", "space", "largest_file", "ignores_interrupts"
 }  # fmt: skip
 _UNDISTURBED = {"every": "3 steps", "keep": 9, "pause": 0, "slow_writes": 0, "full": [], "largest_file": None}
 _TOLERANCE = 1e-4
@@ -72,8 +72,12 @@ def ended(job: Job, out: Path) -> Outcome:
     """Wait for a training run."""
     status = job.finish()
     results = pickle.loads(out.read_bytes()) if out.exists() else None
-    steps = [int(line.split()[1]) for line in job.out if line.startswith("step")]
-    return Outcome(status, results, job.errors, steps)
+    return Outcome(status, results, job.errors, steps_in(job))
+
+
+def steps_in(job: Job) -> list[int]:
+    """Return the steps that a training run has printed."""
+    return [int(line.split()[1]) for line in list(job.out) if line.startswith("step")]
 
 
 class Undisturbed:
@@ -110,7 +114,8 @@ class Undisturbed:
             shutil.copytree(directory, copy)
             outcome = self._run(config, copy)
             changes = {name for name in DEFAULTS if config[name] != origin.config[name]} - NOT_DECIDING
-            expectation = Expectation(config, outcome, origin.harmless and changes <= HARMLESS)
+            harmless = HARMLESS - ({"replicas"} if config["dropout"] else set())
+            expectation = Expectation(config, outcome, origin.harmless and changes <= harmless)
             _check_change(expectation, saved, origin.config, changes)
             if expectation.harmless and outcome.results and config["huge_label"] is None:
                 self._compare_with_one_run(expectation, saved)
@@ -186,6 +191,9 @@ def _check_change(expectation, saved, before, changes):
         require(words not in outcome.errors, f"{text}: refused. {outcome.errors[-1500:]}")
     if config["huge_label"] is not None:
         return
+    is_beyond = (values["epoch"], values["epoch_batches"]) > (config["epochs"], 0)
+    told = "lies beyond" in outcome.errors
+    require(told == is_beyond or outcome.status, f"{text}: epochs={config['epochs']} at epoch {values['epoch']}")
     failed = bool(reasons) and config["on_change"] == "error"
     require((outcome.status != 0) == failed or not reasons, f"{text}: status {outcome.status}")
     if outcome.status == 0:

@@ -10,6 +10,15 @@ import processes
 SECONDS = 240.0  # any process here needs a few seconds on an idle machine
 
 
+_running: "set[Job]" = set()
+
+
+def end_all() -> None:
+    """Kill what still runs, as after an error."""
+    for job in list(_running):
+        job.end()
+
+
 class Unfinished(AssertionError):
     """A process did not end in bounded time."""
 
@@ -24,6 +33,7 @@ class Job:
 
     def __init__(self, script, *arguments):
         self._script = processes.start(f"faults/{script}", *arguments)
+        _running.add(self)
         self.out, self.errors = [], ""
         self._changed = threading.Condition()
         self._ended = False
@@ -50,10 +60,11 @@ class Job:
 
     def signal(self, number):
         """Send a signal, unless the process has ended; return whether it was sent."""
-        if self.alive:
+        try:
             os.kill(self.pid, number)
-            return True
-        return False
+        except ProcessLookupError:
+            return False
+        return True
 
     def finish(self, seconds=SECONDS):
         """Wait for the end, and return the exit status."""
@@ -62,12 +73,14 @@ class Job:
             self._end_and_raise(seconds)
         for thread in self._threads:
             thread.join()
+        _running.discard(self)
         return self._script.returncode
 
     def end(self):
         """Kill the process if it still runs."""
         self._script.kill()
         self._script.wait()
+        _running.discard(self)
 
     def _end_and_raise(self, seconds):
         subprocess.run(["ps", "-o", "pid,stat,wchan,etime,cmd", "-p", str(self.pid)], check=False)

@@ -14,6 +14,7 @@ import pytest
 from caching import Caching
 from expectations import Undisturbed
 from exporting import Exporting
+from jobs import end_all
 from journal import Journal
 from training import Training
 
@@ -50,6 +51,8 @@ def test_faults(tmp_path):
             print(violations[-1], flush=True)
         else:
             shutil.rmtree(folder)
+        finally:
+            end_all()
         episode += 1
         if EPISODE:
             break

@@ -6,6 +6,7 @@ Usage: train_model.py DIRECTORY OUT CONFIGURATION, where CONFIGURATION is JSON w
 import json
 import os
 import pickle
+import signal
 import sys
 import time
 
@@ -29,6 +30,7 @@ DEFAULTS = {
     "learning_rate": 0.01,
     "tasks": "ab",
     "balancing": "equal",
+    "dropout": 0.0,
     "callbacks": "",
     "non_finite": "keep",
     "huge_label": None,
@@ -36,11 +38,12 @@ DEFAULTS = {
     "on_change": "error",
     "every": "3 steps",
     "keep": 3,
-    "pause": 0.02,
+    "pause": 0.04,
     "slow_writes": 0,
     "full": [],
     "space": 0,
     "largest_file": None,
+    "ignores_interrupts": False,
 }
 
 
@@ -99,7 +102,7 @@ def compiled(config):
     with mtl.distribute.strategy("mirrored" if config["replicas"] > 1 else "one_device").scope():
         model = mtl.build_model(
             keras.Input((6,)),
-            mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8], dropout=0.2)),
+            mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8], dropout=config["dropout"])),
             [mtl.tasks.Regression(task) for task in config["tasks"]],
         )
         method = mtl.balancing.EMA(mtl.balancing.PCGrad(seed=1)) if config["balancing"] == "ema" else "equal"
@@ -117,6 +120,8 @@ def compiled(config):
 
 def main(directory, out, configuration):
     config = DEFAULTS | json.loads(configuration)
+    if config["ignores_interrupts"]:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     disk.disturb_checkpoints(config["slow_writes"], config["full"], config["space"])
     model = compiled(config)
     keys = ("every", "keep", "on_change")

@@ -17,9 +17,12 @@ from train_model import DEFAULTS
 _BASES: list[dict[str, Any]] = [
     {},
     {"data": "batches"},
+    {"data": "batches", "dropout": 0.2},
+    {"balancing": "ema", "callbacks": "stop plateau", "dropout": 0.2},
     {"balancing": "ema", "callbacks": "stop plateau"},
     {"data": "batches", "callbacks": "stop", "steps_per_execution": 4},
-    {"replicas": 2},
+    {"replicas": 2, "dropout": 0.2},
+    {"steps_per_execution": 3, "optimizer": "sgd"},
     {"huge_label": 20},
     {"huge_label": 20, "optimizer": "sgd", "data": "batches"},
     {"huge_label": 20, "callbacks": "nan"},
@@ -33,7 +36,7 @@ _CHANGES: dict[str, list[Any]] = {
     "rows": [40, 48, 57],
     "optimizer": ["adam", "sgd", "rmsprop"],
     "learning_rate": [0.01, 0.002],
-    "tasks": ["ab", "abc", "a"],
+    "tasks": ["ab", "abc", "ac"],
     "balancing": ["equal", "ema"],
     "callbacks": ["", "stop", "stop plateau", "nan"],
     "replicas": [1, 2],
@@ -68,10 +71,11 @@ class Training:
         base = {name: value for name, value in self._config.items() if value != DEFAULTS[name]}
         self._journal.log(f"training {base}")
         between = [self._damage, self._damage, self._damage_lock, self._fill, self._change, self._change, self._pass]
-        runs = [self._finish, self._kill, self._kill, self._kill, self._interrupt, self._interrupt, self._two]
-        runs += [self._suspend, self._damage_meanwhile]
-        for _ in range(self._rng.randint(2, 6)):
+        runs = [*[self._kill] * 6, *[self._interrupt] * 4, self._finish, self._two, self._suspend]
+        runs += [self._damage_meanwhile]
+        for _ in range(self._rng.randint(3, 8)):
             self._rng.choice(between)()
+            self._extend()
             self._disturb()
             self._rng.choice(runs)()
         self._calm()
@@ -90,12 +94,11 @@ class Training:
                 self._damage_file(self._rng.choice([*files, files[-1]]))
 
     def _damage_file(self, path):
-        before = checkpoints.readable(self._directory)
         if not path.exists():
             return
         way = damage(self._rng, path)
         self._log("damages", f"{way} {path.name}")
-        checkpoints.require_none_changed(before, checkpoints.readable(self._directory))
+        checkpoints.require_only_known(checkpoints.readable(self._directory), self._origins)
 
     def _damage_lock(self):
         contents = [
@@ -111,7 +114,7 @@ class Training:
         if self._directory.exists():
             content = self._rng.choice(contents)
             lock.write_bytes(content)
-            if content.endswith(b'"other"}') and self._rng.random() < 0.7:  # else a run waits for its heartbeat
+            if content.startswith(b'{"process"') and self._rng.random() < 0.8:  # else a run waits for its heartbeat
                 os.utime(lock, (1e9, 1e9))
             self._log("damages", f"lock := {content[:50]!r}")
 
@@ -142,9 +145,17 @@ class Training:
         self._config |= {name: value, "on_change": self._rng.choice(["error", "keep_weights", "keep_weights"])}
         self._log("changes", f"{name} := {value}, on_change := {self._config['on_change']}")
 
+    def _extend(self):
+        """Train for longer if training has ended."""
+        newest = expectations.newest(self._directory)
+        if newest is not None and newest.values["epoch"] >= self._config["epochs"] < 9 and self._rng.random() < 0.8:
+            self._config["epochs"] += 2
+            self._log("changes", f"epochs := {self._config['epochs']}")
+
     def _disturb(self):
         """Let the disk of the next run be slow or full."""
         self._calm()
+        self._config["ignores_interrupts"] = self._rng.random() < 0.2
         if self._rng.random() < 0.3:
             self._config["slow_writes"] = self._rng.choice([0.001, 0.005])
         disturbance = self._rng.random()
@@ -175,12 +186,12 @@ class Training:
     def _signalled(self, number):
         """Send a signal at a random moment, twice at times."""
         expectation, before = self._expected()
-        moment, delay = self._rng.choice(["start", "built", "step"]), self._rng.random() ** 2
+        moment, delay = self._rng.choice(["start", "built", "step", "step", "step"]), self._rng.random()
         twice = number != signal.SIGKILL and self._rng.random() < 0.3
         job = self._start()
         started = moment != "start" and job.wait_for(moment)
         time.sleep(delay)
-        steps = [int(line.split()[1]) for line in list(job.out) if line.startswith("step")]
+        steps = expectations.steps_in(job)
         sent = job.signal(number)
         if sent and twice:
             time.sleep(self._rng.random() * 0.1)
@@ -232,7 +243,7 @@ class Training:
         time.sleep(self._rng.random() * 0.3)
         job.signal(signal.SIGSTOP)
         time.sleep(0.05)
-        alive, steps_before = job.alive, int(job.out[-1].split()[1])
+        alive, steps_before = job.alive, expectations.steps_in(job)[-1]
         second = expectations.ended(self._start(self._second_out), self._second_out)
         job.signal(signal.SIGCONT)
         outcome = expectations.ended(job, self._out)

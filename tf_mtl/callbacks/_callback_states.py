@@ -52,16 +52,23 @@ class CallbackStates:
             states.arrays.extend(array for value in lists.values() for array in value)
         return states
 
-    def restore(self, states: States) -> None:
-        """Set the callbacks' attributes to states that `save` returned; callbacks without one stay unchanged."""
+    def restore(self, states: States, with_arrays: bool = True) -> None:
+        """Set the callbacks' attributes to states that `save` returned; callbacks without one stay unchanged.
+
+        Args:
+            states: The states.
+            with_arrays: Whether to restore those that hold arrays, which may be weights, and numbers that belong to
+                them.
+        """
         arrays = iter(states.arrays)
         for attributes, callback in self._pairs(states):
             lists = {name: [next(arrays) for _ in range(size)] for name, size in attributes["lists"].items()}
             for name, dtypes in attributes.get("dtypes", {}).items():
                 lists[name] = [typed(*pair) for pair in zip(lists[name], dtypes, strict=True)]
+            if callback is None or (lists and not with_arrays):
+                continue
             for attribute, value in {**attributes["numbers"], **lists}.items():
-                if callback is not None:
-                    setattr(callback, attribute, value)
+                setattr(callback, attribute, value)
 
     def missing(self, states: States) -> list[str]:
         """Return the names of callbacks that monitored a value when the states were saved, and are not here."""

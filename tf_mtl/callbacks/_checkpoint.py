@@ -43,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):
     **What may change between processes.** The numbers of replicas and workers, `steps_per_execution`, `epochs`, the
     batch size of arrays, and options that are not state, such as losses and an optimizer's momentum, take effect where
     the run resumes. So do other data, if the checkpoint lies between two passes through them. Anything else is an error
-    that lists the differences: another model, optimizer, learning rate or balancing method with state, other batches or
+    that lists the differences: another model, optimizer, learning rate or balancing method, other metrics mid-epoch,
     rows mid-epoch, or a missing callback that monitors a value. The contents of rows are not compared. With
     `on_change="keep_weights"` training continues: what differs starts afresh, and weights are matched by name and
     shape. Where the batches differ, the interrupted epoch starts again, with the first batch.
@@ -158,7 +158,7 @@ class Checkpoint(keras.callbacks.Callback):
             due, interrupted = np.any(self._gather([due and self._worker == 0, interrupted]), axis=0).tolist()
         if self._unit == "step":
             due = self._steps // self._interval > before // self._interval
-        if due or interrupted:
+        if (due or interrupted) and not self._stopped_by_loss:
             self._save(self._logs)
         if interrupted:
             self._end_process()
@@ -178,7 +178,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Save the end of training."""
         if self._resumed is not None:  # training had ended before
             self._restore(self._resumed)
-        elif self.model.stop_training and not math.isfinite(self._logs.get("loss", 0)):
+        elif self._stopped_by_loss:
             self._files.wait()
             warnings.warn(
                 f"Training was stopped after step {self._steps}, where the loss was {self._logs['loss']}. That is not "
@@ -195,6 +195,11 @@ class Checkpoint(keras.callbacks.Callback):
     def _stream(self) -> Stream:
         assert self._feed is not None
         return self._feed.training
+
+    @property
+    def _stopped_by_loss(self) -> bool:
+        """Whether a callback has ended training at a loss that is NaN or infinite."""
+        return self.model.stop_training and not math.isfinite(self._logs.get("loss", 0))
 
     @property
     def _last_step(self) -> str:
@@ -312,6 +317,13 @@ class Checkpoint(keras.callbacks.Callback):
                 f"{values['epoch'] + 1}: in the rest of this epoch, some rows are seen twice, and others not.",
                 stacklevel=4,
             )
+        epochs = self.params["epochs"]
+        if values["epoch"] > epochs or (values["epoch"] == epochs and epoch_batches):
+            warnings.warn(
+                f"The checkpoint of step {values['steps']} lies beyond `epochs={epochs}`. The model gets its weights, "
+                "which were trained for longer. To train for less, give `Checkpoint` another directory.",
+                stacklevel=4,
+            )
         self._resumed, self._steps = saved, values["steps"]
         self._restores_metrics = epoch_batches > 0
         if metrics and self._restores_metrics:
@@ -323,8 +335,8 @@ class Checkpoint(keras.callbacks.Callback):
         stream.resume(position, values["steps"], epoch_batches, values["logs"])
         if self._validation is not None:
             self._validation.resume(Position(values["validations"], 0))
-        self.model._initial_epoch = self.params["epochs"] if values["stopped"] else values["epoch"]
-        if self.params["verbose"] and self.model._initial_epoch >= self.params["epochs"]:
+        self.model._initial_epoch = epochs if values["stopped"] else values["epoch"]
+        if self.params["verbose"] and self.model._initial_epoch >= epochs:
             print(f"Training had ended after step {values['steps']}; its state is loaded from {self.directory}.")
         elif self.params["verbose"]:
             print(f"Resuming after step {values['steps']}, in epoch {values['epoch'] + 1}, from {self.directory}.")
@@ -351,7 +363,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self._restores_metrics:
             self._variables.restore_metrics(saved.metrics, self._worker, values["variables"])
         self._history.epoch, self._history.history = values["history"]
-        self._callback_states.restore(saved.callbacks)
+        self._callback_states.restore(saved.callbacks, with_arrays=saved.has_weights_of(self._variables))
         (version, state, gauss), of_numpy = values["random"]
         random.setstate((version, tuple(state), gauss))
         np.random.set_state(tuple(of_numpy))

@@ -25,9 +25,10 @@ class Interruption:
         return self._received is not None
 
     def watch(self) -> None:
-        """Start to catch the signals, which is only possible in the main thread."""
+        """Start to catch the signals that are not ignored, which is only possible in the main thread."""
         if threading.current_thread() is threading.main_thread():
-            self._earlier_handlers = {number: signal.signal(number, self._notice) for number in _SIGNALS}
+            caught = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._earlier_handlers = {number: signal.signal(number, self._notice) for number in caught}
 
     def unwatch(self) -> None:
         """Restore the signals' earlier handlers."""

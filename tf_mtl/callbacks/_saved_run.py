@@ -81,6 +81,11 @@ class SavedRun(NamedTuple):
         missing = callbacks.missing(self.callbacks)
         return found + ([f"callbacks: only in the checkpoint: {', '.join(missing)}"] if missing else [])
 
+    def has_weights_of(self, variables: RunVariables) -> bool:
+        """Return whether the model has the weights that the checkpoint has; False if their names or shapes differ."""
+        saved = self.values["variables"]
+        return saved is None or list(saved["weights"]) == variables.description["weights"]
+
     def changed_rates(self, variables: RunVariables) -> list[str]:
         """Return how the learning rates differ from those that the run began with, and those that it had last."""
         saved = self.values["learning_rates"]
