@@ -13,7 +13,7 @@ import traceback
 import pytest
 from caching import Caching
 from expectations import Undisturbed
-from exporting import Exporting
+from exports import Exporting
 from jobs import end_all
 from journal import Journal
 from training import Training
