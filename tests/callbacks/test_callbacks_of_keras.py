@@ -12,6 +12,7 @@ TASKS = [
     mtl.tasks.BinaryClassification("binary"),
     mtl.tasks.Classification("topic", labels=3),
     mtl.tasks.MultiLabel("tags", labels=2),
+    mtl.tasks.Ordinal("pain", levels=3),
     mtl.tasks.Regression("price"),
     mtl.tasks.Tagging("words", LABELS),
     mtl.tasks.Tagging("path", LABELS, crf=True),
