@@ -23,6 +23,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.MacroF1(2),
     mtl.metrics.MultiLabelF1(2, average="macro"),
     mtl.metrics.Pearson(),
+    mtl.metrics.QuadraticWeightedKappa(3),
     mtl.metrics.SpanF1(LABELS, per_type=True),
     mtl.metrics.Spearman(0, 1),
 ]
