@@ -65,6 +65,7 @@ def test_all_tasks_and_metrics_are_tested():
 def test_every_value_that_evaluate_reports(model):
     tags = np.zeros((2, 6), "int32")
     y = {"binary": [0, 1], "topic": [0, 1], "tags": [[0, 1], [1, 1]], "price": [0.0, 1.0], "words": tags, "path": tags}
+    y["pain"] = [0, 2]
     y = {task: np.array(labels) for task, labels in y.items()}
     results = model.evaluate(np.ones((2, 6), "int32"), y, verbose=0, return_dict=True)
     assert {"frame_accuracy", "words_span_f1", "price_pearson", "binary_auc", "topic_loss"} <= set(results)
