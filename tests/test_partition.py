@@ -234,3 +234,14 @@ def test_training_by_features_with_a_tied_embedding():
         )
         model.fit(x, y, shuffle=False, verbose=0, epochs=2)
         assert small_models.largest_difference(plain.get_weights(), model.get_weights()) < 1e-5
+
+
+def test_what_keras_reads_without_gradients_is_not_shared():
+    x = keras.Input((4,))
+    h = dense("encoder")(x)
+    first = dense("a")(h)
+    second = dense("b")(keras.layers.Concatenate()([h, keras.ops.stop_gradient(first)]))
+    parts = partition(keras.Model(x, {"a": first, "b": second}))
+    assert paths(parts.shared) == ["encoder/kernel"]
+    assert paths(parts.own["a"]) == ["a/kernel"]
+    assert paths(parts.own["b"]) == ["b/kernel"]

@@ -6,8 +6,11 @@ from functools import cached_property
 from typing import Any
 
 import keras
+from keras.src.ops import core
 
 from tf_mtl.layers._stop_gradient import StopGradient
+
+_STOPS = (StopGradient, core.StopGradient)  # what lies before them is not trained by what lies after them
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ def partition(model: keras.Model, tasks: Collection[str] | None = None) -> Parti
 
     A variable is a task's own if it reaches the output of that task only, and shared if it reaches two or more. That
     includes layers called several times, variables used by several layers (tied weights), and layers inside nested
-    functional models. A head that reads another task without gradients (`Task(after_gradients=False)`) does not count
-    as reached.
+    functional models. What a task reads without gradients does not count, be it by `keras.ops.stop_gradient` or by
+    `Task(after_gradients=False)`.
 
     Args:
         model: A functional model whose output is a dict `{task: tensor}`.
@@ -152,7 +155,7 @@ def _ancestors(output, inputs) -> list[Any]:
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            if not isinstance(node.operation, StopGradient):
+            if not isinstance(node.operation, _STOPS):
                 stack.extend((_node(x), False) for x in node.input_tensors if id(x) not in given)
     return ordered
 
@@ -172,7 +175,7 @@ def _variables(output, inputs) -> list[keras.Variable]:
             variables += _variables(operation.outputs[index], operation.inputs)
         else:
             variables += getattr(operation, "variables", ())
-        if not isinstance(operation, StopGradient):
+        if not isinstance(operation, _STOPS):
             stack += _node(tensor).input_tensors
     return variables
 
