@@ -46,6 +46,7 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
         rows.append([_dense(g, z) for g, z in zip(gradients, frontier, strict=False)])
         tied_rows.append(gradients[ends[0] : ends[1]])
         sums.add(own[task], gradients[ends[1] :])
+    times = tf.math.multiply_no_nan if balancing.is_robust else tf.multiply
     gramian = replica_sum(_gramian(rows)) / scale**2
     if balancing.kind == "jacobian":
         weights = None
@@ -53,10 +54,10 @@ def by_features(model: keras.Model, balancing: Balancing, batches: Sequence[Batc
             direction = _aggregated(balancing, rows, losses, scale)
     else:
         weights = task_weights(model, balancing, gramian, losses)
-        direction = [_weighted_sum(weights, column) for column in zip(*rows, strict=True)]
+        direction = [_weighted_sum(times, weights, column) for column in zip(*rows, strict=True)]
     of_tied = tf.unstack(tf.ones_like(losses) if weights is None else weights, num=len(rows))
     for factor, row in zip(of_tied, tied_rows, strict=True):
-        sums.add(tied, [None if g is None else tf.math.multiply_no_nan(tf.convert_to_tensor(g), factor) for g in row])
+        sums.add(tied, [None if g is None else times(tf.convert_to_tensor(g), factor) for g in row])
     direction = [tf.cast(d, z.dtype) for d, z in zip(direction, frontier, strict=True)]
     sums.add(shared, gradients_of(trunk_tape, [*frontier, penalty], shared, [*direction, scale]))
     for variables in own.values():
@@ -78,10 +79,9 @@ def _gramian(rows):
     return tf.add_n([inner_products(column) for column in columns])
 
 
-def _weighted_sum(weights, tensors):
-    """The weighted sum of the tasks' gradients of one tensor; a weight of 0 leaves a gradient out, even NaN."""
+def _weighted_sum(times, weights, tensors):
     pairs = zip(tensors, tf.unstack(weights, num=len(tensors)), strict=True)
-    return tf.add_n([tf.math.multiply_no_nan(gradient, weight) for gradient, weight in pairs])
+    return tf.add_n([times(gradient, weight) for gradient, weight in pairs])
 
 
 def _aggregated(aggregator, rows, losses, scale):
