@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._names import check_names
-from tf_mtl._raw_inputs import RawInputs, model_specs
+from tf_mtl._raw_inputs import RawInputs, as_tensors, model_specs
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
 from tf_mtl.text._located import locate
@@ -61,12 +61,12 @@ def answer(
     chosen = [task for task in tasks if names is None or task.name in names]
     located, specs = None, model_specs(model)
     if preprocessor is None:
-        inputs = _as_tensors(inputs, specs)
+        inputs = as_tensors(inputs, specs)
     else:
         raw = RawInputs.of(preprocessor, specs)
-        inputs = _as_tensors(inputs, raw.specs)
+        inputs = as_tensors(inputs, raw.specs)
         located = raw.located(inputs)
-        inputs = _prepared(raw, inputs, batch_size)
+        inputs = raw.prepared(inputs, batch_size)
     outputs = _outputs(model, inputs, batch_size)
     return _decoded(chosen, outputs, located)
 
@@ -80,45 +80,6 @@ def _outputs(model, inputs, batch_size):
         lambda spec: tf.zeros([1, *(size or 1 for size in spec.shape[1:])], spec.dtype), model_specs(model)
     )
     return {task: output[:0] for task, output in model.predict(row, verbose=0).items()}
-
-
-def _prepared(raw, inputs, batch_size):
-    """The model's inputs: prepared in batches, or at one time where their length depends on the other rows."""
-    shapes = [spec.shape[1:] for spec in keras.tree.flatten(raw.prepare.get_concrete_function().structured_outputs)]
-    if not all(shape.is_fully_defined() for shape in shapes):
-        return raw.prepare(inputs)
-    return tf.data.Dataset.from_tensor_slices(inputs).batch(batch_size).map(lambda batch: (raw.prepare(batch),))
-
-
-def _as_tensors(inputs, specs):
-    """Raw inputs as tensors, in the structure of their specs."""
-    if isinstance(specs, tf.TensorSpec) and not isinstance(inputs, (str, bytes, Mapping)):
-        return _tensor(inputs, specs)
-    if isinstance(specs, Mapping) and isinstance(inputs, Mapping) and specs.keys() == inputs.keys():
-        return {key: _tensor(inputs[key], spec) for key, spec in specs.items()}
-    if isinstance(specs, (list, tuple)) and isinstance(inputs, (list, tuple)) and len(specs) == len(inputs):
-        return [_tensor(*pair) for pair in zip(inputs, specs, strict=True)]
-    expected = f"a dict with the keys {sorted(specs)}" if isinstance(specs, Mapping) else "a list or array of rows"
-    received = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
-    raise ValueError(
-        f"`inputs` must be {expected}, as `preprocessor`, or the model without one, takes them; received {received}."
-    )
-
-
-def _tensor(values, spec):
-    if not len(values):
-        return tf.constant([], spec.dtype, [0, *(size or 1 for size in spec.shape[1:])])
-    try:
-        tensor = tf.cast(tf.convert_to_tensor(values), spec.dtype)
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        kind = "texts" if spec.dtype == tf.string else f"numbers for {spec.dtype.name}"
-        remedy = "Pass the `preprocessor` of texts." if spec.dtype != tf.string else "Pass texts alone."
-        raise ValueError(
-            f"`inputs` must be {kind} in rows of one shape, received {str(values)[:80]}. {remedy}"
-        ) from error
-    if not tensor.shape[1:].is_compatible_with(spec.shape[1:]):
-        raise ValueError(f"`inputs` for '{spec.name}' must have the shape {spec.shape}, received {tensor.shape}.")
-    return tensor
 
 
 def _decoded(tasks, outputs, located):

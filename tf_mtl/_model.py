@@ -193,20 +193,19 @@ class MultiTaskModel(KerasHooks):
             RuntimeError: on all workers of a cluster, if they differ in the model or the arguments.
         """
         strategy = self.distribute_strategy
+        options: dict[str, Any] = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+            "joint_metrics": joint_metrics,
+            "balancing": balancing,
+            "gradients": gradients,
+            "accumulate": accumulate,
+        }
+        execution = [run_eagerly, steps_per_execution, jit_compile, auto_scale_loss, check_inputs, non_finite]
         self._check_workers(
-            "compile",
-            model=self,
-            tasks=self._tasks,
-            optimizer=optimizer,
-            loss=loss,
-            loss_weights=loss_weights,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
-            joint_metrics=joint_metrics,
-            balancing=balancing,
-            gradients=gradients,
-            accumulate=accumulate,
-            execution=[run_eagerly, steps_per_execution, jit_compile, auto_scale_loss],
+            "compile", model=self, tasks=self._tasks, optimizer=optimizer, execution=execution, **options
         )
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
@@ -214,14 +213,7 @@ class MultiTaskModel(KerasHooks):
             engine = compiled_engine(
                 self,
                 self._tasks,
-                loss=loss,
-                loss_weights=loss_weights,
-                metrics=metrics,
-                weighted_metrics=weighted_metrics,
-                joint_metrics=joint_metrics,
-                balancing=balancing,
-                gradients=gradients,
-                accumulate=accumulate,
+                **options,
                 check_inputs=check_inputs,
                 non_finite=non_finite,
                 jit_compile=jit_compile,

@@ -66,6 +66,14 @@ class RawInputs:
                     "or padded."
                 )
 
+    def prepared(self, inputs: Any, batch_size: int) -> Any:
+        """Return the model's inputs: as batches, or as one where their length depends on the other rows."""
+        specs = keras.tree.flatten(self.prepare.get_concrete_function().structured_outputs)
+        if not all(spec.shape[1:].is_fully_defined() for spec in specs):
+            return self.prepare(inputs)
+        rows = tf.data.Dataset.from_tensor_slices(inputs)
+        return rows.batch(batch_size).map(lambda batch: (self.prepare(batch),))
+
     def located(self, inputs: Any) -> LocatedTexts | None:
         """Return raw texts with the positions of their words; None for other raw inputs."""
         return None if self.locate is None else self.locate(inputs)
@@ -81,6 +89,41 @@ def model_specs(model: keras.Model) -> Any:
         ValueError: for an unnamed input in a list, a name that is not an ASCII identifier, or a fixed number of rows.
     """
     return _specs(model.input)
+
+
+def as_tensors(inputs: Any, specs: Any) -> Any:
+    """Return inputs as tensors, in the structure of their specs.
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    if isinstance(specs, tf.TensorSpec) and not isinstance(inputs, (str, bytes, Mapping)):
+        return _tensor(inputs, specs)
+    if isinstance(specs, Mapping) and isinstance(inputs, Mapping) and specs.keys() == inputs.keys():
+        return {key: _tensor(inputs[key], spec) for key, spec in specs.items()}
+    if isinstance(specs, (list, tuple)) and isinstance(inputs, (list, tuple)) and len(specs) == len(inputs):
+        return [_tensor(*pair) for pair in zip(inputs, specs, strict=True)]
+    expected = f"a dict with the keys {sorted(specs)}" if isinstance(specs, Mapping) else "a list or array of rows"
+    received = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
+    raise ValueError(
+        f"`inputs` must be {expected}, as `preprocessor`, or the model without one, takes them; received {received}."
+    )
+
+
+def _tensor(values, spec):
+    try:
+        if not len(values):
+            return tf.constant([], spec.dtype, [0, *(size or 1 for size in spec.shape[1:])])
+        tensor = tf.cast(tf.convert_to_tensor(values), spec.dtype)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        kind = "texts" if spec.dtype == tf.string else f"numbers for {spec.dtype.name}"
+        remedy = "Pass the `preprocessor` of texts." if spec.dtype != tf.string else "Pass texts alone."
+        raise ValueError(
+            f"`inputs` must be {kind} in rows of one shape, received {str(values)[:80]}. {remedy}"
+        ) from error
+    if not tensor.shape[1:].is_compatible_with(spec.shape[1:]):
+        raise ValueError(f"`inputs` for '{spec.name}' must have the shape {spec.shape}, received {tensor.shape}.")
+    return tensor
 
 
 def pack(specs: Any, values: Mapping[str, Any]) -> Any:

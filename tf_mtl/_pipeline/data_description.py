@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_mtl._pipeline.stream import ArrayStream, Position, Stream
+from tf_mtl._pipeline.array_stream import ArrayStream
+from tf_mtl._pipeline.stream import Position, Stream
 
 _SIZES = {str(tf.data.INFINITE_CARDINALITY): "endlessly many", str(tf.data.UNKNOWN_CARDINALITY): "unknown many"}
 

@@ -5,14 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras.src.trainers.data_adapters import get_data_adapter
 
+from tf_mtl._pipeline.array_stream import ArrayStream, split
 from tf_mtl._pipeline.checks import CheckedDataset, with_checks
 from tf_mtl._pipeline.division import Rows
 from tf_mtl._pipeline.epochs import check_finite, one_epoch, steps_per_epoch_of
-from tf_mtl._pipeline.forms import arrays
+from tf_mtl._pipeline.forms import arrays, unpacked
 from tf_mtl._pipeline.labels import Rules
-from tf_mtl._pipeline.stream import Stream, split, stream, unpacked
+from tf_mtl._pipeline.stream import Stream
 from tf_mtl.balancing import Balancing
 from tf_mtl.data import Mixture, ShardedBatches
 from tf_mtl.distribute._workers import worker_index
@@ -72,11 +75,11 @@ def fit_feed(
     if validation_data is not None:
         validation_data = one_epoch("validation_data", validation_data, validation_steps, "validation_steps")
         x, y, weight = _read(unpacked(validation_data), rules, strategy)
-        validation = stream(x, y, weight, validation_batch_size or batch_size)
+        validation = _stream(x, y, weight, validation_batch_size or batch_size)
     x, y, weight = data
     if balancing.needs_validation:
         x = _zipped(x, balancing, rules, strategy)
-    training = stream(x, y, weight, batch_size, shuffle)
+    training = _stream(x, y, weight, batch_size, shuffle)
     training.epoch_size = steps_per_epoch
     if isinstance(given, ShardedBatches):
         training.global_dataset = given
@@ -93,7 +96,7 @@ def evaluate_feed(
     """Return the batches that `evaluate` works through."""
     x, y, weight = data
     x, y, weight = _read((one_epoch("x", x, steps, "steps"), y, weight), rules, strategy)
-    return stream(x, y, weight, batch_size)
+    return _stream(x, y, weight, batch_size)
 
 
 def predict_feed(x: Any, batch_size: int | None, steps: int | None) -> Stream:
@@ -107,7 +110,7 @@ def predict_feed(x: Any, batch_size: int | None, steps: int | None) -> Stream:
             "`x` of `predict` must give rows in the order of its results, received batches of tf_mtl.data.sharded, "
             "which interleave shards and may repeat rows. Pass a data set of batches of the rows."
         )
-    return stream(arrays(one_epoch("x", x, steps, "steps")), batch_size=batch_size)
+    return _stream(arrays(one_epoch("x", x, steps, "steps")), batch_size=batch_size)
 
 
 def callback_list(callbacks: Any) -> list[keras.callbacks.Callback]:
@@ -158,6 +161,27 @@ class _SourceShares(keras.callbacks.Callback):
         stream = self.model._feed.training
         shares = self.mixture.shares(stream.steps - stream.epoch_batches, stream.epoch_batches)
         logs.update({f"share_{source}": share for source, share in shares.items()})
+
+
+def _stream(x: Any, y: Any = None, weight: Any = None, batch_size: int | None = None, shuffle: bool = False) -> Stream:
+    """Return a stream of what `fit`, `evaluate` and `predict` take.
+
+    Args:
+        x: A data set of batches, with or without a check; inputs, as arrays; or a generator, a `PyDataset` or anything
+            else that Keras takes.
+        y: Labels, where `x` holds arrays.
+        weight: Label weights, where `x` holds arrays.
+        batch_size: The number of rows of a batch, for arrays; 32 by default, as in Keras.
+        shuffle: Whether to shuffle the rows of arrays, in a new order in each pass.
+    """
+    if isinstance(x, CheckedDataset):
+        return Stream(x.dataset, x.check)
+    leaves = keras.tree.flatten((x, y, weight))
+    if not isinstance(x, tf.data.Dataset) and all(isinstance(t, (np.ndarray, tf.Tensor, type(None))) for t in leaves):
+        return ArrayStream((x, y, weight), batch_size or 32, shuffle)
+    shuffle = shuffle and not isinstance(x, tf.data.Dataset)  # for which Keras warns that it ignores the argument
+    adapter = get_data_adapter(x, y, weight, batch_size=batch_size, shuffle=shuffle)
+    return Stream(x if isinstance(x, tf.data.Dataset) else adapter)
 
 
 def _read(data, rules, strategy):

@@ -2,18 +2,13 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-import keras
-import numpy as np
 import tensorflow as tf
-from keras.src.trainers.data_adapters import get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from tf_mtl._pipeline.checks import BatchCheck, CheckedDataset
 from tf_mtl._pipeline.prefetching import gpus, on_device
-
-Data: TypeAlias = tuple[Any, Any, Any]
 
 
 class Position(NamedTuple):
@@ -26,68 +21,6 @@ class Position(NamedTuple):
 
     passes: int
     elements: int
-
-
-def stream(x: Any, y: Any = None, weight: Any = None, batch_size: int | None = None, shuffle: bool = False) -> "Stream":
-    """Return a stream of what `fit`, `evaluate` and `predict` take.
-
-    Args:
-        x: A data set of batches, with or without a check; inputs, as arrays; or a generator, a `PyDataset` or anything
-            else that Keras takes.
-        y: Labels, where `x` holds arrays.
-        weight: Label weights, where `x` holds arrays.
-        batch_size: The number of rows of a batch, for arrays; 32 by default, as in Keras.
-        shuffle: Whether to shuffle the rows of arrays, in a new order in each pass.
-    """
-    if isinstance(x, CheckedDataset):
-        return Stream(x.dataset, x.check)
-    leaves = keras.tree.flatten((x, y, weight))
-    if not isinstance(x, tf.data.Dataset) and all(isinstance(t, (np.ndarray, tf.Tensor, type(None))) for t in leaves):
-        return ArrayStream((x, y, weight), batch_size or 32, shuffle)
-    shuffle = shuffle and not isinstance(x, tf.data.Dataset)  # for which Keras warns that it ignores the argument
-    adapter = get_data_adapter(x, y, weight, batch_size=batch_size, shuffle=shuffle)
-    return Stream(x if isinstance(x, tf.data.Dataset) else adapter)
-
-
-def unpacked(data: Any) -> Data:
-    """Return labelled data as (x, y, sample_weight), with None for what is absent."""
-    return keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, (tuple, list)) else (data, None, None)
-
-
-def split(data: Data, fraction: float) -> tuple[Data, Data]:
-    """Split arrays, (x, y, weight), into their first rows and the last `fraction` of them.
-
-    Raises:
-        ValueError: for other kinds of data, or a fraction that leaves one side without rows.
-    """
-    leaves = [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
-    if not all(hasattr(leaf, "shape") for leaf in leaves):
-        raise ValueError(
-            f"`validation_split` needs `x` and `y` to be arrays, received {type(data[0]).__name__}. "
-            "Pass `validation_data`."
-        )
-    rows = leaves[0].shape[0]
-    end = int(rows * (1.0 - fraction))
-    if not 0 < end < rows:
-        raise ValueError(f"`validation_split={fraction}` leaves one side of {rows} rows empty.")
-
-    def part(first, last):
-        return keras.tree.map_structure(lambda a: None if a is None else _rows(a, first, last), data, none_is_leaf=True)
-
-    return part(0, end), part(end, rows)
-
-
-def _rows(array, first, last):
-    if not isinstance(array, tf.SparseTensor):
-        return array[first:last]
-    start = [first, *[0] * (array.shape.rank - 1)]
-    return tf.sparse.slice(array, start, [last - first, *array.shape[1:]])
-
-
-def _tensor(array):
-    if isinstance(array, np.ndarray) and array.dtype.kind == "f":
-        array = array.astype(keras.config.floatx(), copy=False)
-    return tf.convert_to_tensor(array)
 
 
 class Stream(DataAdapter):
@@ -253,43 +186,6 @@ class Stream(DataAdapter):
     def on_epoch_end(self):
         if self._adapter is not None:
             self._adapter.on_epoch_end()
-
-
-class ArrayStream(Stream):
-    """Batches of the rows of arrays, floats in Keras' `floatx`.
-
-    Its position counts rows, so that training can resume with another batch size.
-
-    Args:
-        data: (x, y, label weights).
-        batch_size: The number of rows of a batch.
-        shuffle: Whether to shuffle the rows, in a new order in each pass.
-    """
-
-    def __init__(self, data: Data, batch_size: int, shuffle: bool):
-        with tf.device("/device:CPU:0"):
-            self._data = keras.tree.map_structure(lambda a: None if a is None else _tensor(a), data, none_is_leaf=True)
-        self.batch_elements = batch_size
-        self._rows = len(keras.tree.flatten(self._data[0])[0])
-        order = tf.data.Dataset.range(self._rows)
-        self.order = order.shuffle(self._rows) if shuffle else order
-        super().__init__(self._skip(0))
-
-    @property
-    def size(self) -> int:
-        """The number of rows."""
-        return self._rows
-
-    def _skip(self, elements):
-        def batch(indices):
-            return keras.utils.pack_x_y_sample_weight(
-                *keras.tree.map_structure(
-                    lambda a: None if a is None else tf.gather(a, indices), self._data, none_is_leaf=True
-                )
-            )
-
-        batches = self.order.skip(elements).batch(self.batch_elements)
-        return batches.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 class Pass(Iterator):

@@ -14,12 +14,13 @@ import keras
 import numpy as np
 
 from tf_mtl._arguments import integer
-from tf_mtl._pipeline.data_description import describe, shuffled_otherwise, shuffles_without_seed
+from tf_mtl._pipeline.data_description import describe, shuffles_without_seed
 from tf_mtl._pipeline.feed import Feed
 from tf_mtl._pipeline.stream import Position, Stream
 from tf_mtl.callbacks._callback_states import CallbackStates
 from tf_mtl.callbacks._checkpoint_files import CheckpointFiles
 from tf_mtl.callbacks._interruption import Interruption
+from tf_mtl.callbacks._resumption import Resumption
 from tf_mtl.callbacks._run_lock import run_lock
 from tf_mtl.callbacks._run_variables import Arrays, RunVariables
 from tf_mtl.callbacks._saved_run import SavedRun
@@ -118,28 +119,29 @@ class Checkpoint(keras.callbacks.Callback):
                 stacklevel=2,
             )
         self._worker, self._workers = worker_index(self.model.distribute_strategy)
-        self._gather = gather_over_workers(self.model.distribute_strategy)
+        self._gather = gather_over_workers(self.model.distribute_strategy) if self._workers > 1 else np.atleast_2d
         self._files = CheckpointFiles(Path(self.directory).absolute(), self.keep)  # wherever training changes to
         self._interruption = Interruption()
         self._steps = 0
         self._begin(feed)
         self._history = self.model.history
         self._callback_states = CallbackStates(feed.callbacks, self)
-        self._variables = RunVariables(self.model)
+        self._variables = RunVariables(self.model, self._gather)
         self._saved_at = time.monotonic()
         self._initial_rates = self._variables.learning_rates
         self._training_metrics: Arrays | None = None
         self._logs: Mapping[str, Any] = {}
-        self._resumed: SavedRun | None = None
+        self._resumption: Resumption | None = None
         saved = self._newest()
         if saved is not None:
-            self._resume(saved)
+            epochs = self.params["epochs"]
+            self._resume(Resumption(saved, self._variables, self._callback_states, self._stream, epochs))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Restore what Keras and callbacks have reset, or save the last epoch, which all callbacks have seen end."""
         self._begin_epoch(epoch)
-        if self._resumed is not None:
-            self._restore(self._resumed)
+        if self._resumption is not None:
+            self._restore(self._resumption)
             return
         interrupted = self._workers == 1 and self._interruption.noticed
         if interrupted or (self._unit == "epoch" and self._steps and epoch % self._interval == 0):
@@ -176,8 +178,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Save the end of training."""
-        if self._resumed is not None:  # training had ended before
-            self._restore(self._resumed)
+        if self._resumption is not None:  # training had ended before
+            self._restore(self._resumption)
         elif self._stopped_by_loss:
             self._files.wait()
             warnings.warn(
@@ -295,51 +297,18 @@ class Checkpoint(keras.callbacks.Callback):
                 )
         return None if newest is None else SavedRun.from_content(newest, self._files, self._stream)
 
-    def _resume(self, saved: SavedRun) -> None:
-        values, stream, variables = saved.values, self._stream, self._variables
-        data, metrics, rates = (
-            saved.changed_data(stream),
-            saved.changed_metrics(variables),
-            saved.changed_rates(variables),
-        )
-        self._accept([*saved.changed_state(variables, self._callback_states), *rates, *data])
-        variables.restore_shared(saved.shared, values["variables"])
-        if rates:
-            variables.set_learning_rates()
-        elif values["learning_rates"] is not None:
-            self._initial_rates = values["learning_rates"]
-        position, epoch_batches = saved.position, values["epoch_batches"]
-        if data:
-            position, epoch_batches = Position(position.passes if stream.size >= 0 else 0, 0), 0
-        elif values["data"] is not None and shuffled_otherwise(values["data"], position, stream):
-            warnings.warn(
-                "The data are shuffled with other seeds or buffers than before, and the checkpoint lies within epoch "
-                f"{values['epoch'] + 1}: in the rest of this epoch, some rows are seen twice, and others not.",
-                stacklevel=4,
-            )
-        epochs = self.params["epochs"]
-        if values["epoch"] > epochs or (values["epoch"] == epochs and epoch_batches):
-            warnings.warn(
-                f"The checkpoint of step {values['steps']} lies beyond `epochs={epochs}`. The model gets its weights, "
-                "which were trained for longer. To train for less, give `Checkpoint` another directory.",
-                stacklevel=4,
-            )
-        self._resumed, self._steps = saved, values["steps"]
-        self._restores_metrics = epoch_batches > 0
-        if metrics and self._restores_metrics:
-            warnings.warn(
-                f"In the logs of epoch {values['epoch'] + 1}, new metrics count only what comes after step "
-                f"{values['steps']}: {'; '.join(metrics)}.",
-                stacklevel=4,
-            )
-        stream.resume(position, values["steps"], epoch_batches, values["logs"])
+    def _resume(self, resumption: Resumption) -> None:
+        self._accept(resumption.changes)
+        resumption.begin_training()
         if self._validation is not None:
-            self._validation.resume(Position(values["validations"], 0))
-        self.model._initial_epoch = epochs if values["stopped"] else values["epoch"]
-        if self.params["verbose"] and self.model._initial_epoch >= epochs:
-            print(f"Training had ended after step {values['steps']}; its state is loaded from {self.directory}.")
+            self._validation.resume(Position(resumption.validations, 0))
+        self._resumption, self._steps = resumption, resumption.steps
+        self._initial_rates = resumption.learning_rates
+        self.model._initial_epoch = first = resumption.first_epoch
+        if self.params["verbose"] and first >= self.params["epochs"]:
+            print(f"Training had ended after step {self._steps}; its state is loaded from {self.directory}.")
         elif self.params["verbose"]:
-            print(f"Resuming after step {values['steps']}, in epoch {values['epoch'] + 1}, from {self.directory}.")
+            print(f"Resuming after step {self._steps}, in epoch {first + 1}, from {self.directory}.")
 
     def _accept(self, changes: list[str]) -> None:
         """Raise for changes, or warn where they are meant."""
@@ -356,14 +325,6 @@ class Checkpoint(keras.callbacks.Callback):
             f"Training continues with the weights in {self.directory}, although these differ:{listed}", stacklevel=5
         )
 
-    def _restore(self, saved: SavedRun) -> None:
-        """Restore what was reset when training and the epoch began."""
-        values = saved.values
-        self._resumed, self.model._initial_epoch = None, None
-        if self._restores_metrics:
-            self._variables.restore_metrics(saved.metrics, self._worker, values["variables"])
-        self._history.epoch, self._history.history = values["history"]
-        self._callback_states.restore(saved.callbacks, with_arrays=saved.has_weights_of(self._variables))
-        (version, state, gauss), of_numpy = values["random"]
-        random.setstate((version, tuple(state), gauss))
-        np.random.set_state(tuple(of_numpy))
+    def _restore(self, resumption: Resumption) -> None:
+        self._resumption, self.model._initial_epoch = None, None
+        resumption.begin_epoch(self._history, self._worker)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
-from tf_mtl._pipeline.stream import unpacked
+from tf_mtl._pipeline.forms import unpacked
 from tf_mtl.report import variants
 
 

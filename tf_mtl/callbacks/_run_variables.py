@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 import keras
@@ -21,12 +21,14 @@ class RunVariables:
 
     Args:
         model: The compiled model, with a built optimizer.
+        gather: Returns the rows of all workers from the integers of this one.
 
     Attributes:
         learning_rates: The learning rates that are variables, as the run began with them.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, gather: Callable[[Any], np.ndarray]):
+        self._gather = gather
         self._strategy = model.distribute_strategy
         self._tasks = set(model.task_names)
         self._metrics = _unique(v for metric in model.metrics for v in metric.variables)
@@ -51,12 +53,11 @@ class RunVariables:
 
     def metric_values(self) -> list[np.ndarray]:
         """Return the values of the metrics' variables on the replicas of all workers, [replicas, ...]."""
-        if not self._metrics:
-            return []
-        rows = self._strategy.experimental_local_results(self._gathered_metrics())[0].numpy()
-        ends = np.cumsum([int(np.prod(v.shape)) for v in self._metrics])
-        parts = zip(self._metrics, np.split(rows, ends[:-1], axis=1), strict=True)
-        return [part.reshape(-1, *v.shape).astype(_dtype(v)) for v, part in parts]
+        own = [np.stack([replica.numpy() for replica in self._replicas(v)]) for v in self._metrics]
+        flat = np.concatenate([np.zeros(0), *(values.ravel().astype("float64") for values in own)])
+        rows = self._gather(flat.view(np.int64)).view(np.float64)  # exact, and the same for all types of metrics
+        parts = np.split(rows, np.cumsum([values.size for values in own])[:-1], axis=1)
+        return [part.reshape(-1, *v.shape).astype(_dtype(v)) for v, part in zip(self._metrics, parts, strict=True)]
 
     def check_finite(self, arrays: Arrays) -> None:
         """Raise if `shared_values` returned NaN or infinity for variables without them when the run began.
@@ -139,14 +140,6 @@ class RunVariables:
     @property
     def _shared(self) -> list[keras.Variable]:
         return [v for variables in self._groups.values() for v in variables]
-
-    @tf.function
-    def _gathered_metrics(self):
-        def gather():
-            parts = [tf.reshape(tf.cast(v.value, tf.float64), [-1]) for v in self._metrics]
-            return tf.distribute.get_replica_context().all_gather(tf.concat(parts, 0)[None], axis=0)
-
-        return self._strategy.run(gather)
 
     def _replicas(self, variable: keras.Variable) -> Sequence[Any]:
         """The components of a variable on this worker's replicas."""

@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 from tf_mtl._model import MultiTaskModel
-from tf_mtl._pipeline.stream import unpacked
+from tf_mtl._pipeline.forms import unpacked
 from tf_mtl.report import variants
 
 
