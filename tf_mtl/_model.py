@@ -203,7 +203,14 @@ class MultiTaskModel(KerasHooks):
             "gradients": gradients,
             "accumulate": accumulate,
         }
-        execution = [run_eagerly, steps_per_execution, jit_compile, auto_scale_loss, check_inputs, non_finite]
+        execution = {
+            "check_inputs": check_inputs,
+            "non_finite": non_finite,
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+            "auto_scale_loss": auto_scale_loss,
+        }
         self._check_workers(
             "compile", model=self, tasks=self._tasks, optimizer=optimizer, execution=execution, **options
         )

@@ -83,6 +83,7 @@ CASES = {
     "seed": lambda: compiled(build(), balancing=mtl.balancing.RLW(seed=second(1, 2))),
     "optimizer": lambda: compiled(build(), optimizer=second("adam", "sgd")),
     "loss": lambda: compiled(build(), loss=huber(second(2.0, 1.0))),
+    "non-finite steps": lambda: compiled(build(), non_finite=second("skip", "keep")),
     "frozen layer": frozen,
     "shape": lambda: MODEL.fit(batches(second(3, 4)), verbose=0),
     "batches": lambda: fit(MODEL, rows=second(4, 8)),

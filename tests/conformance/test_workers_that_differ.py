@@ -16,6 +16,7 @@ DIFFERENCES = {
     "seed": "balancing/seed: 2 on worker 0; 1 on worker 1",
     "optimizer": "optimizer: 'sgd' on worker 0; 'adam' on worker 1",
     "loss": "loss/a/delta: 1.0 on worker 0; 2.0 on worker 1",
+    "non-finite steps": "execution/non_finite: 'keep' on worker 0; 'skip' on worker 1",
     "frozen layer": "model/layers/1/trainable: True on worker 0; False on worker 1",
     "shape": "data/batch/1/a: (4,) float32 on worker 0; (3,) float32 on worker 1",
     "batches": "data/batches: 2 on worker 0; 1 on worker 1",
