@@ -11,7 +11,6 @@ from tf_mtl import balancing as methods
 from tf_mtl._decoding import answer, decode
 from tf_mtl._engine.compiled import compiled_engine
 from tf_mtl._engine.keras_hooks import KerasHooks, in_one_thread
-from tf_mtl._engine.similarity import gradient_cosines
 from tf_mtl._graph.functional import ClonedOutputs, as_float32, freeze_again
 from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
@@ -464,8 +463,7 @@ class MultiTaskModel(KerasHooks):
         Raises:
             ValueError: if the tasks share no trainable variable.
         """
-        engine = self._engine_for("gradient_cosines")
-        return gradient_cosines(self, engine.objectives, engine.parts, batch)
+        return self._engine_for("gradient_cosines").gradient_cosines.on(self, batch)
 
     def describe_sharing(self, print_fn: Callable[[str], Any] | None = print) -> Sharing:
         """Print and return which layers are shared by which tasks, with their parameters.

@@ -89,17 +89,27 @@ def wait_for(process, output):
         assert line, process.stderr.read()[-3000:]
 
 
-def test_a_worker_dies_and_both_resume_from_the_last_checkpoint(tmp_path):
-    (tmp_path / "uninterrupted").mkdir()
-    processes.finish(start_two(tmp_path / "uninterrupted"), 180)
-    one, other = start_two(tmp_path)
+def kill_a_worker(folder):
+    """Train with two workers, kill one, and check what the other says."""
+    one, other = start_two(folder)
     wait_for(other, "step 27")
     other.kill()
     _, errors = one.communicate(timeout=90)
     assert one.returncode == 1
     assert "RuntimeError: A worker of the cluster is gone" in errors
     assert "task:1" in errors
-    assert saved_steps(tmp_path / "run")[-1] in (25, 30)
+    assert saved_steps(folder / "run")[-1] in (25, 30)
+
+
+def test_a_worker_dies_and_the_other_ends(tmp_path):
+    kill_a_worker(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_worker_dies_and_both_resume_from_the_last_checkpoint(tmp_path):
+    (tmp_path / "uninterrupted").mkdir()
+    processes.finish(start_two(tmp_path / "uninterrupted"), 180)
+    kill_a_worker(tmp_path)
     processes.finish(start_two(tmp_path), 180)
     assert_same_results(
         *(pickle.loads((folder / "out").read_bytes()) for folder in (tmp_path, tmp_path / "uninterrupted"))

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tf_mtl as mtl
 
@@ -45,3 +46,19 @@ def test_a_graph_without_shared_variables_is_not_supported():
     batch = np.ones((2, 1)), {t: np.zeros(2) for t in "ab"}
     with pytest.raises(ValueError, match="nothing trainable is shared"):
         model.fit(*batch, verbose=0, callbacks=[mtl.callbacks.GradientConflict(batch)])
+
+
+def test_the_gradients_are_traced_once():
+    model = three_tasks({"a": 1.0, "b": 2.0, "c": -1.0})
+    traces = []
+
+    def loss(y, p):
+        traces.append(tf.executing_eagerly())
+        return p[:, 0] + 0 * y[:, 0]
+
+    model.compile(keras.optimizers.SGD(0.0), loss=loss)
+    batch = np.ones((4, 1), "float32"), {task: np.zeros(4, "float32") for task in "abc"}
+    model.gradient_cosines(batch)
+    traces.clear()
+    model.gradient_cosines(batch)
+    assert not traces

@@ -11,21 +11,31 @@ from tf_mtl._engine.parameter_gradients import shared_gramian
 from tf_mtl._graph.partition import Partition
 
 
-def gradient_cosines(model: keras.Model, objectives: Objectives, parts: Partition, batch: Any) -> np.ndarray:
-    """Return the cosines [T, T] between the tasks' gradients of the shared variables on a batch, in inference mode."""
-    parts.check_shared("gradient_cosines")
-    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-    labels = objectives.unpack_labels(y, weight)
+class GradientCosines:
+    """The cosines between the tasks' gradients of the shared variables, traced once for batches of the same form.
 
-    @tf.function
-    def gramian_on(x):
+    Args:
+        objectives: The losses in force.
+        parts: The model's variables by the tasks that they reach.
+    """
+
+    def __init__(self, objectives: Objectives, parts: Partition):
+        self._objectives, self._parts = objectives, parts
+        self._gramian = tf.function(self._gramian_on, reduce_retracing=True, autograph=False)
+
+    def on(self, model: keras.Model, batch: Any) -> np.ndarray:
+        """Return the cosines [T, T] on a batch, in inference mode."""
+        self._parts.check_shared("gradient_cosines")
+        gramian = self._gramian(model, *keras.utils.unpack_x_y_sample_weight(batch)).numpy().astype("float64")
+        norms = np.sqrt(np.diag(gramian))
+        norms[norms == 0] = np.nan
+        return gramian / np.outer(norms, norms)
+
+    def _gramian_on(self, model, x, y, weight):
+        labels = self._objectives.unpack_labels(y, weight)
+
         def losses_of(outputs):
-            loss_sums, weight_sums = objectives.loss_sums(labels, outputs)
+            loss_sums, weight_sums = self._objectives.loss_sums(labels, outputs)
             return [tf.math.divide_no_nan(*pair) for pair in zip(loss_sums, tf.unstack(weight_sums), strict=True)]
 
-        return shared_gramian(model, x, losses_of, parts)
-
-    gramian = gramian_on(x).numpy().astype("float64")
-    norms = np.sqrt(np.diag(gramian))
-    norms[norms == 0] = np.nan
-    return gramian / np.outer(norms, norms)
+        return shared_gramian(model, x, losses_of, self._parts)

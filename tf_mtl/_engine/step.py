@@ -23,6 +23,7 @@ from tf_mtl._engine.non_finite import CancelledSteps
 from tf_mtl._engine.objectives import Objectives, TaskLabels
 from tf_mtl._engine.replicas import replica_sum
 from tf_mtl._engine.scalarized import nothing_shared
+from tf_mtl._engine.similarity import GradientCosines
 from tf_mtl._engine.task_losses import TaskLosses
 from tf_mtl._engine.task_metrics import TaskMetrics
 from tf_mtl._engine.training_pass import TrainingPass, total_penalty
@@ -80,6 +81,11 @@ class Engine:
     def refused_losses(self) -> RefusedLosses:
         """The losses that a training step under XLA has refused."""
         return RefusedLosses(self.balancing)
+
+    @functools.cached_property
+    def gradient_cosines(self) -> GradientCosines:
+        """The cosines between the tasks' gradients."""
+        return GradientCosines(self.objectives, self.parts)
 
     def train_step(self, model: keras.Model, data: Any, objectives_of: Callable[[Any], Objectives]) -> None:
         """Train on a global batch.
