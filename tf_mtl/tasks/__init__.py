@@ -6,6 +6,7 @@ from tf_mtl.tasks._classification import Classification
 from tf_mtl.tasks._multi_label import MultiLabel
 from tf_mtl.tasks._ordinal import Ordinal
 from tf_mtl.tasks._regression import Regression
+from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.tasks._tagging import Tagging
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "MultiLabel",
     "Ordinal",
     "Regression",
+    "SequenceTask",
     "Tagging",
     "Task",
 ]

@@ -7,24 +7,19 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._bio import Bio
-from tf_mtl._keys import MASK, SEQUENCE, WORD_STARTS, key_of
-from tf_mtl.layers import CRF, FirstSubwords, MaskScores
-from tf_mtl.layers._mask_scores import AtValidPositions
+from tf_mtl.layers import CRF, MaskScores
 from tf_mtl.losses import CRFNegativeLogLikelihood
 from tf_mtl.metrics import SpanF1
-from tf_mtl.tasks._base import Task, class_names, layer_output
+from tf_mtl.tasks._base import class_names, layer_output
+from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.text import LocatedTexts
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class Tagging(Task):
+class Tagging(SequenceTask):
     """One of C tags for each word: logits [B, W, C] from a sequence, with sparse categorical cross-entropy per word.
 
-    The head reads the features `sequence` [B, S, D] and `mask`. If the encoder also returns `word_starts`, which marks
-    each word's first sub-word (see `tf_mtl.text.Subwords`), only these positions are kept, in order and without gaps.
-    Labels, outputs and answers then belong to words, with W = S as their largest number. Otherwise each position is a
-    word. With another feature, such as `decoder`, the head reads `decoder_mask` and `decoder_word_starts` instead.
-    Without a mask among the features, the one that Keras has attached to the sequence counts.
+    `SequenceTask` says what the head reads and what a word is.
 
     Labels are tag indices, or tags, [B, W]. Label weights are 0 where a label is missing, [B, W], or [B] for whole
     sentences. Positions after the last word never count. Metrics: `accuracy` over words, and `span_f1` with BIO tags.
@@ -45,8 +40,7 @@ class Tagging(Task):
         scheme: "BIO" for spans marked by B-x, I-x and O; "none" for independent tags, such as parts of speech.
         crf: Whether a conditional random field scores whole tag sequences (Lample et al., "Neural architectures for
             named entity recognition", NAACL 2016).
-        features: The sequence that the head reads, a key of the encoder's dict of features.
-        **kwargs: `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
+        **kwargs: See `SequenceTask` and `Task`.
 
     Raises:
         ValueError: for another scheme, tags that are not BIO tags with scheme "BIO", or fewer than two tags.
@@ -61,18 +55,15 @@ class Tagging(Task):
     [b'place', np.int32(1), np.int32(3)]
     """
 
-    labels_words = True
-
     def __init__(
         self,
         name: str,
         labels: Sequence[str] | int,
         scheme: str = "BIO",
         crf: bool = False,
-        features: str = "sequence",
         **kwargs: Any,
     ):
-        super().__init__(name, features=features, **kwargs)
+        super().__init__(name, **kwargs)
         if scheme not in ("BIO", "none"):
             raise ValueError(f"`scheme` of task '{name}' must be 'BIO' or 'none', received {scheme!r}.")
         self.labels = class_names(name, labels)
@@ -95,53 +86,27 @@ class Tagging(Task):
         accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         return [accuracy] if self._bio is None else [accuracy, SpanF1(self.labels)]
 
-    def head(self, features: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:
-        """Return the task's symbolic output.
-
-        Raises:
-            ValueError: if the encoder does not return a sequence, or only a mask of another one.
-        """
-        words, mask = dict(features), features.get(key_of(MASK, self.features))
-        if self.features in features and len(features[self.features].shape) != 3:
-            raise ValueError(
-                f"Task '{self.name}' reads a sequence [B, S, D], but features['{self.features}'] has the shape "
-                f"{features[self.features].shape}. Set the task's `features`, or choose another encoder."
-            )
-        for part in (MASK, WORD_STARTS):
-            key = key_of(part, self.features)
-            if SEQUENCE not in features and part in features and key not in features:
-                raise ValueError(
-                    f"Task '{self.name}' reads features['{self.features}'], but the encoder gives '{part}', which "
-                    f"belongs to '{SEQUENCE}', without '{SEQUENCE}'. Rename '{part}' to '{key}'."
-                )
-        word_starts = features.get(key_of(WORD_STARTS, self.features))
-        if self.features in features and word_starts is not None:
-            first_subwords = FirstSubwords(name=f"{self.name}_words")
-            words[self.features], mask = first_subwords(features[self.features], word_starts)
-        words.pop(key_of(MASK, self.features), None)  # `MaskScores` applies it
-        scores = super().head(words)
-        masked = MaskScores(name=f"{self.name}_emissions" if self.crf else self.name)(scores, mask=mask)
-        return CRF(name=self.name)(masked) if self.crf else masked
-
-    def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Return the tags' scores [B, W, C]."""
-        return keras.layers.Dense(self.output_units, dtype="float32", name=f"{self.name}_scores")(x)
+    def marked(self, scores: keras.KerasTensor, mask: keras.KerasTensor | None) -> keras.KerasTensor:
+        """Return the marked scores, or the output of the CRF for them."""
+        if not self.crf:
+            return super().marked(scores, mask)
+        return CRF(name=self.name)(MaskScores(name=f"{self.name}_emissions")(scores, mask=mask))
 
     def readable(self, output: keras.KerasTensor, part: str) -> keras.KerasTensor:
         """Return the words' scores [B, W, C], their probabilities, or the hidden features, zero where no word is.
 
         With a CRF, these are the scores before it, and their softmax.
         """
-        marked = layer_output(output, f"{self.name}_emissions") if self.crf else output
-        part_of_words = super().readable(output, part) if part == "hidden" else marked
-        words = AtValidPositions(name=f"{self.name}_{part}_of_words")([part_of_words, marked])
-        if part != "probabilities":
-            return words
-        return keras.layers.Activation("softmax", dtype="float32", name=f"{self.name}_probabilities")(words)
+        scores = layer_output(output, f"{self.name}_emissions") if self.crf else output
+        return super().readable(scores, part)
+
+    def probabilities(self, output: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the symbolic probabilities."""
+        return keras.layers.Softmax(dtype="float32", name=f"{self.name}_probabilities")(output)
 
     def valid_mask(self, output: tf.Tensor) -> tf.Tensor:
         """Return which positions contain a word, [B, W]."""
-        return MaskScores.valid_mask(output[:, : -self.output_units - 2] if self.crf else output)
+        return super().valid_mask(output[:, : -self.output_units - 2] if self.crf else output)
 
     def predictions(self, output: tf.Tensor) -> tf.Tensor:
         """Return scores [B, W, C]; with a CRF, 1 for the tag on the most probable path and 0 for the others."""
