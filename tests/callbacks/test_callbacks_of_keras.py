@@ -1,5 +1,7 @@
 """Callbacks of Keras find the direction of every value that a model logs: `mode="auto"`."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -57,7 +59,8 @@ def check(model, names):
 
 
 def test_all_tasks_and_metrics_are_tested():
-    assert {type(task) for task in TASKS} == {getattr(mtl.tasks, name) for name in mtl.tasks.__all__} - {mtl.tasks.Task}
+    public = {getattr(mtl.tasks, name) for name in mtl.tasks.__all__}
+    assert {type(task) for task in TASKS} == {task for task in public if not inspect.isabstract(task)}
     tested = {type(metric) for metric in [*METRICS, *JOINT_METRICS]}
     assert tested == {getattr(mtl.metrics, name) for name in mtl.metrics.__all__}
 

@@ -2,14 +2,24 @@
 
 from tf_mtl.losses._batch_loss import BatchLoss
 from tf_mtl.losses._cellwise_binary_crossentropy import CellwiseBinaryCrossentropy
+from tf_mtl.losses._cellwise_errors import CellwiseAbsoluteError, CellwiseHuber, CellwiseQuantile
+from tf_mtl.losses._cellwise_poisson import CellwisePoisson
 from tf_mtl.losses._cellwise_squared_error import CellwiseSquaredError
+from tf_mtl.losses._class_crossentropy import ClassCrossentropy
 from tf_mtl.losses._crf_negative_log_likelihood import CRFNegativeLogLikelihood
 from tf_mtl.losses._ordinal_crossentropy import OrdinalCrossentropy
+from tf_mtl.losses._sigmoid_focal import SigmoidFocal
 
 __all__ = [
     "BatchLoss",
     "CRFNegativeLogLikelihood",
+    "CellwiseAbsoluteError",
     "CellwiseBinaryCrossentropy",
+    "CellwiseHuber",
+    "CellwisePoisson",
+    "CellwiseQuantile",
     "CellwiseSquaredError",
+    "ClassCrossentropy",
     "OrdinalCrossentropy",
+    "SigmoidFocal",
 ]
