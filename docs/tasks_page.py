@@ -52,10 +52,10 @@ def section(example: str) -> str:
         "metrics": ", ".join(f"`{metric.name}`" for metric in task.metrics()),
         "answer": ", ".join(f"`{key}`" for key in answer),
     }
-    lines = [f"| {name} | {value} |" for name, value in facts.items()]
     link = f"[{kind.__name__}](api/tasks.md#tf_mtl.tasks.{kind.__name__})"
     title = [f"## {kind.__name__}", "", f"`mtl.tasks.{example}`; all arguments: {link}", ""]
-    return "\n".join([*title, docstring, "", "| | |", "|---|---|", *lines])
+    table = [f"| {' | '.join(row)} |" for row in (facts, ["---"] * len(facts), facts.values())]
+    return "\n".join([*title, docstring, "", *table])
 
 
 def page() -> str:
