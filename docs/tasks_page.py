@@ -23,6 +23,7 @@ EXAMPLES = [
     'Ordinal("pain", levels=["none", "some", "much"])',
     'Regression("stars", low=1, high=5)',
     'Tagging("entities", labels=["O", "B-place", "I-place"])',
+    'MaskedLM("mlm", vocabulary_size=30)',
 ]
 
 
@@ -37,6 +38,7 @@ def features() -> dict[str, keras.KerasTensor]:
         "pooled": keras.Input((16,)),
         "sequence": keras.Input((None, 16)),
         "mask": keras.Input((None,), dtype="bool"),
+        "token_table": keras.Input(batch_shape=(30, 16)),
     }
 
 

@@ -6,6 +6,7 @@ SEGMENT_IDS = "segment_ids"
 WORD_STARTS = "word_starts"
 SEQUENCE = "sequence"
 MASK = "mask"
+TOKEN_TABLE = "token_table"
 
 
 def after_key(task: str) -> str:

@@ -48,6 +48,7 @@ TASKS = {  # a task and labels for four rows
         lambda: mtl.tasks.Tagging("t", labels=["O", "B-a", "I-a"], crf=True),
         np.arange(32).reshape(4, 8) % 3,
     ),
+    mtl.tasks.MaskedLM: (lambda: mtl.tasks.MaskedLM("t", 20, tied=False), np.arange(32).reshape(4, 8) % 20),
 }
 ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     mtl.encoders.MLPEncoder: (lambda: mtl.encoders.MLPEncoder([6, 4], dropout=0.1), lambda: keras.Input((5,)), vectors),
@@ -65,7 +66,7 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
         ids,
     ),
 }
-ENCODER_OF = {mtl.tasks.Tagging: mtl.encoders.RecurrentEncoder}  # tasks that read a sequence
+ENCODER_OF = dict.fromkeys([mtl.tasks.Tagging, mtl.tasks.MaskedLM], mtl.encoders.RecurrentEncoder)  # read a sequence
 
 
 def public(module, base):

@@ -64,6 +64,13 @@ def _check_features(balancing, name, parts, accumulate):
             "gradients='features' needs tensors between the shared layers and the tasks' own layers, which this "
             f"graph does not have{inside}. Use gradients='parameters'."
         )
+    without_rows = next((x for x in parts.frontier if x.shape[0] is not None), None)
+    if without_rows is not None:
+        raise ValueError(
+            f"gradients='features' needs features with one row per row of the batch, but the tasks read '"
+            f"{without_rows.name}' of the shape {without_rows.shape}, such as the table of a tied head. Use "
+            "gradients='parameters'."
+        )
     for one, other in itertools.combinations(parts.tasks, 2):
         share = any({one, other} <= set(tasks) for tasks in parts.sharers)
         if share and not any({one, other} <= readers for readers in parts.readers):

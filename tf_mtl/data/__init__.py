@@ -11,6 +11,7 @@ from tf_mtl.data._from_table import from_csv, from_jsonl
 from tf_mtl.data._from_tfds import from_tfds
 from tf_mtl.data._labels_of import labels_of
 from tf_mtl.data._mask_missing import mask_missing
+from tf_mtl.data._mask_tokens import mask_tokens
 from tf_mtl.data._mix import mix
 from tf_mtl.data._mixture import Mixture
 from tf_mtl.data._sharded import ShardedBatches, sharded
@@ -32,6 +33,7 @@ __all__ = [
     "from_tfds",
     "labels_of",
     "mask_missing",
+    "mask_tokens",
     "mix",
     "sharded",
 ]

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from tf_mtl._keys import PADDING_MASK
+from tf_mtl._keys import PADDING_MASK, TOKEN_TABLE
 from tf_mtl.encoders._backbone_stages import backbone_inputs, backbone_stages
 from tf_mtl.encoders._tokens import word_starts
 from tf_mtl.layers._masked_mean import masked_mean
@@ -26,11 +27,13 @@ class BackboneEncoder(keras.layers.Layer):
     Args:
         backbone: A `keras_hub.models.Backbone`, pretrained or not.
         pooling: How `pooled` is computed from a text: "mean" is the mean over its tokens, "first" its first token.
+        token_table: Whether the table of token embeddings [V, D] is a feature, `token_table`, for
+            `tf_mtl.tasks.MaskedLM`. Trunks that do not call the encoder as a whole leave it out.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`; `trainable=False` freezes the backbone.
 
     Raises:
-        ValueError: for another `pooling`.
+        ValueError: for another `pooling`, or a backbone without a layer `token_embedding` if `token_table` is True.
 
     Example:
 
@@ -46,6 +49,7 @@ class BackboneEncoder(keras.layers.Layer):
         self,
         backbone: keras.Model,
         pooling: str = "mean",
+        token_table: bool = False,
         name: str = "backbone_encoder",
         **kwargs: Any,
     ):
@@ -57,6 +61,9 @@ class BackboneEncoder(keras.layers.Layer):
             backbone = keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name)
         self.backbone = backbone
         self.pooling = pooling
+        self.token_table = token_table
+        if token_table:
+            backbone.get_layer("token_embedding")  # raises where there is none
         if not self.trainable:
             self.backbone.trainable = True  # setting False twice does nothing, even to layers added in between
             self.backbone.trainable = False
@@ -86,13 +93,18 @@ class BackboneEncoder(keras.layers.Layer):
         x = self.backbone(backbone_inputs(self.backbone, inputs), training=training)
         mask = keras.ops.cast(inputs[PADDING_MASK], "bool")
         pooled = x[:, 0] if self.pooling == "first" else masked_mean(x, mask)
-        return {"pooled": pooled, "sequence": x, "mask": mask, **word_starts(inputs)}
+        features = {"pooled": pooled, "sequence": x, "mask": mask, **word_starts(inputs)}
+        if self.token_table:
+            table = self.backbone.get_layer("token_embedding").embeddings
+            features[TOKEN_TABLE] = tf.identity(table)
+        return features
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "pooling": self.pooling,
+            "token_table": self.token_table,
         }
 
     @classmethod

@@ -3,7 +3,9 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from tf_mtl._keys import TOKEN_TABLE
 from tf_mtl.encoders._staged import StagedEncoder
 from tf_mtl.encoders._tokens import token_ids, token_mask, word_starts
 from tf_mtl.layers._masked_mean import masked_mean
@@ -28,6 +30,8 @@ class TransformerEncoder(StagedEncoder):
         heads: Number of attention heads of each layer.
         feedforward_dim: Width of the layers' feed-forward part; 4 x `dim` by default.
         dropout: Dropout rate after the embeddings and in the layers.
+        token_table: Whether the table of token embeddings [V, dim] is a feature, `token_table`, for
+            `tf_mtl.tasks.MaskedLM`. Trunks that do not call the encoder as a whole leave it out.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
 
@@ -50,6 +54,7 @@ class TransformerEncoder(StagedEncoder):
         heads: int = 4,
         feedforward_dim: int | None = None,
         dropout: float = 0.1,
+        token_table: bool = False,
         name: str = "transformer_encoder",
         **kwargs: Any,
     ):
@@ -64,6 +69,7 @@ class TransformerEncoder(StagedEncoder):
             "heads": heads,
             "feedforward_dim": feedforward_dim,
             "dropout": dropout,
+            "token_table": token_table,
         }
         policy = self.dtype_policy
         blocks = [
@@ -87,6 +93,9 @@ class TransformerEncoder(StagedEncoder):
     def call(self, inputs: Any) -> dict[str, Any]:
         """Return the features of token ids [B, S], or of a dict with them."""
         features = self.run(inputs)
+        if self.config["token_table"]:
+            table = self.stages[0].embedding.token_embedding.embeddings
+            features[TOKEN_TABLE] = tf.identity(table)
         return {"pooled": masked_mean(features["sequence"], features["mask"]), **features}
 
     def get_config(self) -> dict[str, Any]:

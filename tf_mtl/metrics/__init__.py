@@ -4,6 +4,7 @@ from tf_mtl.metrics._binary_accuracy import LogitsBinaryAccuracy
 from tf_mtl.metrics._f1 import MacroF1, MultiLabelF1
 from tf_mtl.metrics._frame_accuracy import FrameAccuracy
 from tf_mtl.metrics._pearson import Pearson
+from tf_mtl.metrics._perplexity import Perplexity
 from tf_mtl.metrics._quadratic_weighted_kappa import QuadraticWeightedKappa
 from tf_mtl.metrics._span_f1 import SpanF1
 from tf_mtl.metrics._spearman import Spearman
@@ -14,6 +15,7 @@ __all__ = [
     "MacroF1",
     "MultiLabelF1",
     "Pearson",
+    "Perplexity",
     "QuadraticWeightedKappa",
     "SpanF1",
     "Spearman",
