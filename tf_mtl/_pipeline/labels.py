@@ -10,7 +10,13 @@ import tensorflow as tf
 
 from tf_mtl._names import check_names
 from tf_mtl._shapes import mixes_rows, needs_output_rank
-from tf_mtl.losses import BatchLoss, CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood, OrdinalCrossentropy
+from tf_mtl.losses import (
+    BatchLoss,
+    CellwiseBinaryCrossentropy,
+    CRFNegativeLogLikelihood,
+    InBatchSoftmax,
+    OrdinalCrossentropy,
+)
 
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
 _LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
@@ -56,6 +62,8 @@ class LabelSpec:
         """Read the demands off a task's loss, its symbolic output and the names of its classes."""
         if loss is None:
             return cls(task, counts=has_metrics)
+        if isinstance(loss, InBatchSoftmax):
+            return cls(task, (), output_rank=False)
         if isinstance(loss, BatchLoss):
             return cls(task, output_rank=False)
         if isinstance(loss, CellwiseBinaryCrossentropy):
