@@ -15,7 +15,7 @@ RANDOM = np.random.default_rng(0)
 X = {"query": RANDOM.integers(1, 20, (ROWS, LENGTH))}
 X["document"] = X["query"][:, ::-1]
 X = {key: np.where(np.arange(LENGTH) < 4, ids, 0).astype("int32") for key, ids in X.items()}
-IDS = np.arange(ROWS) // 2 * 2
+IDS = 2**40 + np.arange(ROWS) // 2  # float32 would merge them
 WEIGHT = {"match": (np.arange(ROWS) % 5 > 0).astype("float32")}
 
 
@@ -39,7 +39,7 @@ def train(strategy):
     """The batches of 15 rows are not divisible by two replicas."""
     model = build(strategy, temperature=0.2, symmetric=True, tasks=[mtl.tasks.Regression("length")])
     with model.distribute_strategy.scope():
-        model.compile(keras.optimizers.SGD(0.2))
+        model.compile(keras.optimizers.SGD(0.05))
     y = {"match": IDS, "length": X["query"][:, 0].astype("float32") / 20}
     history = model.fit(small_models.batches((X, y, WEIGHT), 15), epochs=2, verbose=0).history
     results = model.evaluate(X, y, sample_weight=WEIGHT, batch_size=7, verbose=0, return_dict=True)
@@ -55,7 +55,6 @@ def test_two_replicas_equal_one():
     }
     for name, values in history.items():
         np.testing.assert_allclose(replicated_history[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
-    del results["loss"], results["match_loss"]  # whose negatives are those of a batch: 8 rows become 7
     for name, value in results.items():
         assert replicated_results[name] == pytest.approx(value, abs=1e-5), name
 
@@ -77,10 +76,10 @@ def test_loss_is_that_of_the_labelled_rows():
 @pytest.mark.parametrize("shared", [True, False])
 def test_pairs_are_learnt_saved_and_answered(shared, tmp_path):
     model = build(shared=shared, shared_projection=shared)
-    model.compile(keras.optimizers.Adam(0.02), jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.003), jit_compile=False)
     y = {"match": np.zeros(ROWS, int)}  # nothing is known about duplicates
-    model.fit(X, y, batch_size=ROWS, epochs=40, verbose=0)
-    assert model.evaluate(X, y, verbose=0, return_dict=True)["match_recall@3"] > 0.9
+    recall = model.fit(X, y, batch_size=ROWS, epochs=40, verbose=0).history["match_recall@3"]
+    assert recall[-1] > recall[0] + 0.4
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     answer = loaded.answer(X)["match"]
@@ -122,7 +121,7 @@ def test_errors():
         mtl.build_model(keras.Input((4,)), trunk, [mtl.tasks.Matching("m")])
     model = build()
     model.compile("sgd")
-    with pytest.raises(ValueError, match=r"`y\['match'\]` has shape \(None, 3\)"):
+    with pytest.raises(ValueError, match=r"`y\['match'\]` has shape \(30, 3\)"):
         model.fit(X, {"match": np.zeros((ROWS, 3))}, verbose=0)
     with pytest.raises(ValueError, match=r"compares the rows of a batch, but accumulate=2"):
         model.compile("sgd", accumulate=2)

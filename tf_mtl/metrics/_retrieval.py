@@ -91,9 +91,10 @@ class Retrieval(keras.metrics.Metric):
         is_new_document = (self.rows[1] + self._in_slots(tf.cast(is_new, tf.float32), slots)) > 0
 
         queries, documents = tf.split(tf.convert_to_tensor(self.vectors), 2, 1)
-        before = _ranks_before(queries, documents, tf.split(vectors, 2, 1)[1])  # [limit, B]: the added documents
+        added_queries, added_documents = tf.split(vectors, 2, 1)
+        before = _ranks_before(queries, documents, added_documents)  # [limit, B]
         of_stored = tf.stack([before & is_new & ~_same(self.ids, ids), before & added]) & stored[:, None]
-        before = _ranks_before(*tf.split(vectors, 2, 1), documents)  # [B, limit]: all documents, for the added queries
+        before = _ranks_before(added_queries, added_documents, documents)  # [B, limit]
         own = slots[:, None] == tf.range(self.limit)
         of_added = tf.stack([before & is_new_document & ~_same(ids, self.ids), before & is_document & ~own])
         of_stored, of_added = (tf.reduce_sum(tf.cast(counts, tf.float32), 2) for counts in (of_stored, of_added))
@@ -128,4 +129,5 @@ def _diagonal(rows):
 def _ranks_before(queries, own, documents):
     """Which documents rank before each query's own; NaN does."""
     own_scores = tf.reduce_sum(queries * own, 1, keepdims=True)
-    return ~(tf.matmul(queries, documents, transpose_b=True) < own_scores - _TIE)
+    differences = tf.matmul(queries, documents, transpose_b=True) - own_scores
+    return (differences >= -_TIE) | tf.math.is_nan(differences)
