@@ -20,7 +20,7 @@ WEIGHT = {"match": (np.arange(ROWS) % 5 > 0).astype("float32")}
 
 
 def encoder(name="encoder"):
-    return mtl.encoders.TransformerEncoder(20, LENGTH, dim=8, layers=1, heads=2, dropout=0.0, name=name)
+    return keras.Sequential([keras.layers.Embedding(20, 8), keras.layers.GlobalAveragePooling1D()], name=name)
 
 
 def build(strategy="one_device", shared=True, tasks=(), **options):
@@ -75,11 +75,11 @@ def test_loss_is_that_of_the_labelled_rows():
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_pairs_are_learnt_saved_and_answered(shared, tmp_path):
-    model = build(shared=shared, shared_projection=shared)
-    model.compile(keras.optimizers.Adam(0.003), jit_compile=False)
+    model = build(shared=shared, shared_projection=shared, temperature=0.2)
+    model.compile(keras.optimizers.Adam(0.02), jit_compile=False)
     y = {"match": np.zeros(ROWS, int)}  # nothing is known about duplicates
-    recall = model.fit(X, y, batch_size=ROWS, epochs=40, verbose=0).history["match_recall@3"]
-    assert recall[-1] > recall[0] + 0.4
+    mrr = model.fit(X, y, batch_size=ROWS, epochs=40, verbose=0).history["match_mrr"]
+    assert mrr[-1] > mrr[0] + 0.3
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     answer = loaded.answer(X)["match"]

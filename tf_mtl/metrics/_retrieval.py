@@ -92,9 +92,11 @@ class Retrieval(keras.metrics.Metric):
 
         queries, documents = tf.split(tf.convert_to_tensor(self.vectors), 2, 1)
         added_queries, added_documents = tf.split(vectors, 2, 1)
-        before = _ranks_before(queries, documents, added_documents)  # [limit, B]
+        # Of the added documents, those that rank before the own documents of stored queries, [limit, B].
+        before = _ranks_before(queries, documents, added_documents)
         of_stored = tf.stack([before & is_new & ~_same(self.ids, ids), before & added]) & stored[:, None]
-        before = _ranks_before(added_queries, added_documents, documents)  # [B, limit]
+        # Of all documents, those that rank before the own documents of added queries, [B, limit].
+        before = _ranks_before(added_queries, added_documents, documents)
         own = slots[:, None] == tf.range(self.limit)
         of_added = tf.stack([before & is_new_document & ~_same(ids, self.ids), before & is_document & ~own])
         of_stored, of_added = (tf.reduce_sum(tf.cast(counts, tf.float32), 2) for counts in (of_stored, of_added))
