@@ -23,6 +23,7 @@ EXAMPLES = [
     'Ordinal("pain", levels=["none", "some", "much"])',
     'Regression("stars", low=1, high=5)',
     'Tagging("entities", labels=["O", "B-place", "I-place"])',
+    'Matching("answers", units=128)',
     'MaskedLM("mlm", vocabulary_size=30)',
 ]
 
@@ -36,6 +37,8 @@ def features() -> dict[str, keras.KerasTensor]:
     """Return the features that heads read, of encoders with 16 units."""
     return {
         "pooled": keras.Input((16,)),
+        "query": keras.Input((16,)),
+        "document": keras.Input((16,)),
         "sequence": keras.Input((None, 16)),
         "mask": keras.Input((None,), dtype="bool"),
         "token_table": keras.Input(batch_shape=(30, 16)),
@@ -49,7 +52,7 @@ def section(example: str) -> str:
     docstring = re.split(r"\n\n(?:Args|Raises|Example|Reference):", inspect.getdoc(kind))[0]
     answer = task.decode(tf.zeros([1, *(size or 1 for size in task.head(features()).shape[1:])]))
     facts = {
-        "reads": f"`{task.features}`",
+        "reads": ", ".join(f"`{feature}`" for feature in getattr(task, "pair", [task.features])),
         "loss": f"`{type(task.loss).__name__}`",
         "metrics": ", ".join(f"`{metric.name}`" for metric in task.metrics()),
         "answer": ", ".join(f"`{key}`" for key in answer),

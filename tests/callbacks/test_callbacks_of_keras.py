@@ -14,6 +14,7 @@ TASKS = [
     mtl.tasks.BinaryClassification("binary"),
     mtl.tasks.Classification("topic", labels=3),
     mtl.tasks.MaskedLM("mlm", 9, tied=False),
+    mtl.tasks.Matching("pair", units=2, features=("pooled", "pooled"), limit=8),
     mtl.tasks.MultiLabel("tags", labels=2),
     mtl.tasks.Ordinal("pain", levels=3),
     mtl.tasks.Regression("price"),
@@ -28,6 +29,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.Pearson(),
     mtl.metrics.Perplexity(),
     mtl.metrics.QuadraticWeightedKappa(3),
+    mtl.metrics.Retrieval(2, limit=8),
     mtl.metrics.SpanF1(LABELS, per_type=True),
     mtl.metrics.Spearman(0, 1),
 ]
@@ -70,7 +72,7 @@ def test_all_tasks_and_metrics_are_tested():
 def test_every_value_that_evaluate_reports(model):
     tags = np.zeros((2, 6), "int32")
     y = {"binary": [0, 1], "topic": [0, 1], "tags": [[0, 1], [1, 1]], "price": [0.0, 1.0], "words": tags, "path": tags}
-    y |= {"pain": [0, 2], "mlm": tags}
+    y |= {"pain": [0, 2], "mlm": tags, "pair": [0, 1]}
     y = {task: np.array(labels) for task, labels in y.items()}
     results = model.evaluate(np.ones((2, 6), "int32"), y, verbose=0, return_dict=True)
     assert {"frame_accuracy", "words_span_f1", "price_pearson", "binary_auc", "topic_loss"} <= set(results)

@@ -35,10 +35,24 @@ def table_inputs():
     return {"age": keras.Input((1,), name="age"), "job": keras.Input((1,), dtype="int32", name="job")}
 
 
+def pair(rows):
+    return {"query": ids(rows), "document": np.where(ids(rows), ids(rows) % 19 + 1, 0)}
+
+
+def pair_inputs():
+    return {name: keras.Input((8,), dtype="int32", name=name) for name in ("query", "document")}
+
+
+def towers():
+    encoder = mtl.encoders.RecurrentEncoder(20, dim=6, units=4, dropout=0.0)
+    return mtl.encoders.Towers({"query": encoder, "document": encoder})
+
+
 TASKS = {  # a task and labels for four rows
     mtl.tasks.Classification: (lambda: mtl.tasks.Classification("t", labels=3), [0, 1, 2, 1]),
     mtl.tasks.Ordinal: (lambda: mtl.tasks.Ordinal("t", levels=4), [0, 3, 1, 2]),
     mtl.tasks.BinaryClassification: (lambda: mtl.tasks.BinaryClassification("t"), [0, 1, 1, 0]),
+    mtl.tasks.Matching: (lambda: mtl.tasks.Matching("t", units=4, temperature=0.5, limit=8), [0, 1, 2, 3]),
     mtl.tasks.MultiLabel: (
         lambda: mtl.tasks.MultiLabel("t", labels=["a", "b"], pos_weight=[2.0, 1.0]),
         [[0, 1], [1, 1], [0, 0], [1, 0]],
@@ -60,13 +74,18 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
         ids,
     ),
     mtl.encoders.BackboneEncoder: (lambda: mtl.encoders.BackboneEncoder(backbone()), bert_inputs, bert_data),
+    mtl.encoders.Towers: (towers, pair_inputs, pair),
     mtl.encoders.RecurrentEncoder: (
         lambda: mtl.encoders.RecurrentEncoder(20, dim=6, units=4, layers=2, cell="gru"),
         lambda: keras.Input((8,), dtype="int32"),
         ids,
     ),
 }
-ENCODER_OF = dict.fromkeys([mtl.tasks.Tagging, mtl.tasks.MaskedLM], mtl.encoders.RecurrentEncoder)  # read a sequence
+ENCODER_OF = {  # tasks that read a sequence, or two features
+    mtl.tasks.Tagging: mtl.encoders.RecurrentEncoder,
+    mtl.tasks.MaskedLM: mtl.encoders.RecurrentEncoder,
+    mtl.tasks.Matching: mtl.encoders.Towers,
+}
 
 
 def public(module, base):

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tf_mtl._gathered import gathered
 from tf_mtl._shapes import match_rank
 from tf_mtl.losses import BatchLoss
 
@@ -23,7 +24,8 @@ def batch_loss_sums(
     Raises:
         ValueError: unless there is one weight and one value per row.
     """
-    y, y_pred = tf.cast(y, tf.float32), tf.cast(y_pred, tf.float32)
+    y_pred = tf.cast(y_pred, tf.float32)
+    y = y if y.dtype.is_integer else tf.cast(y, tf.float32)  # float32 would merge large ids
     rows = tf.shape(y_pred)[0]
     if weight is not None and any(size != 1 for size in weight.shape[1:]):
         raise ValueError(
@@ -32,8 +34,8 @@ def batch_loss_sums(
         )
     local_weight = tf.ones([rows]) if weight is None else match_rank(tf.cast(weight, tf.float32), 1)
     first, outputs = _with_other_replicas(y_pred)
-    weights = _gathered(local_weight)
-    values = tf.cast(loss.call(_gathered(y), outputs, weights), tf.float32)
+    weights = gathered(local_weight)
+    values = tf.cast(loss.call(gathered(y), outputs, weights), tf.float32)
     if values.shape.rank != 1:
         raise ValueError(
             f"`loss['{task}']` must give one value per row, [B], received values of shape {tuple(values.shape)} from "
@@ -48,12 +50,6 @@ def _with_other_replicas(tensor):
     """The rows of all replicas, of which only this one's pass a gradient back, and the index of this one's first."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return 0, tensor
-    rows, gathered = tf.shape(tensor)[0], _gathered(tf.stop_gradient(tensor))
+    rows, of_all = tf.shape(tensor)[0], gathered(tf.stop_gradient(tensor))
     first = rows * tf.distribute.get_replica_context().replica_id_in_sync_group  # replicas have equally many rows
-    return first, tf.concat([gathered[:first], tensor, gathered[first + rows :]], 0)
-
-
-def _gathered(tensor):
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return tensor
-    return tf.distribute.get_replica_context().all_gather(tensor, axis=0)
+    return first, tf.concat([of_all[:first], tensor, of_all[first + rows :]], 0)

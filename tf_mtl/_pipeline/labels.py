@@ -16,6 +16,7 @@ from tf_mtl.losses import (
     CellwisePoisson,
     ClassCrossentropy,
     CRFNegativeLogLikelihood,
+    InBatchSoftmax,
     OrdinalCrossentropy,
     SigmoidFocal,
 )
@@ -68,6 +69,8 @@ class LabelSpec:
         """Read the demands off a task's loss, its symbolic output and the names of its classes."""
         if loss is None:
             return cls(task, counts=has_metrics)
+        if isinstance(loss, InBatchSoftmax):
+            return cls(task, (), output_rank=False)
         if isinstance(loss, BatchLoss):
             return cls(task, output_rank=False)
         if isinstance(loss, (CellwiseBinaryCrossentropy, SigmoidFocal)):

@@ -5,6 +5,7 @@ from tf_mtl.encoders._conv import ConvEncoder
 from tf_mtl.encoders._mlp import MLPEncoder
 from tf_mtl.encoders._recurrent import RecurrentEncoder
 from tf_mtl.encoders._tabular import TabularEncoder
+from tf_mtl.encoders._towers import Towers
 from tf_mtl.encoders._transformer import TransformerEncoder
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "MLPEncoder",
     "RecurrentEncoder",
     "TabularEncoder",
+    "Towers",
     "TransformerEncoder",
 ]

@@ -39,7 +39,7 @@ class BatchLoss(keras.losses.Loss):
         """Return one value per row, [B].
 
         Args:
-            y_true: The labels, [B, ...].
+            y_true: The labels, [B, ...]; integers stay integers, others are float32.
             y_pred: The task's output, [B, ...].
             weight: The label weights [B]; None where every row is labelled.
         """

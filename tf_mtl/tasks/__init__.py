@@ -4,6 +4,7 @@ from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification
 from tf_mtl.tasks._classification import Classification
 from tf_mtl.tasks._masked_lm import MaskedLM
+from tf_mtl.tasks._matching import Matching
 from tf_mtl.tasks._multi_label import MultiLabel
 from tf_mtl.tasks._ordinal import Ordinal
 from tf_mtl.tasks._regression import Regression
@@ -14,6 +15,7 @@ __all__ = [
     "BinaryClassification",
     "Classification",
     "MaskedLM",
+    "Matching",
     "MultiLabel",
     "Ordinal",
     "Regression",
