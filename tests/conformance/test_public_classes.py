@@ -48,6 +48,10 @@ TASKS = {  # a task and labels for four rows
         lambda: mtl.tasks.Tagging("t", labels=["O", "B-a", "I-a"], crf=True),
         np.arange(32).reshape(4, 8) % 3,
     ),
+    mtl.tasks.DependencyParse: (
+        lambda: mtl.tasks.DependencyParse("t", labels=["root", "a", "b"], arc_units=6, label_units=4),
+        np.stack([np.tile([0, 1, 1, 3, 0, 1, 5, 2], (4, 1)), np.arange(32).reshape(4, 8) % 3], -1),
+    ),
 }
 ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     mtl.encoders.MLPEncoder: (lambda: mtl.encoders.MLPEncoder([6, 4], dropout=0.1), lambda: keras.Input((5,)), vectors),
@@ -65,7 +69,9 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
         ids,
     ),
 }
-ENCODER_OF = {mtl.tasks.Tagging: mtl.encoders.RecurrentEncoder}  # tasks that read a sequence
+ENCODER_OF = dict.fromkeys(  # tasks that read a sequence
+    [mtl.tasks.Tagging, mtl.tasks.DependencyParse], mtl.encoders.RecurrentEncoder
+)
 
 
 def public(module, base):

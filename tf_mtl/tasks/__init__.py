@@ -3,6 +3,7 @@
 from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification
 from tf_mtl.tasks._classification import Classification
+from tf_mtl.tasks._dependency_parse import DependencyParse
 from tf_mtl.tasks._multi_label import MultiLabel
 from tf_mtl.tasks._ordinal import Ordinal
 from tf_mtl.tasks._regression import Regression
@@ -12,6 +13,7 @@ from tf_mtl.tasks._tagging import Tagging
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "DependencyParse",
     "MultiLabel",
     "Ordinal",
     "Regression",
