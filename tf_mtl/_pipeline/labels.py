@@ -207,8 +207,8 @@ class ArcSpec(LabelSpec):
     def allowed(self, shape: Sequence[Any]) -> str:
         """Return what heads and relations must be."""
         return (
-            f"be (head, relation), with integers from 0 to {shape[-2]}, the number of words, for heads, and to "
-            f"{self.relations - 1} for relations,"
+            f"be (head, relation), integers from 0 to {shape[-2]}, the length of the sequence, and from 0 to "
+            f"{self.relations - 1},"
         )
 
     def check_weight_shape(self, shape: tf.TensorShape, weight_shape: tf.TensorShape) -> None:

@@ -31,9 +31,9 @@ class DependencyParse(SequenceTask):
 
     where $h$, $d$, $h'$ and $d'$ are outputs of four dense ReLU layers, which represent words as heads and as
     dependents. The root is one more head, with learnt vectors. The output [B, W, W + 1, 1 + R] holds the score of the
-    arc and those of the R relations, for each dependent and head. Head 0 is the root, and head i is the word at position
-    i - 1. Positions without a word are impossible heads: all their scores are -1e9. `SequenceTask` says which features
-    the task reads and what a word is.
+    arc and those of the R relations, for each dependent and head. Head 0 is the root, and head i is the word at
+    position i - 1. Positions without a word are impossible heads: all their scores are -1e9. `SequenceTask` says which
+    features the task reads and what a word is.
 
     Labels are integers [B, W, 2]: the head, 0 for the root or the number of a word, counted from 1, and the index of
     the relation. They need not form a tree. Label weights are 0 where a label is missing, [B, W], or [B] for whole
