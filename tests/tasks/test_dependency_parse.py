@@ -187,6 +187,16 @@ def test_scores_equal_numpy():
             np.testing.assert_allclose(output[row, word, head], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_masks_that_keras_attaches():
+    inputs = keras.Input((4,), dtype="int32")
+    trunk = mtl.trunks.HardSharing(keras.layers.Embedding(9, 4, mask_zero=True))
+    model = mtl.build_model(inputs, trunk, [mtl.tasks.DependencyParse("parse", 2, arc_units=3, label_units=2)])
+    heads = model.answer(np.array([[5, 6, 0, 0], [0, 0, 0, 0]]))["parse"]["heads"]
+    assert is_tree(heads[0, :2])
+    assert (heads[0, 2:] == -1).all()
+    assert (heads[1] == -1).all()
+
+
 def test_padding_does_not_matter():
     model = build()
     x, labels, lengths = sentences()
