@@ -15,6 +15,7 @@ TASKS = [
     mtl.tasks.Classification("topic", labels=3),
     mtl.tasks.MaskedLM("mlm", 9, tied=False),
     mtl.tasks.Matching("pair", units=2, features=("pooled", "pooled"), limit=8),
+    mtl.tasks.DependencyParse("parse", labels=3, arc_units=4, label_units=2),
     mtl.tasks.MultiLabel("tags", labels=2),
     mtl.tasks.Ordinal("pain", levels=3),
     mtl.tasks.Regression("price"),
@@ -23,6 +24,7 @@ TASKS = [
 ]
 JOINT_METRICS = [mtl.metrics.FrameAccuracy(["topic", "words"])]
 METRICS = [  # with arguments, and those that no task declares
+    mtl.metrics.LabeledAttachmentScore(),
     mtl.metrics.LogitsBinaryAccuracy(),
     mtl.metrics.MacroF1(2),
     mtl.metrics.MultiLabelF1(2, average="macro"),
@@ -32,6 +34,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.Retrieval(2, limit=8),
     mtl.metrics.SpanF1(LABELS, per_type=True),
     mtl.metrics.Spearman(0, 1),
+    mtl.metrics.UnlabeledAttachmentScore(),
 ]
 DOWN = {"loss", "mae", "perplexity", "rmse"}
 
@@ -72,7 +75,7 @@ def test_all_tasks_and_metrics_are_tested():
 def test_every_value_that_evaluate_reports(model):
     tags = np.zeros((2, 6), "int32")
     y = {"binary": [0, 1], "topic": [0, 1], "tags": [[0, 1], [1, 1]], "price": [0.0, 1.0], "words": tags, "path": tags}
-    y |= {"pain": [0, 2], "mlm": tags, "pair": [0, 1]}
+    y |= {"pain": [0, 2], "mlm": tags, "pair": [0, 1], "parse": np.zeros((2, 6, 2), "int32")}
     y = {task: np.array(labels) for task, labels in y.items()}
     results = model.evaluate(np.ones((2, 6), "int32"), y, verbose=0, return_dict=True)
     assert {"frame_accuracy", "words_span_f1", "price_pearson", "binary_auc", "topic_loss"} <= set(results)

@@ -63,6 +63,10 @@ TASKS = {  # a task and labels for four rows
         np.arange(32).reshape(4, 8) % 3,
     ),
     mtl.tasks.MaskedLM: (lambda: mtl.tasks.MaskedLM("t", 20, tied=False), np.arange(32).reshape(4, 8) % 20),
+    mtl.tasks.DependencyParse: (
+        lambda: mtl.tasks.DependencyParse("t", labels=["root", "a", "b"], arc_units=6, label_units=4),
+        np.stack([np.tile([0, 1, 1, 3, 0, 1, 5, 2], (4, 1)), np.arange(32).reshape(4, 8) % 3], -1),
+    ),
 }
 ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     mtl.encoders.MLPEncoder: (lambda: mtl.encoders.MLPEncoder([6, 4], dropout=0.1), lambda: keras.Input((5,)), vectors),
@@ -83,6 +87,7 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
 }
 ENCODER_OF = {  # tasks that read a sequence, or two features
     mtl.tasks.Tagging: mtl.encoders.RecurrentEncoder,
+    mtl.tasks.DependencyParse: mtl.encoders.RecurrentEncoder,
     mtl.tasks.MaskedLM: mtl.encoders.RecurrentEncoder,
     mtl.tasks.Matching: mtl.encoders.Towers,
 }

@@ -9,13 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._names import check_names
-from tf_mtl._shapes import mixes_rows, needs_output_rank
+from tf_mtl._pipeline.assertions import assert_none
+from tf_mtl._shapes import match_rank, mixes_rows, needs_output_rank
 from tf_mtl.losses import (
     BatchLoss,
     CellwiseBinaryCrossentropy,
     CellwisePoisson,
     ClassCrossentropy,
     CRFNegativeLogLikelihood,
+    DependencyCrossentropy,
     InBatchSoftmax,
     OrdinalCrossentropy,
     SigmoidFocal,
@@ -85,6 +87,8 @@ class LabelSpec:
             return cls(task, (None,), output.shape[-1] - 1, True, names=names)
         if isinstance(loss, OrdinalCrossentropy):
             return cls(task, tuple(output.shape[1:-1]), output.shape[-1], True, names=names)
+        if isinstance(loss, DependencyCrossentropy):
+            return ArcSpec(task, (None, 2), relations=output.shape[-1] - 1)
         function = getattr(loss, "fn", None)
         kind = getattr(function, "__name__", None)
         if kind in _LABELS_OF_OTHER_SHAPE:
@@ -100,6 +104,33 @@ class LabelSpec:
         is_over_last_axis = len(output.shape) > 2 and str(kind).startswith(_OVER_LAST_AXIS)
         high = 1.0 if kind in _UNIT_RANGE else None
         return cls(task, tuple(output.shape[1:]), high, output_rank=not is_over_last_axis)
+
+    @property
+    def integers(self) -> bool:
+        """Whether labels are integers."""
+        return self.classes
+
+    def largest(self, shape: Sequence[Any]) -> Any:
+        """Return the largest label allowed; None for any number.
+
+        Args:
+            shape: The shape of the labels, batch included, with integers or tensors.
+        """
+        return self.high
+
+    def allowed(self, shape: Sequence[Any]) -> str:
+        """Return what labels of a shape must be, for messages."""
+        return f"be class indices from 0 to {self.high}" if self.classes else f"lie in [0, {self.high:g}]"
+
+    def assertions(self, y: tf.Tensor, weight: tf.Tensor, valid_mask: tf.Tensor) -> list[tf.Tensor]:
+        """Return ops that fail where labels break a rule that depends on the output; by default none.
+
+        Args:
+            y: The labels.
+            weight: Their weights, 0 where the output is masked.
+            valid_mask: The positions of the output that are not masked, [B, W].
+        """
+        return []
 
     def check_dtype(self, labels: Any) -> None:
         """Raise if labels, an array, tensor or spec, are neither numbers nor names of classes.
@@ -167,14 +198,60 @@ class LabelSpec:
         mark_missing = "Give missing labels the weight 0, for instance with tf_mtl.data.mask_missing."
         rule = f"`y['{self.task}']` must not hold NaN or infinity where its weight is not 0. {mark_missing}"
         yield ~finite & counted, y, rule
-        if self.high is not None:
-            inside = (y >= 0) & (y <= self.high)
-            rule = f"lie in [0, {self.high:g}]"
-            if self.classes:
+        largest = self.largest(y.shape)
+        if largest is not None:
+            inside = (y >= 0) & (y <= largest)
+            if self.integers:
                 inside &= y == np.round(y)
-                rule = f"be class indices from 0 to {self.high}"
-            rule = f"`y['{self.task}']` must {rule} where its weight is not 0. {mark_missing}"
+            rule = f"`y['{self.task}']` must {self.allowed(y.shape)} where its weight is not 0. {mark_missing}"
             yield ~inside & counted & finite, y, rule
+
+
+@dataclass(frozen=True)
+class ArcSpec(LabelSpec):
+    """What the loss of dependency trees demands: a head and a relation for each word, [B, W, 2].
+
+    Attributes:
+        relations: The number of relations.
+    """
+
+    relations: int = 1
+
+    @property
+    def integers(self) -> bool:
+        """True: heads and relations are integers."""
+        return True
+
+    def largest(self, shape: Sequence[Any]) -> tuple[Any, int]:
+        """Return the largest head and the largest relation."""
+        return shape[-2], self.relations - 1
+
+    def allowed(self, shape: Sequence[Any]) -> str:
+        """Return what heads and relations must be."""
+        return (
+            f"be (head, relation), integers from 0 to {shape[-2]}, the length of the sequence, and from 0 to "
+            f"{self.relations - 1},"
+        )
+
+    def check_weight_shape(self, shape: tf.TensorShape, weight_shape: tf.TensorShape) -> None:
+        """Raise if label weights have more axes than words.
+
+        Raises:
+            ValueError: naming the shapes.
+        """
+        super().check_weight_shape(shape[:-1], weight_shape)
+
+    def assertions(self, y: tf.Tensor, weight: tf.Tensor, valid_mask: tf.Tensor) -> list[tf.Tensor]:
+        """Return an op that fails where a head is no word of its own sentence."""
+        heads = tf.cast(y[..., 0], tf.int32)
+        is_head = tf.pad(valid_mask, [[0, 0], [1, 0]], constant_values=True)
+        is_wrong = ~tf.gather(is_head, tf.clip_by_value(heads, 0, tf.shape(valid_mask)[1]), batch_dims=1)
+        rule = (
+            f"`y['{self.task}']` must hold heads that are words of their own sentence, or 0 for the root, where its "
+            "weight is not 0. Correct the heads, or give words whose heads are lost, as in truncated sentences, the "
+            "weight 0."
+        )
+        return [assert_none(is_wrong & (match_rank(weight, 2) > 0), heads, rule)]
 
 
 def has_strings(labels: Any) -> bool:

@@ -89,7 +89,8 @@ def _stacked(y, weight, specs) -> list[_Group]:
         labels, w = y[spec.task], weight_of(spec.task, weight)
         shapes = tuple(labels.shape[1:]), None if w is None else tuple(w.shape[1:])
         alone = spec.task if None in shapes[0] or None in (shapes[1] or ()) else None
-        alike[spec.high, spec.classes, spec.ignored, labels.dtype, *shapes, alone].append(spec)
+        limits = spec.largest(labels.shape), spec.integers, spec.ignored
+        alike[*limits, labels.dtype, *shapes, alone].append(spec)
     groups = []
     for group in alike.values():
         weights = [weight_of(spec.task, weight) for spec in group]
@@ -106,10 +107,11 @@ def _flags(group):
         yield _is_not_finite(counts)
         yield tf.reduce_any(counts < 0)
         counts = match_rank(counts, len(labels.shape))
+    largest = spec.largest(tf.shape(labels))
     is_floating, labels = labels.dtype.is_floating, tf.cast(labels, tf.float32)
-    if spec.high is not None:
-        inside = (labels >= 0) & (labels <= spec.high)
-        if spec.classes and is_floating:
+    if largest is not None:
+        inside = (labels >= 0) & (labels <= tf.cast(largest, tf.float32))
+        if spec.integers and is_floating:
             inside &= labels == tf.round(labels)
         if spec.ignored is not None:
             inside |= labels == spec.ignored

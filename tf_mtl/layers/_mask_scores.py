@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_mtl._shapes import with_keras_mask
 
-_MASKED = -1e9
+MASKED = -1e9
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -35,7 +35,7 @@ class MaskScores(keras.layers.Layer):
         """Return the marked scores; without a mask all positions are valid."""
         if mask is None:
             return inputs
-        return keras.ops.where(keras.ops.cast(mask, "bool")[..., None], inputs, _MASKED)
+        return keras.ops.where(keras.ops.cast(mask, "bool")[..., None], inputs, MASKED)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """Return no mask: the scores encode it."""
@@ -46,8 +46,8 @@ class MaskScores(keras.layers.Layer):
 
     @staticmethod
     def valid_mask(scores: tf.Tensor) -> tf.Tensor:
-        """Return the mask of valid positions [B, S], from marked scores [B, S, C]."""
-        return tf.reduce_max(scores, -1) > _MASKED / 2
+        """Return the mask of valid positions [B, S], from marked scores [B, S, ...]."""
+        return tf.reduce_max(scores, list(range(2, len(scores.shape)))) > MASKED / 2
 
 
 @keras.saving.register_keras_serializable("tf_mtl")

@@ -7,6 +7,7 @@ from tf_mtl.losses._cellwise_poisson import CellwisePoisson
 from tf_mtl.losses._cellwise_squared_error import CellwiseSquaredError
 from tf_mtl.losses._class_crossentropy import ClassCrossentropy
 from tf_mtl.losses._crf_negative_log_likelihood import CRFNegativeLogLikelihood
+from tf_mtl.losses._dependency_crossentropy import DependencyCrossentropy
 from tf_mtl.losses._in_batch_softmax import InBatchSoftmax
 from tf_mtl.losses._ordinal_crossentropy import OrdinalCrossentropy
 from tf_mtl.losses._sigmoid_focal import SigmoidFocal
@@ -21,6 +22,7 @@ __all__ = [
     "CellwiseQuantile",
     "CellwiseSquaredError",
     "ClassCrossentropy",
+    "DependencyCrossentropy",
     "InBatchSoftmax",
     "OrdinalCrossentropy",
     "SigmoidFocal",

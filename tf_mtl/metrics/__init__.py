@@ -1,5 +1,6 @@
 """Metrics that Keras lacks. All are exact over a data set and over replicas, unless documented otherwise."""
 
+from tf_mtl.metrics._attachment_scores import LabeledAttachmentScore, UnlabeledAttachmentScore
 from tf_mtl.metrics._binary_accuracy import LogitsBinaryAccuracy
 from tf_mtl.metrics._f1 import MacroF1, MultiLabelF1
 from tf_mtl.metrics._frame_accuracy import FrameAccuracy
@@ -12,6 +13,7 @@ from tf_mtl.metrics._spearman import Spearman
 
 __all__ = [
     "FrameAccuracy",
+    "LabeledAttachmentScore",
     "LogitsBinaryAccuracy",
     "MacroF1",
     "MultiLabelF1",
@@ -21,4 +23,5 @@ __all__ = [
     "Retrieval",
     "SpanF1",
     "Spearman",
+    "UnlabeledAttachmentScore",
 ]

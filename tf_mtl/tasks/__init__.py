@@ -3,6 +3,7 @@
 from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification
 from tf_mtl.tasks._classification import Classification
+from tf_mtl.tasks._dependency_parse import DependencyParse
 from tf_mtl.tasks._masked_lm import MaskedLM
 from tf_mtl.tasks._matching import Matching
 from tf_mtl.tasks._multi_label import MultiLabel
@@ -14,6 +15,7 @@ from tf_mtl.tasks._tagging import Tagging
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "DependencyParse",
     "MaskedLM",
     "Matching",
     "MultiLabel",

@@ -13,6 +13,7 @@ from tf_mtl.metrics import SpanF1
 from tf_mtl.tasks._base import class_names, layer_output
 from tf_mtl.tasks._crossentropy import Crossentropy
 from tf_mtl.tasks._sequence_task import SequenceTask
+from tf_mtl.tasks._words_of_texts import substrings, word_offsets
 from tf_mtl.text import LocatedTexts
 
 
@@ -137,10 +138,8 @@ class Tagging(SequenceTask):
 
     def locate(self, answer: Mapping[str, tf.Tensor], located: LocatedTexts) -> dict[str, tf.Tensor]:
         """Return `words`, and with BIO tags `span_texts`, `span_byte_begins` and `span_byte_ends`; all [B, W]."""
-        width = tf.shape(answer["tags"])[1]
-        padding = [[0, 0], [0, tf.maximum(0, width - tf.shape(located.begins)[1])]]
-        begins, ends = (tf.pad(offsets, padding)[:, :width] for offsets in (located.begins, located.ends))
-        words = {"words": _substrings(located.texts, answer["tags"] != "", begins, ends)}
+        begins, ends = word_offsets(located, tf.shape(answer["tags"])[1])
+        words = {"words": substrings(located.texts, answer["tags"] != "", begins, ends)}
         if self._bio is None:
             return words
         is_span = answer["span_begins"] >= 0
@@ -148,7 +147,7 @@ class Tagging(SequenceTask):
         last = tf.gather(ends, tf.maximum(answer["span_ends"] - 1, 0), batch_dims=1)
         return {
             **words,
-            "span_texts": _substrings(located.texts, is_span, first, last),
+            "span_texts": substrings(located.texts, is_span, first, last),
             "span_byte_begins": tf.where(is_span, first, -1),
             "span_byte_ends": tf.where(is_span, last, -1),
         }
@@ -199,9 +198,3 @@ def _spans(bio: Bio, tags: tf.Tensor, valid: tf.Tensor, scores: tf.Tensor) -> di
         "span_ends": tf.where(is_span, order + lengths, -1),
         "span_scores": tf.where(is_span, means, 0.0),
     }
-
-
-def _substrings(texts: tf.Tensor, valid: tf.Tensor, begins: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
-    """The parts of texts [B] between byte offsets [B, W]; "" where `valid` is False."""
-    begins, sizes = tf.where(valid, begins, 0), tf.where(valid, ends - begins, 0)
-    return tf.strings.substr(tf.broadcast_to(texts[:, None], tf.shape(begins)), begins, sizes)
