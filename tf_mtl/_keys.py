@@ -6,6 +6,7 @@ SEGMENT_IDS = "segment_ids"
 WORD_STARTS = "word_starts"
 SEQUENCE = "sequence"
 MASK = "mask"
+CANDIDATES = "candidates"
 
 
 def after_key(task: str) -> str:

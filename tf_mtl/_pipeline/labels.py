@@ -1,5 +1,6 @@
 """What the labels of a task must look like, and the check of a batch against that."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +11,13 @@ import tensorflow as tf
 
 from tf_mtl._names import check_names
 from tf_mtl._shapes import mixes_rows, needs_output_rank
-from tf_mtl.losses import BatchLoss, CellwiseBinaryCrossentropy, CRFNegativeLogLikelihood, OrdinalCrossentropy
+from tf_mtl.losses import (
+    BatchLoss,
+    CellwiseBinaryCrossentropy,
+    CRFNegativeLogLikelihood,
+    ListLoss,
+    OrdinalCrossentropy,
+)
 
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
 _LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
@@ -58,6 +65,8 @@ class LabelSpec:
             return cls(task, counts=has_metrics)
         if isinstance(loss, BatchLoss):
             return cls(task, output_rank=False)
+        if isinstance(loss, ListLoss):
+            return cls(task, tuple(output.shape[1:]), math.inf)
         if isinstance(loss, CellwiseBinaryCrossentropy):
             return cls(task, tuple(output.shape[1:]), 1.0)
         if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well

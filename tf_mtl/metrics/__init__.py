@@ -5,6 +5,7 @@ from tf_mtl.metrics._f1 import MacroF1, MultiLabelF1
 from tf_mtl.metrics._frame_accuracy import FrameAccuracy
 from tf_mtl.metrics._pearson import Pearson
 from tf_mtl.metrics._quadratic_weighted_kappa import QuadraticWeightedKappa
+from tf_mtl.metrics._ranking_metric import RankingMetric
 from tf_mtl.metrics._span_f1 import SpanF1
 from tf_mtl.metrics._spearman import Spearman
 
@@ -15,6 +16,7 @@ __all__ = [
     "MultiLabelF1",
     "Pearson",
     "QuadraticWeightedKappa",
+    "RankingMetric",
     "SpanF1",
     "Spearman",
 ]

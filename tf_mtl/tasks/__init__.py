@@ -3,8 +3,10 @@
 from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification
 from tf_mtl.tasks._classification import Classification
+from tf_mtl.tasks._list_task import ListTask
 from tf_mtl.tasks._multi_label import MultiLabel
 from tf_mtl.tasks._ordinal import Ordinal
+from tf_mtl.tasks._ranking import Ranking
 from tf_mtl.tasks._regression import Regression
 from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.tasks._tagging import Tagging
@@ -12,8 +14,10 @@ from tf_mtl.tasks._tagging import Tagging
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "ListTask",
     "MultiLabel",
     "Ordinal",
+    "Ranking",
     "Regression",
     "SequenceTask",
     "Tagging",
