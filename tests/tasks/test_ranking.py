@@ -185,7 +185,7 @@ def data(rows=24, size=5):
         "is_document": np.arange(size) < rng.integers(min(2, size), size + 1, (rows, 1)),
     }
     score = (x["documents"][..., :3] * x["query"][:, None]).sum(-1)
-    relevance = np.clip(np.round(score), 0, 3).astype("float32")
+    relevance = np.clip(np.round(score + 1), 0, 3).astype("float32")
     relevance[0] = 0
     return x, relevance
 
@@ -196,7 +196,8 @@ def fit(strategy="one_device", loss="softmax", padding=0.0, missing=0.0):
     weight = np.random.default_rng(1).choice([0, 0, 1, 2], relevance.shape).astype("float32")
     weight[5] = 0
     x["documents"] = np.where(x["is_document"][..., None], x["documents"], np.float32(padding))
-    relevance = np.where(x["is_document"] & (weight > 0), relevance, missing)
+    relevance = np.where(x["is_document"], relevance, padding)
+    relevance = np.where(weight > 0, relevance, missing)
     model = ranked(strategy=strategy, loss=loss)
     history = model.fit(
         x, {"r": relevance}, sample_weight={"r": weight}, batch_size=8, epochs=2, shuffle=False, verbose=0
@@ -222,7 +223,8 @@ def test_two_replicas_and_what_padding_holds():
 def test_learns_saves_and_answers(tmp_path):
     (x, relevance), model = data(), ranked(hidden_units=6)
     history = model.fit(x, {"r": relevance}, batch_size=8, epochs=40, verbose=0).history
-    assert history["r_ndcg"][-1] > 0.9 > history["r_ndcg"][0]
+    has_relevant = ((relevance > 0) & x["is_document"]).any(1)
+    assert history["r_ndcg"][-1] > 0.95 * has_relevant.mean() > history["r_ndcg"][0]
     scores, answer = model.predict(x, verbose=0)["r"], model.answer(x)["r"]
     np.testing.assert_array_equal(scores == -1e9, ~x["is_document"])
     for row in range(len(relevance)):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from tf_mtl._lists import weight_per_list
 from tf_mtl._shapes import keras_mask, masked_weight, match_rank
+from tf_mtl.layers._lists import weight_per_list
 from tf_mtl.losses import ListLoss
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl._lists import Lists
+from tf_mtl.layers._lists import Lists
 
 
 class ListLoss(keras.losses.Loss):

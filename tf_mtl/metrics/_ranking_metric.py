@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl._lists import Lists, weight_per_list
+from tf_mtl.layers._lists import Lists, weight_per_list
 
 
 @keras.saving.register_keras_serializable("tf_mtl")

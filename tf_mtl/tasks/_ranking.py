@@ -15,6 +15,7 @@ _LOSSES: dict[str, type[ListLoss]] = {
     "pairwise": ListPairwiseLogistic,
     "pointwise": ListSquaredError,
 }
+_OF_DIFFERENCES = ("softmax", "pairwise")  # a bias of all scores would get no gradient but rounding errors
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -98,6 +99,11 @@ class Ranking(ListTask):
             RankingMetric(PrecisionAtK(k=self.k), name=f"precision@{self.k}"),
             RankingMetric(RecallAtK(k=self.k), name=f"recall@{self.k}"),
         ]
+
+    def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the candidates' scores [B, N, 1], without a bias where the loss does not depend on it."""
+        use_bias = self._loss not in _OF_DIFFERENCES
+        return keras.layers.Dense(1, use_bias=use_bias, dtype="float32", name=f"{self.name}_scores")(x)
 
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return `order` and `scores`, both [B, N]."""
