@@ -148,8 +148,30 @@ def test_custom_task(in_tmp_path):
     assert names["history"]["visits_loss"][1] < names["history"]["visits_loss"][0]
     assert (names["counts"] == np.round(names["counts"])).all()
     np.testing.assert_array_equal(names["again"](x)["visits"], names["model"](x)["visits"])
-    capped = names["CappedCount"].from_config(names["CappedCount"]("visits", most=2).get_config())
-    assert capped.decode(np.array([[1.2], [7.0]]))["rounded"].numpy().tolist() == [1, 2]
+    assert names["model"].get_layer("orders_joined").output.shape == (None, 17)
+    task = names["Stress"].from_config(names["Stress"]("stress", scale=2.0).get_config())
+    ids = np.array([[3, 4, 5, 0], [6, 0, 0, 0]])
+    trunk = mtl.trunks.HardSharing(mtl.encoders.RecurrentEncoder(9, dim=4, units=4))
+    model = mtl.build_model(keras.Input((4,), dtype="int32"), trunk, [task])
+    model.compile(keras.optimizers.Adam(0.1))
+    stress = np.where(ids > 0, ids, np.nan)
+    weight = (ids > 0).astype("float32")
+    losses = model.fit(ids, {"stress": stress}, sample_weight={"stress": weight}, epochs=30, verbose=0).history["loss"]
+    answer = model.answer(ids)["stress"]
+    assert answer["is_word"].tolist() == (ids > 0).tolist()
+    expected = np.mean((answer["values"] - ids)[ids > 0] ** 2) / 4
+    assert model.evaluate(ids, {"stress": stress}, sample_weight={"stress": weight}, verbose=0)[0] == pytest.approx(
+        expected, rel=1e-4
+    )
+    assert losses[-1] < losses[0] / 3
+
+
+def test_the_page_of_tasks_is_up_to_date():
+    script = runpy.run_path(str(DOCS / "tasks_page.py"))
+    assert script["page"]() == (DOCS / "tasks.md").read_text(), "run `python docs/tasks_page.py`"
+    public = {getattr(mtl.tasks, name) for name in mtl.tasks.__all__}
+    shown = {type(script["task_of"](example)) for example in script["EXAMPLES"]}
+    assert shown == {task for task in public if not inspect.isabstract(task)}
 
 
 def test_custom_trunk(in_tmp_path):

@@ -1,5 +1,7 @@
 """Labels that are names of classes: the same training as with class indices."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -63,3 +65,45 @@ def test_names_of_weight_0_may_be_anything(form):
         return model().evaluate(IDS, y, sample_weight=weight, batch_size=2, verbose=0)
 
     assert evaluate(["news", "?", "sport", "", "news"]) == evaluate([0, 0, 1, 0, 0])
+
+
+KINDS = ["new", "used", "rare"]
+LISTS = [["used"], ["new", "rare"], [], ["rare", "rare"], ["new"]]
+CELLS = np.array([[0, 1, 0], [1, 0, 1], [0, 0, 0], [0, 0, 1], [1, 0, 0]], "float32")
+
+
+def multi_label():
+    keras.utils.set_random_seed(1)
+    trunk = mtl.trunks.HardSharing(keras.layers.Dense(3))
+    model = mtl.build_model(keras.Input((2,)), trunk, [mtl.tasks.MultiLabel("kinds", KINDS)])
+    model.compile("sgd")
+    return model
+
+
+def array_of(lists):
+    array = np.empty(len(lists), object)
+    array[:] = lists
+    return array
+
+
+def padded(lists):
+    return np.array([[*row, *[""] * (2 - len(row))] for row in lists])
+
+
+FORMS = [padded, tf.ragged.constant, lambda lists: tf.constant(padded(lists))]
+
+
+@pytest.mark.parametrize(("form", "is_dataset"), [(array_of, False), *itertools.product(FORMS, [False, True])])
+def test_lists_of_names(form, is_dataset):
+    weight = {"kinds": np.array([1.0, 2, 1, 1, 0], "float32")}
+
+    def evaluate(kinds):
+        x, y = IDS.astype("float32"), {"kinds": kinds}
+        if is_dataset:
+            return multi_label().evaluate(tf.data.Dataset.from_tensor_slices((x, y, weight)).batch(2), verbose=0)
+        return multi_label().evaluate(x, y, sample_weight=weight, batch_size=2, verbose=0)
+
+    assert evaluate(form(LISTS)) == evaluate(CELLS)
+    assert evaluate(form([*LISTS[:4], ["anything"]])) == evaluate(CELLS)
+    with pytest.raises(ValueError, match=r"`y\['kinds'\]` must hold.*mean 'used'.*Received: \['usde'\]"):
+        evaluate(form([["usde"], *LISTS[1:]]))

@@ -171,3 +171,18 @@ def test_concatenate():
     (x, y, weight) = next(iter(mtl.data.batch_by_length(joined, 4)))
     assert x["token_ids"].shape == y["entities"].shape == weight["entities"].shape == (4, 5)
     np.testing.assert_array_equal(weight["entities"], [[0] * 5] * 3 + [[1, 1, 0, 0, 0]])
+
+
+def test_lists_of_names():
+    task = mtl.tasks.MultiLabel("moods", ["joy", "anger"])
+    lists = [["anger"], [], [""], ["joy", "anger"]]
+    records = tf.data.Dataset.from_tensor_slices(
+        {"text": ["a", "b", "a b", "b a"], "moods": tf.ragged.constant(lists, dtype=tf.string)}
+    )
+    words = mtl.text.Words(["a", "b"], 4)
+    rows = list(mtl.data.encode_text(records, words, [task], text="text").as_numpy_iterator())
+    assert [y["moods"].tolist() for _, y, _ in rows] == [[0, 1], [0, 0], [0, 0], [1, 1]]
+    assert [float(weight["moods"]) for *_, weight in rows] == [1, 1, 0, 1]
+    wrong = records.map(lambda row: {**row, "moods": tf.constant(["angre"])})
+    with pytest.raises(ValueError, match="Record 0 has the label 'angre'.*mean 'anger'"):
+        mtl.data.encode_text(wrong, words, [task], text="text")

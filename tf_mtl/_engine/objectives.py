@@ -66,9 +66,9 @@ class Objectives:
                 f"`loss` must give at least one of the outputs {list(outputs)} a loss, received {loss!r}. "
                 "Pass {task: loss}."
             )
-        names = {task.name: task.labels for task in tasks}
+        names = {task.name: (tuple(task.labels), task.labels_are_lists) for task in tasks}
         specs = [
-            LabelSpec.of(task, losses.get(task), output, task in measured, tuple(names.get(task, ())))
+            LabelSpec.of(task, losses.get(task), output, task in measured, *names.get(task, ()))
             for task, output in outputs.items()
         ]
         factors = _factors(loss_weights, outputs, losses)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tf_mtl._pipeline.assertions import MARK
 from tf_mtl._pipeline.forms import arrays
-from tf_mtl._pipeline.label_names import with_class_indices
+from tf_mtl._pipeline.label_names import with_numbers
 from tf_mtl._pipeline.labels import Rules, check_structure, weight_of
 from tf_mtl._pipeline.prefetching import may_draw_ahead
 from tf_mtl._pipeline.values import check_known_rows, check_values, checked
@@ -55,7 +55,7 @@ def _checked_arrays(data, rules):
     rules = _check_labels(y, weight, rules)
     if any(leaf.shape[0] == 0 for leaf in keras.tree.flatten(x)):
         raise ValueError("`x` must have at least one row, received an empty array.")
-    y = with_class_indices(y, weight, rules.specs)
+    y = with_numbers(y, weight, rules.specs)
     check_values(x, y, weight, rules)
     weights = {spec.task: weight_of(spec.task, weight) for spec in rules.specs}
     if all(w is None for w in weights.values()):
@@ -73,7 +73,7 @@ def _check_labels(y, weight, rules):
     counting = [spec for spec in rules.specs if spec.counts]
     for spec in counting:
         spec.check_dtype(y[spec.task])
-        shape, w = tf.TensorShape(y[spec.task].shape), weight_of(spec.task, weight)
+        shape, w = spec.shape_of(y[spec.task]), weight_of(spec.task, weight)
         spec.check_shape(shape)
         if w is not None:
             spec.check_weight_shape(shape, tf.TensorShape(w.shape))
@@ -129,7 +129,7 @@ class BatchCheck:
     def __call__(self, batch: Any) -> Any:
         """Return the batch."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        y = with_class_indices(y, weight, self.rules.specs)
+        y = with_numbers(y, weight, self.rules.specs)
         return checked(x, y, weight, self.rules), y, *batch[2:]
 
 

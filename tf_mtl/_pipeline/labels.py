@@ -1,6 +1,5 @@
 """What the labels of a task must look like, and the check of a batch against that."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,10 +13,14 @@ from tf_mtl._shapes import mixes_rows, needs_output_rank
 from tf_mtl.losses import (
     BatchLoss,
     CellwiseBinaryCrossentropy,
+    CellwisePoisson,
+    ClassCrossentropy,
     CRFNegativeLogLikelihood,
     ListLoss,
     OrdinalCrossentropy,
+    SigmoidFocal,
 )
+from tf_mtl.losses._cellwise_errors import CellwiseError
 
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
 _LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
@@ -38,7 +41,8 @@ class LabelSpec:
         mixes_rows: Whether the loss compares the rows of a batch.
         output_rank: Whether the loss is called with labels of the output's rank, where these lack its last axis or
             have one more, of size 1.
-        names: The names of the classes, which labels may be in place of indices; empty if there are none.
+        names: The names of the classes, which labels may be in place of numbers; empty if there are none.
+        lists: Whether a label is a list of names, which stands for a cell per class.
     """
 
     task: str
@@ -50,6 +54,7 @@ class LabelSpec:
     mixes_rows: bool = False
     output_rank: bool = True
     names: tuple[str, ...] = ()
+    lists: bool = False
 
     @classmethod
     def of(
@@ -59,16 +64,21 @@ class LabelSpec:
         output: keras.KerasTensor,
         has_metrics: bool,
         names: tuple[str, ...] = (),
+        lists: bool = False,
     ) -> "LabelSpec":
         """Read the demands off a task's loss, its symbolic output and the names of its classes."""
         if loss is None:
             return cls(task, counts=has_metrics)
         if isinstance(loss, BatchLoss):
             return cls(task, output_rank=False)
-        if isinstance(loss, ListLoss):
-            return cls(task, tuple(output.shape[1:]), math.inf)
-        if isinstance(loss, CellwiseBinaryCrossentropy):
-            return cls(task, tuple(output.shape[1:]), 1.0)
+        if isinstance(loss, (CellwiseBinaryCrossentropy, SigmoidFocal)):
+            return cls(task, tuple(output.shape[1:]), 1.0, names=names if lists else (), lists=lists)
+        if isinstance(loss, (CellwisePoisson, ListLoss)):
+            return cls(task, tuple(output.shape[1:]), float("inf"))
+        if isinstance(loss, CellwiseError):
+            return cls(task, tuple(output.shape[1:]))
+        if isinstance(loss, ClassCrossentropy):
+            return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, names=names)
         if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
             return cls(task, (None,), output.shape[-1] - 1, True, names=names)
         if isinstance(loss, OrdinalCrossentropy):
@@ -102,6 +112,12 @@ class LabelSpec:
                 f"`y['{self.task}']` must be {kind}, received {examples}. Turn names into indices, for instance with "
                 "keras.layers.StringLookup, and give missing labels NaN and the weight 0."
             )
+
+    def shape_of(self, labels: Any) -> tf.TensorShape:
+        """Return the shape of labels, an array, tensor or spec, once names have become numbers."""
+        if self.lists and has_strings(labels) and self.shape is not None:
+            return tf.TensorShape([labels.shape[0], *self.shape])
+        return tf.TensorShape(labels.shape)
 
     def check_shape(self, shape: tf.TensorShape) -> None:
         """Raise if labels of this shape, batch included, do not fit the output.

@@ -1,5 +1,6 @@
 """Data: readers of annotated rows, missing labels, mixtures of data sets that label different tasks, and shards."""
 
+from tf_mtl.data._balanced_class_weights import balanced_class_weights
 from tf_mtl.data._batch_by_length import batch_by_length
 from tf_mtl.data._concatenate import concatenate
 from tf_mtl.data._dynamic_rates import DynamicRates
@@ -19,6 +20,7 @@ __all__ = [
     "DynamicRates",
     "Mixture",
     "ShardedBatches",
+    "balanced_class_weights",
     "batch_by_length",
     "cache_tfrecords",
     "concatenate",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._label_names import class_cells, class_indices
 from tf_mtl._names import check_names, nearest
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
@@ -33,7 +34,8 @@ def encode_text(
         preprocessor: A `tf_mtl.text` object.
         tasks: The tasks that the records have labels for.
         fields: `{task: field}` for tasks whose labels are in a field of another name. Labels are names, or already
-            what the task expects; an empty name, an index below 0 and NaN mean a missing label.
+            what the task expects; an empty name, an index below 0 and NaN mean a missing label. For `MultiLabel` they
+            are lists of names: an empty list has none of the labels, and [""] is a missing label.
         text: The field of the texts, strings, or of their words, strings [None].
 
     Returns:
@@ -129,7 +131,9 @@ class _Encoder:
         y, weight = {}, {}
         for task in self._tasks:
             labels = batch[self._field_of_task[task.name]]
-            if isinstance(labels, tf.RaggedTensor):
+            if task.labels_are_lists and labels.dtype == tf.string:
+                y[task.name], weight[task.name] = _encode_lists(task, labels, records)
+            elif isinstance(labels, tf.RaggedTensor):
                 _check_one_label_per_word(task, labels.row_lengths().numpy(), word_counts, records, has_words)
                 encoded = _encode_labels(task, labels.flat_values.numpy(), word_records)
                 self._lost_labels[task.name] += int(encoded.weights[~is_encoded].sum())
@@ -176,16 +180,29 @@ def _encode_labels(task: Task, labels: np.ndarray, records: np.ndarray) -> _Labe
 
 def _encode_names(task: Task, names: np.ndarray, records: np.ndarray) -> _Labels:
     """Return the class indices of label names; an empty name is a missing label."""
-    index_of_name = {name.encode(): index for index, name in enumerate(task.labels)} | {b"": -1}
-    unknown = next((position for position, name in enumerate(names) if name not in index_of_name), None)
-    if unknown is not None:
-        name, labels = names[unknown].decode(errors="replace"), list(task.labels)
-        raise ValueError(
-            f"Record {records[unknown]} has the label '{name}', which is not one of task '{task.name}', {labels}."
-            f"{nearest(name, labels)} tf_mtl.data.labels_of collects the labels of several data sets."
-        )
-    indices = np.array([index_of_name[name] for name in names], "int32")
+    indices = class_indices(names, task.labels)
+    unknown = np.flatnonzero((indices < 0) & (names != b""))
+    if len(unknown):
+        _refuse(task, names[unknown[0]].decode(errors="replace"), records[unknown[0]])
     return _Labels(np.maximum(indices, 0), (indices >= 0).astype("float32"))
+
+
+def _encode_lists(task: Task, lists: tf.Tensor | tf.RaggedTensor, records: np.ndarray) -> _Labels:
+    """Return a cell per class; an empty list has none of the labels, and one with an empty name is a missing label."""
+    rows = lists.to_list() if isinstance(lists, tf.RaggedTensor) else lists.numpy().tolist()
+    cells, unknown = class_cells(rows, task.labels)
+    for names, record in zip(unknown, records, strict=True):
+        if names:
+            _refuse(task, names[0], record)
+    return _Labels(cells, np.array([b"" not in row for row in rows], "float32"))
+
+
+def _refuse(task: Task, name: str, record: int) -> None:
+    labels = list(task.labels)
+    raise ValueError(
+        f"Record {record} has the label '{name}', which is not one of task '{task.name}', {labels}."
+        f"{nearest(name, labels)} tf_mtl.data.labels_of collects the labels of several data sets."
+    )
 
 
 def _encode_numbers(task: Task, values: np.ndarray, records: np.ndarray) -> _Labels:

@@ -2,22 +2,32 @@
 
 from tf_mtl.losses._batch_loss import BatchLoss
 from tf_mtl.losses._cellwise_binary_crossentropy import CellwiseBinaryCrossentropy
+from tf_mtl.losses._cellwise_errors import CellwiseAbsoluteError, CellwiseHuber, CellwiseQuantile
+from tf_mtl.losses._cellwise_poisson import CellwisePoisson
 from tf_mtl.losses._cellwise_squared_error import CellwiseSquaredError
+from tf_mtl.losses._class_crossentropy import ClassCrossentropy
 from tf_mtl.losses._crf_negative_log_likelihood import CRFNegativeLogLikelihood
 from tf_mtl.losses._list_loss import ListLoss
 from tf_mtl.losses._list_pairwise_logistic import ListPairwiseLogistic
 from tf_mtl.losses._list_softmax import ListSoftmax
 from tf_mtl.losses._list_squared_error import ListSquaredError
 from tf_mtl.losses._ordinal_crossentropy import OrdinalCrossentropy
+from tf_mtl.losses._sigmoid_focal import SigmoidFocal
 
 __all__ = [
     "BatchLoss",
     "CRFNegativeLogLikelihood",
+    "CellwiseAbsoluteError",
     "CellwiseBinaryCrossentropy",
+    "CellwiseHuber",
+    "CellwisePoisson",
+    "CellwiseQuantile",
     "CellwiseSquaredError",
+    "ClassCrossentropy",
     "ListLoss",
     "ListPairwiseLogistic",
     "ListSoftmax",
     "ListSquaredError",
     "OrdinalCrossentropy",
+    "SigmoidFocal",
 ]

@@ -25,16 +25,19 @@ class Task(ABC):
     Args:
         name: The task's name: the key of its output, labels, loss and metrics, and the name of its output layer.
         features: The features that the head reads, a key of the encoder's dict of features.
-        hidden_units: Units of a hidden ReLU layer in the head; None for no such layer.
+        hidden_units: Units of a hidden ReLU layer in the head, a list of them for several layers, or any layer, of
+            which each model gets a copy with new weights; None for no hidden layer.
         dropout: Dropout rate of the head's inputs.
         after: The tasks that the head reads: their names, or `{task: part}`, with the part "output" (default),
             "probabilities", or "hidden", the hidden layer's features. They are joined with the task's own features: a
             vector is repeated at each position of a sequence or map, and a sequence or map is averaged for a vector.
         after_gradients: Whether the task's gradient also trains the tasks that it reads.
+        kernel_regularizer: The regularizer of the kernels of the head's dense layers, as Keras' layers take it.
 
     Attributes:
         labels: The names of the classes, in the order of the output's last axis; empty for tasks without classes.
         labels_words: Whether each word has a label, so that the head needs to know where words start.
+        labels_are_lists: Whether a label may be a list of names, in place of a cell per class.
 
     Raises:
         ValueError: if the name is not an ASCII identifier, or another argument is out of range.
@@ -42,23 +45,26 @@ class Task(ABC):
 
     labels: Sequence[str] = ()
     labels_words = False
+    labels_are_lists = False
 
     def __init__(
         self,
         name: str,
         features: str = "pooled",
-        hidden_units: int | None = None,
+        hidden_units: int | Sequence[int] | keras.layers.Layer | None = None,
         dropout: float = 0.0,
         after: Sequence[str] | Mapping[str, str] = (),
         after_gradients: bool = True,
+        kernel_regularizer: str | keras.regularizers.Regularizer | None = None,
     ):
         check_task_name("`name` of a task", name)
         self.name = name
         self.features = features
-        self.hidden_units = integer("hidden_units", hidden_units, 0, none=True)
+        self.hidden_units = _hidden(hidden_units)
         self.dropout = in_range("dropout", dropout, 0, 1, open_high=True)
         self.after = _parts_by_task(name, after)
         self.after_gradients = bool(after_gradients)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     @property
     @abstractmethod
@@ -143,9 +149,22 @@ class Task(ABC):
             x = JoinFeatures(name=f"{self.name}_joined")([x, *(features[after_key(task)] for task in self.after)])
         if self.dropout:
             x = keras.layers.Dropout(self.dropout, name=f"{self.name}_dropout")(x)
-        if self.hidden_units:
-            x = keras.layers.Dense(self.hidden_units, activation="relu", name=f"{self.name}_hidden")(x)
-        return self.output_layer(x)
+        return self.output_layer(self._hidden_features(x))
+
+    def _hidden_features(self, x):
+        if isinstance(self.hidden_units, keras.layers.Layer):
+            config = {**self.hidden_units.get_config(), "name": f"{self.name}_hidden"}
+            return type(self.hidden_units).from_config(config)(x)
+        *first, last = self.hidden_units if isinstance(self.hidden_units, list) else [self.hidden_units]
+        for number, units in enumerate(first, 1):
+            x = self.dense(units, f"{self.name}_hidden_{number}", activation="relu", dtype=None)(x)
+        return self.dense(last, f"{self.name}_hidden", activation="relu", dtype=None)(x) if last else x
+
+    def dense(self, units: int, name: str, **options: Any) -> keras.layers.Dense:
+        """Return a dense layer of the head: float32, with the task's `kernel_regularizer`."""
+        return keras.layers.Dense(
+            units, **{"dtype": "float32", "kernel_regularizer": self.kernel_regularizer, "name": name, **options}
+        )
 
     def readable(self, output: keras.KerasTensor, part: str) -> keras.KerasTensor:
         """Return a part of the head that other tasks read, from the symbolic output.
@@ -172,23 +191,39 @@ class Task(ABC):
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the output of the layer with the task's name."""
-        return keras.layers.Dense(self.output_units, dtype="float32", name=self.name)(x)
+        return self.dense(self.output_units, self.name)(x)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {
             "name": self.name,
             "features": self.features,
-            "hidden_units": self.hidden_units,
+            "hidden_units": (
+                keras.saving.serialize_keras_object(self.hidden_units)
+                if isinstance(self.hidden_units, keras.layers.Layer)
+                else self.hidden_units
+            ),
             "dropout": self.dropout,
             "after": self.after,
             "after_gradients": self.after_gradients,
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":
         """Return a task from `get_config`'s dict."""
+        hidden = config.get("hidden_units")
+        if isinstance(hidden, dict):
+            config = {**config, "hidden_units": keras.saving.deserialize_keras_object(hidden)}
         return cls(**config)
+
+
+def _hidden(units):
+    if isinstance(units, keras.layers.Layer):
+        return units
+    if isinstance(units, (list, tuple)) and units:
+        return [integer("hidden_units", number, 1) for number in units]
+    return integer("hidden_units", units, 0, none=True)
 
 
 def _parts_by_task(name: str, after: Sequence[str] | Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_mtl._arguments import in_range
 from tf_mtl.metrics import LogitsBinaryAccuracy
 from tf_mtl.tasks._base import Task, class_names
+from tf_mtl.tasks._binary_crossentropy import BinaryCrossentropy
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -23,10 +24,15 @@ class BinaryClassification(Task):
         name: The task's name.
         labels: The names of the classes 0 and 1.
         threshold: The smallest probability for which the second class is predicted.
-        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
+        pos_weight: The factor of the second class in the loss.
+        label_smoothing: How far labels are moved towards 1/2 in the loss: 0.1 makes 0.05 and 0.95 of 0 and 1.
+        focal: The exponent gamma of the focal loss, which gives rows that are easy little weight; 2 in the paper
+            (Lin et al., ICCV 2017). 0 for the cross-entropy.
+        **kwargs: See `Task`.
 
     Raises:
-        ValueError: if `labels` are not two different names, or `threshold` is not from 0 to 1.
+        ValueError: if `labels` are not two different names, a number is out of range, or `focal` is combined with
+            another option of the loss.
 
     Example:
 
@@ -35,7 +41,16 @@ class BinaryClassification(Task):
     [b'spam', b'ham']
     """
 
-    def __init__(self, name: str, labels: Sequence[str] = ("no", "yes"), threshold: float = 0.5, **kwargs: Any):
+    def __init__(
+        self,
+        name: str,
+        labels: Sequence[str] = ("no", "yes"),
+        threshold: float = 0.5,
+        pos_weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        focal: float = 0.0,
+        **kwargs: Any,
+    ):
         super().__init__(name, **kwargs)
         self.labels = class_names(name, labels)
         if len(self.labels) != 2:
@@ -44,6 +59,7 @@ class BinaryClassification(Task):
                 "For more classes use Classification or MultiLabel."
             )
         self.threshold = in_range("threshold", threshold, 0, 1)
+        self._crossentropy = BinaryCrossentropy(name, pos_weight, label_smoothing, focal)
 
     @property
     def output_units(self) -> int:
@@ -52,8 +68,8 @@ class BinaryClassification(Task):
 
     @property
     def loss(self) -> keras.losses.Loss:
-        """Binary cross-entropy from logits."""
-        return keras.losses.BinaryCrossentropy(from_logits=True)
+        """Binary cross-entropy from logits, with the options set."""
+        return self._crossentropy.loss(plain=keras.losses.BinaryCrossentropy(from_logits=True))
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return the area under the ROC curve, and accuracy."""
@@ -80,4 +96,9 @@ class BinaryClassification(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "labels": self.labels, "threshold": self.threshold}
+        return {
+            **super().get_config(),
+            "labels": self.labels,
+            "threshold": self.threshold,
+            **self._crossentropy.config,
+        }

@@ -1,6 +1,6 @@
 """Classification into several classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_mtl._arguments import integer
 from tf_mtl.metrics import MacroF1
 from tf_mtl.tasks._base import Task, class_names
+from tf_mtl.tasks._crossentropy import Crossentropy
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -23,10 +24,16 @@ class Classification(Task):
         name: The task's name.
         labels: The names of the classes, or their number.
         top_k: The number of most probable classes to decode in addition; None for none.
-        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
+        class_weights: `{label: factor}`, by which the loss of a row with this label is multiplied; 1 for labels that
+            are not named. `tf_mtl.data.balanced_class_weights` computes them from data.
+        label_smoothing: The probability that the loss spreads evenly over all classes.
+        focal: The exponent gamma of the focal loss, which gives rows that are easy little weight; 2 in the paper
+            (Lin et al., ICCV 2017). 0 for the cross-entropy.
+        **kwargs: See `Task`.
 
     Raises:
-        ValueError: for fewer than two classes, duplicate names, or `top_k` that is not from 1 to the number of classes.
+        ValueError: for fewer than two classes, duplicate names, `top_k` that is not from 1 to the number of classes,
+            weights of unknown labels, numbers out of range, or label smoothing with the focal loss.
 
     Example:
 
@@ -35,12 +42,22 @@ class Classification(Task):
     [b'sport']
     """
 
-    def __init__(self, name: str, labels: Sequence[str] | int, top_k: int | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        name: str,
+        labels: Sequence[str] | int,
+        top_k: int | None = None,
+        class_weights: Mapping[str, float] | None = None,
+        label_smoothing: float = 0.0,
+        focal: float = 0.0,
+        **kwargs: Any,
+    ):
         super().__init__(name, **kwargs)
         self.labels = class_names(name, labels)
         self.top_k = integer("top_k", top_k, 1, none=True)
         if top_k is not None and top_k > len(self.labels):
             raise ValueError(f"`top_k` of task '{name}' must be from 1 to {len(self.labels)}, received {top_k}.")
+        self._crossentropy = Crossentropy(name, self.labels, class_weights, label_smoothing, focal)
 
     @property
     def output_units(self) -> int:
@@ -49,8 +66,8 @@ class Classification(Task):
 
     @property
     def loss(self) -> keras.losses.Loss:
-        """Sparse categorical cross-entropy from logits."""
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        """Sparse categorical cross-entropy from logits, with the options set."""
+        return self._crossentropy.loss()
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return accuracy and macro-F1."""
@@ -79,4 +96,4 @@ class Classification(Task):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "labels": self.labels, "top_k": self.top_k}
+        return {**super().get_config(), "labels": self.labels, "top_k": self.top_k, **self._crossentropy.config}

@@ -52,7 +52,7 @@ class ListTask(Task):
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the candidates' scores [B, N, 1], before padded ones are marked."""
-        return keras.layers.Dense(self.output_units, dtype="float32", name=f"{self.name}_scores")(x)
+        return self.dense(self.output_units, f"{self.name}_scores")(x)
 
     def readable(self, output: keras.KerasTensor, part: str) -> keras.KerasTensor:
         """Return the candidates' scores [B, N, 1] or hidden features [B, N, D], zero for padded ones."""

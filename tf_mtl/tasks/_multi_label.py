@@ -10,13 +10,15 @@ from tf_mtl._arguments import in_range
 from tf_mtl.losses import CellwiseBinaryCrossentropy
 from tf_mtl.metrics import MultiLabelF1
 from tf_mtl.tasks._base import Task, class_names
+from tf_mtl.tasks._binary_crossentropy import BinaryCrossentropy
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class MultiLabel(Task):
     """Any subset of C labels: logits [B, C] from a feature vector, with binary cross-entropy per cell.
 
-    Labels are 0 or 1, [B, C]. Label weights are [B] for rows, or [B, C] if single labels are missing.
+    Labels are 0 or 1, [B, C], or lists of names, of which empty ones do not count: a `tf.RaggedTensor`, strings
+    [B, n], or an array of lists. Label weights are [B] for rows, or [B, C] if single labels are missing.
     Metrics: `micro_f1`, `macro_f1`. Decoded: `labels`, the names of the predicted labels, "" for the others, and
     `scores`, the probabilities of all labels; both [B, C].
 
@@ -25,10 +27,14 @@ class MultiLabel(Task):
         labels: The names of the labels, or their number.
         threshold: The smallest probability for which a label is predicted.
         pos_weight: The factor of positive cells in the loss: one number, or one for each label.
-        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
+        label_smoothing: How far labels are moved towards 1/2 in the loss: 0.1 makes 0.05 and 0.95 of 0 and 1.
+        focal: The exponent gamma of the focal loss, which gives cells that are easy little weight; 2 in the paper
+            (Lin et al., ICCV 2017). 0 for the cross-entropy.
+        **kwargs: See `Task`.
 
     Raises:
-        ValueError: for no labels, duplicate names, or numbers out of range.
+        ValueError: for no labels, duplicate names, numbers out of range, or `focal` combined with another option of the
+            loss.
 
     Example:
 
@@ -37,20 +43,22 @@ class MultiLabel(Task):
     [[b'new', b'']]
     """
 
+    labels_are_lists = True
+
     def __init__(
         self,
         name: str,
         labels: Sequence[str] | int,
         threshold: float = 0.5,
         pos_weight: float | list[float] = 1.0,
+        label_smoothing: float = 0.0,
+        focal: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(name, **kwargs)
         self.labels = class_names(name, labels, least=1)
         self.threshold = in_range("threshold", threshold, 0, 1)
-        for number in pos_weight if isinstance(pos_weight, (list, tuple)) else [pos_weight]:
-            in_range("pos_weight", number, 0)
-        self.pos_weight = pos_weight
+        self._crossentropy = BinaryCrossentropy(name, pos_weight, label_smoothing, focal)
 
     @property
     def output_units(self) -> int:
@@ -59,8 +67,8 @@ class MultiLabel(Task):
 
     @property
     def loss(self) -> keras.losses.Loss:
-        """Binary cross-entropy from logits, one value per cell."""
-        return CellwiseBinaryCrossentropy(self.pos_weight)
+        """Binary cross-entropy from logits, one value per cell, with the options set."""
+        return self._crossentropy.loss(plain=CellwiseBinaryCrossentropy())
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return F1 over all cells, and the mean F1 of the labels."""
@@ -85,5 +93,5 @@ class MultiLabel(Task):
             **super().get_config(),
             "labels": self.labels,
             "threshold": self.threshold,
-            "pos_weight": self.pos_weight,
+            **self._crossentropy.config,
         }

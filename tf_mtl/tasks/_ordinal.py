@@ -25,7 +25,7 @@ class Ordinal(Task):
     Args:
         name: The task's name.
         levels: The names of the levels in increasing order, or their number.
-        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
+        **kwargs: See `Task`.
 
     Raises:
         ValueError: for fewer than three levels, for which `BinaryClassification` is meant, or duplicate names.
@@ -61,7 +61,7 @@ class Ordinal(Task):
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the logits [..., K - 1] of exceeding the thresholds."""
-        score = keras.layers.Dense(1, use_bias=False, dtype="float32", name=f"{self.name}_score")(x)
+        score = self.dense(1, f"{self.name}_score", use_bias=False)(x)
         return OrderedThresholds(self.output_units, dtype="float32", name=self.name)(score)
 
     def predictions(self, output: tf.Tensor) -> tf.Tensor:

@@ -42,7 +42,7 @@ class Ranking(ListTask):
         loss: "softmax" for `tf_mtl.losses.ListSoftmax`, "pairwise" for `ListPairwiseLogistic`, or "pointwise" for
             `ListSquaredError`, which makes scores estimates of the relevance.
         k: The number of first candidates that metrics with a `k` in their names count; None for no such metrics.
-        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
+        **kwargs: See `ListTask` and `Task`.
 
     Raises:
         ValueError: for another loss, or a `k` that is not a positive integer.
@@ -102,8 +102,7 @@ class Ranking(ListTask):
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the candidates' scores [B, N, 1], without a bias where the loss does not depend on it."""
-        use_bias = self._loss not in _OF_DIFFERENCES
-        return keras.layers.Dense(1, use_bias=use_bias, dtype="float32", name=f"{self.name}_scores")(x)
+        return self.dense(1, f"{self.name}_scores", use_bias=self._loss not in _OF_DIFFERENCES)(x)
 
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return `order` and `scores`, both [B, N]."""

@@ -1,20 +1,28 @@
 """Regression of one or several numbers."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
+from tf_mtl._names import nearest
 from tf_mtl._shapes import match_rank
-from tf_mtl.losses import CellwiseSquaredError
+from tf_mtl.losses import (
+    CellwiseAbsoluteError,
+    CellwiseHuber,
+    CellwisePoisson,
+    CellwiseQuantile,
+    CellwiseSquaredError,
+)
 from tf_mtl.metrics import Pearson
 from tf_mtl.tasks._base import Task
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Regression(Task):
-    """Numbers [B, D] from a feature vector, or [B, ..., D] from a sequence or map, with mean squared error.
+    """Numbers [B, D] from a feature vector, or [B, ..., D] from a sequence or map, by default with squared error.
 
     The head's last layer has outputs x near 0 with variance near 1, and `scale * x + offset` converts them to the
     labels' units. Set `offset` and `scale` to the labels' mean and standard deviation. Labels, outputs and metrics are
@@ -32,10 +40,14 @@ class Regression(Task):
         offset: The mean of the labels.
         low: The smallest decoded value; None for no limit.
         high: The largest decoded value; None for no limit.
-        **kwargs: `features`, `hidden_units`, `dropout`, `after`, `after_gradients`; see `Task`.
+        loss: "mse", "mae" (the median), "huber" (with the limit at one `scale`), "quantile", or "poisson" for counts,
+            where the output is the rate, exp(scale * x + offset).
+        quantile: The quantile, between 0 and 1, for the loss "quantile".
+        **kwargs: See `Task`.
 
     Raises:
-        ValueError: if a number is out of range, or `low` is not below `high`.
+        ValueError: if a number is out of range, `low` is not below `high`, the loss is not one of these, or `quantile`
+            is given for another loss, or not given for its own.
 
     Example:
 
@@ -52,6 +64,8 @@ class Regression(Task):
         offset: float = 0.0,
         low: float | None = None,
         high: float | None = None,
+        loss: str = "mse",
+        quantile: float | None = None,
         **kwargs: Any,
     ):
         super().__init__(name, **kwargs)
@@ -63,6 +77,18 @@ class Regression(Task):
         )
         if low is not None and high is not None and not low < high:
             raise ValueError(f"`low` of task '{name}' must be below `high`, received low={low}, high={high}.")
+        if loss not in _LOSSES:
+            raise ValueError(
+                f"`loss` of task '{name}' must be one of {list(_LOSSES)}, received {loss!r}."
+                f"{nearest(str(loss), _LOSSES)} Pass loss objects to compile(loss={{'{name}': loss}})."
+            )
+        if (quantile is None) == (loss == "quantile"):
+            raise ValueError(
+                f"`quantile` of task '{name}' belongs to loss='quantile', received quantile={quantile} and "
+                f"loss={loss!r}. Set both, or neither."
+            )
+        self.loss_name, self.quantile = loss, quantile
+        _LOSSES[loss](self)  # checks the quantile
 
     @property
     def output_units(self) -> int:
@@ -71,8 +97,8 @@ class Regression(Task):
 
     @property
     def loss(self) -> keras.losses.Loss:
-        """Squared error of each value, in units of `scale`."""
-        return CellwiseSquaredError(self.scale)
+        """The loss of each value: errors are in units of `scale`."""
+        return _LOSSES[self.loss_name](self)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return mean absolute error, root mean squared error, and correlation over the data set."""
@@ -84,8 +110,11 @@ class Regression(Task):
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the outputs in the labels' units."""
-        x = keras.layers.Dense(self.units, dtype="float32", name=f"{self.name}_standardised")(x)
-        return keras.layers.Rescaling(self.scale, self.offset, dtype="float32", name=self.name)(x)
+        x = self.dense(self.units, f"{self.name}_standardised")(x)
+        if self.loss_name != "poisson":
+            return keras.layers.Rescaling(self.scale, self.offset, dtype="float32", name=self.name)(x)
+        logarithm = keras.layers.Rescaling(self.scale, self.offset, dtype="float32", name=f"{self.name}_logarithm")(x)
+        return keras.layers.Activation("exponential", dtype="float32", name=self.name)(logarithm)
 
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return `value` and `raw`, [...] or [..., D] for D > 1, from outputs [..., D]."""
@@ -105,7 +134,18 @@ class Regression(Task):
             "offset": self.offset,
             "low": self.low,
             "high": self.high,
+            "loss": self.loss_name,
+            "quantile": self.quantile,
         }
+
+
+_LOSSES: dict[str, Callable[[Regression], keras.losses.Loss]] = {
+    "mse": lambda task: CellwiseSquaredError(task.scale),
+    "mae": lambda task: CellwiseAbsoluteError(task.scale),
+    "huber": lambda task: CellwiseHuber(task.scale),
+    "quantile": lambda task: CellwiseQuantile(cast(float, task.quantile), task.scale),
+    "poisson": lambda task: CellwisePoisson(),
+}
 
 
 class _CellwiseMeanAbsoluteError(keras.metrics.Mean):

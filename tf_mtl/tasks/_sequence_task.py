@@ -63,7 +63,7 @@ class SequenceTask(Task):
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the words' outputs [B, W, C], before those without a word are marked."""
-        return keras.layers.Dense(self.output_units, dtype="float32", name=f"{self.name}_scores")(x)
+        return self.dense(self.output_units, f"{self.name}_scores")(x)
 
     def marked(self, scores: keras.KerasTensor, mask: keras.KerasTensor | None) -> keras.KerasTensor:
         """Return the output of the layer with the task's name, which marks positions without a word.

@@ -11,6 +11,7 @@ from tf_mtl.layers import CRF, MaskScores
 from tf_mtl.losses import CRFNegativeLogLikelihood
 from tf_mtl.metrics import SpanF1
 from tf_mtl.tasks._base import class_names, layer_output
+from tf_mtl.tasks._crossentropy import Crossentropy
 from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.text import LocatedTexts
 
@@ -40,10 +41,14 @@ class Tagging(SequenceTask):
         scheme: "BIO" for spans marked by B-x, I-x and O; "none" for independent tags, such as parts of speech.
         crf: Whether a conditional random field scores whole tag sequences (Lample et al., "Neural architectures for
             named entity recognition", NAACL 2016).
+        class_weights: `{tag: factor}`, by which the loss of a word with this tag is multiplied; 1 for other tags.
+        label_smoothing: The probability that the loss spreads evenly over all tags.
+        focal: The exponent gamma of the focal loss (Lin et al., ICCV 2017); 0 for the cross-entropy.
         **kwargs: See `SequenceTask` and `Task`.
 
     Raises:
-        ValueError: for another scheme, tags that are not BIO tags with scheme "BIO", or fewer than two tags.
+        ValueError: for another scheme, tags that are not BIO tags with scheme "BIO", fewer than two tags, or options
+            that are not supported together.
 
     Example:
 
@@ -61,6 +66,9 @@ class Tagging(SequenceTask):
         labels: Sequence[str] | int,
         scheme: str = "BIO",
         crf: bool = False,
+        class_weights: Mapping[str, float] | None = None,
+        label_smoothing: float = 0.0,
+        focal: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(name, **kwargs)
@@ -69,6 +77,12 @@ class Tagging(SequenceTask):
         self.labels = class_names(name, labels)
         self.scheme = scheme
         self.crf = crf
+        if crf and (class_weights or label_smoothing or focal):
+            raise ValueError(
+                f"`class_weights`, `label_smoothing` and `focal` of task '{name}' are options of the cross-entropy per "
+                "word, which is not the loss of a CRF. Leave them out, or set crf=False."
+            )
+        self._crossentropy = Crossentropy(name, self.labels, class_weights, label_smoothing, focal)
         self._bio = Bio(self.labels, f"task '{name}'") if scheme == "BIO" else None
 
     @property
@@ -79,7 +93,7 @@ class Tagging(SequenceTask):
     @property
     def loss(self) -> keras.losses.Loss:
         """Sparse categorical cross-entropy per word, or the negative log-likelihood of the CRF."""
-        return CRFNegativeLogLikelihood() if self.crf else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return CRFNegativeLogLikelihood() if self.crf else self._crossentropy.loss()
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return accuracy over words, and with BIO tags the F1 of spans."""
@@ -152,7 +166,13 @@ class Tagging(SequenceTask):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "labels": self.labels, "scheme": self.scheme, "crf": self.crf}
+        return {
+            **super().get_config(),
+            "labels": self.labels,
+            "scheme": self.scheme,
+            "crf": self.crf,
+            **self._crossentropy.config,
+        }
 
     def _tags(self, output):
         """The tags [B, W], and which positions contain a word."""

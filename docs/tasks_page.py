@@ -1,0 +1,70 @@
+"""Write docs/tasks.md from the docstrings of the tasks, and from an example of each.
+
+python docs/tasks_page.py
+"""
+
+import inspect
+import os
+import re
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+PAGE = Path(__file__).with_name("tasks.md")
+EXAMPLES = [
+    'Classification("topic", labels=["news", "sport"])',
+    'BinaryClassification("spam", labels=["ham", "spam"])',
+    'MultiLabel("moods", labels=["joy", "anger", "fear"])',
+    'Ordinal("pain", levels=["none", "some", "much"])',
+    'Regression("stars", low=1, high=5)',
+    'Tagging("entities", labels=["O", "B-place", "I-place"])',
+    'Ranking("relevance")',
+]
+
+
+def task_of(example: str) -> mtl.tasks.Task:
+    """Return the task of an example."""
+    return eval(f"mtl.tasks.{example}", {"mtl": mtl})
+
+
+def features() -> dict[str, keras.KerasTensor]:
+    """Return the features that heads read, of encoders with 16 units."""
+    return {
+        "pooled": keras.Input((16,)),
+        "sequence": keras.Input((None, 16)),
+        "mask": keras.Input((None,), dtype="bool"),
+        "candidates": keras.Input((None, 16)),
+    }
+
+
+def section(example: str) -> str:
+    """Return the section of a task: what its docstring says of it, and what its example is made of."""
+    task = task_of(example)
+    kind = type(task)
+    docstring = re.split(r"\n\n(?:Args|Raises|Example|Reference):", inspect.getdoc(kind))[0]
+    answer = task.decode(tf.zeros([1, *(size or 1 for size in task.head(features()).shape[1:])]))
+    facts = {
+        "reads": f"`{task.features}`",
+        "loss": f"`{type(task.loss).__name__}`",
+        "metrics": ", ".join(f"`{metric.name}`" for metric in task.metrics()),
+        "answer": ", ".join(f"`{key}`" for key in answer),
+    }
+    link = f"[{kind.__name__}](api/tasks.md#tf_mtl.tasks.{kind.__name__})"
+    title = [f"## {kind.__name__}", "", f"`mtl.tasks.{example}`; all arguments: {link}", ""]
+    table = [f"| {' | '.join(row)} |" for row in (facts, ["---"] * len(facts), facts.values())]
+    return "\n".join([*title, docstring, "", *table])
+
+
+def page() -> str:
+    """Return the page."""
+    before = PAGE.read_text().split("<!-- tasks -->\n")[0]
+    return before + "<!-- tasks -->\n\n" + "\n\n".join(map(section, EXAMPLES)) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
