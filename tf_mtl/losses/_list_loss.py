@@ -11,8 +11,8 @@ from tf_mtl.layers._lists import Lists
 class ListLoss(keras.losses.Loss):
     """A loss with one value per list, [B], from the relevances and scores of its candidates, both [B, N].
 
-    Subclasses implement `list_losses`. Candidates without a label never count: those with a relevance below 0, those of
-    weight 0, and padded ones, whose score is -1e9. A list without any has the value 0.
+    Subclasses implement `list_losses`. Candidates without a label never count: those with a negative relevance, those
+    of weight 0, and padded ones, whose score is -1e9. A list without a labelled candidate has the value 0.
 
     In `MultiTaskModel`, label weights are [B] or [B, N]. A list counts by the mean weight of its labelled candidates,
     so the task's loss is the mean over lists, not over candidates. Within a list, candidates count by their weights.
@@ -47,7 +47,7 @@ class ListLoss(keras.losses.Loss):
         return tf.where(tf.reduce_any(lists.labelled, 1), losses, 0.0)
 
     def list_losses(self, relevance: tf.Tensor, scores: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-        """Return one value per list, [B], that does not change if all weights of a list are multiplied by a number.
+        """Return one value per list, [B], which must not depend on the scale of the list's weights.
 
         Args:
             relevance: The relevances [B, N], at least 0; 0 for candidates without a label.

@@ -10,13 +10,13 @@ from tf_mtl.losses._list_loss import ListLoss, safe_ratio
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class ListPairwiseLogistic(ListLoss):
-    r"""Mean logistic loss over the pairs of a list's candidates of which one is more relevant than the other.
+    r"""Mean logistic loss over the pairs of a list's candidates that differ in relevance.
 
     $$l_b = \frac{\sum_{i, j:\, y_i > y_j} w_i \log(1 + e^{s_j - s_i})}{\sum_{i, j:\, y_i > y_j} w_i}$$
 
     over the candidates with a label; a pair counts by the weight of its more relevant candidate. A list without such a
-    pair has the value 0. The sums over $j$ are those of `keras_rs.losses.PairwiseLogisticLoss`, which has one value per
-    candidate: a mean of them counts lists by their number of candidates, and grows with it.
+    pair has the value 0. The sums over $j$ come from `keras_rs.losses.PairwiseLogisticLoss`. It returns one value per
+    candidate, so on its own it gives long lists a larger weight and larger values.
 
     Args:
         name: Name of the loss.
@@ -27,8 +27,8 @@ class ListPairwiseLogistic(ListLoss):
     Example:
 
     >>> loss = mtl.losses.ListPairwiseLogistic()
-    >>> loss.call(np.array([[2.0, 0.0, 1.0]]), np.zeros((1, 3), "float32")).numpy().round(4).tolist()
-    [0.6931]
+    >>> loss.call(np.array([[2.0, 0.0, 1.0]]), np.zeros((1, 3), "float32")).numpy().round(4)
+    array([0.6931], dtype=float32)
     """
 
     def __init__(self, name: str = "list_pairwise_logistic", **kwargs: Any):

@@ -10,12 +10,12 @@ from tf_mtl.losses._list_loss import ListLoss, safe_ratio
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class ListSoftmax(ListLoss):
-    r"""Cross-entropy of the relevances, as a distribution over a list's candidates, and the softmax of the scores.
+    r"""Cross-entropy of a list's scores with its relevances, divided by their sum, as the distribution.
 
     $$l_b = -\frac{\sum_i w_i\, y_i \log p_i}{\sum_i w_i\, y_i}, \qquad p_i = \frac{e^{s_i}}{\sum_j e^{s_j}}$$
 
-    over the candidates with a label. A list without a relevant candidate has the value 0. keras-rs has no such loss;
-    its `ListMLELoss` is the likelihood of a whole order.
+    over the candidates with a label. A list without a relevant candidate has the value 0. keras-rs lacks this loss: its
+    `ListMLELoss` is the likelihood of a whole order.
 
     Args:
         name: Name of the loss.
@@ -27,8 +27,8 @@ class ListSoftmax(ListLoss):
     Example:
 
     >>> loss = mtl.losses.ListSoftmax()
-    >>> loss.call(np.array([[1.0, 0.0, -1.0]]), np.zeros((1, 3), "float32")).numpy().round(4).tolist()
-    [0.6931]
+    >>> loss.call(np.array([[1.0, 0.0, -1.0]]), np.zeros((1, 3), "float32")).numpy().round(4)
+    array([0.6931], dtype=float32)
     """
 
     def __init__(self, name: str = "list_softmax", **kwargs: Any):

@@ -10,7 +10,7 @@ from tf_mtl.losses._list_loss import ListLoss, safe_ratio
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class ListSquaredError(ListLoss):
-    r"""Mean squared difference of scores and relevances over a list's candidates, which makes scores relevances.
+    r"""Mean squared difference of scores and relevances over a list's candidates.
 
     $$l_b = \frac{\sum_i w_i\, (y_i - s_i)^2}{\sum_i w_i}$$
 

@@ -13,14 +13,14 @@ from tf_mtl.layers._lists import Lists, weight_per_list
 class RankingMetric(keras.metrics.Mean):
     """The mean over lists of a ranking metric of keras-rs, such as `keras_rs.metrics.NDCG`.
 
-    Candidates without a label never count: those with a relevance below 0, those of weight 0, and padded ones, whose
-    score is -1e9. A list counts by the mean weight of its labelled candidates; one without any does not count, and one
-    without a relevant candidate counts with the value 0. In metrics of binary relevance, a candidate of relevance 1 or
-    more is relevant.
+    Candidates without a label never count: those with a negative relevance, those of weight 0, and padded ones, whose
+    score is -1e9. A list counts by the mean weight of its labelled candidates. A list without a labelled candidate does
+    not count, and one without a relevant candidate counts with the value 0. In metrics of binary relevance, candidates
+    of relevance 1 or more are relevant.
 
-    keras-rs' own mean differs in two ways. There, a list without a relevant candidate has the mean weight of the
-    batch's others, so that the result depends on how rows are divided into batches. And candidates with the same score
-    are put in random order; here the least relevant comes first, so a constant score is never better than another.
+    The mean of keras-rs differs in two ways. It gives a list without a relevant candidate the mean weight of the other
+    lists in the batch, so the result depends on the division into batches. And it puts candidates of the same score in
+    random order; here the least relevant comes first, so equal scores never raise the metric.
 
     Args:
         metric: A metric of `keras_rs.metrics` with a value per list.

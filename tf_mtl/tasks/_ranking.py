@@ -22,20 +22,20 @@ _OF_DIFFERENCES = ("softmax", "pairwise")  # a bias of all scores would get no g
 class Ranking(ListTask):
     """The order of a row's N candidates: scores [B, N].
 
-    `ListTask` says what the head reads. Each row is a query with its candidates, and the encoder returns a vector for
-    each candidate that depends on the query; the example shows a small one.
+    `ListTask` says what the head reads. Each row is a query with its candidates, and the encoder returns a vector per
+    candidate that depends on the query.
 
     Labels are relevances of at least 0, graded or binary, [B, N]. Label weights are 0 where a label is missing, [B, N],
     or [B] for whole lists. Loss and metrics are means over lists, with the weights of `tf_mtl.losses.ListLoss`; padded
     candidates never count, and a list without a relevant candidate has a loss of 0, except with "pointwise".
 
     Metrics: `ndcg`, `mrr` and `map`, and with `k`, `ndcg@k`, `precision@k` and `recall@k`. The gain of NDCG is the
-    relevance; `tf_mtl.metrics.RankingMetric(keras_rs.metrics.NDCG())` has 2**relevance - 1. For the others, candidates
-    of relevance 1 or more are relevant. A list with fewer than k candidates is cut nowhere, and its precision is that
-    of all of them.
+    relevance r; that of `tf_mtl.metrics.RankingMetric(keras_rs.metrics.NDCG())` is `2**r - 1`. For the other metrics,
+    candidates of relevance 1 or more are relevant. The precision of a list with fewer than k candidates is the fraction
+    of relevant ones among all of them.
 
     Decoded: `order`, the indices of the candidates by decreasing score, -1 for padded ones at the end, and `scores`,
-    the scores in that order, 0 for padded ones; both [B, N].
+    their scores in that order, 0 for padded ones; both [B, N].
 
     Args:
         name: The task's name.
