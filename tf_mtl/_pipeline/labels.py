@@ -73,8 +73,10 @@ class LabelSpec:
             return cls(task, output_rank=False)
         if isinstance(loss, (CellwiseBinaryCrossentropy, SigmoidFocal)):
             return cls(task, tuple(output.shape[1:]), 1.0, names=names if lists else (), lists=lists)
-        if isinstance(loss, (CellwisePoisson, ListLoss)):
+        if isinstance(loss, CellwisePoisson):
             return cls(task, tuple(output.shape[1:]), float("inf"))
+        if isinstance(loss, ListLoss):
+            return cls(task, tuple(output.shape[1:]), float("inf"), ignored=loss.ignore_class)
         if isinstance(loss, CellwiseError):
             return cls(task, tuple(output.shape[1:]))
         if isinstance(loss, ClassCrossentropy):

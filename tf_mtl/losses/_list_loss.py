@@ -11,8 +11,8 @@ from tf_mtl.layers._lists import Lists
 class ListLoss(keras.losses.Loss):
     """A loss with one value per list, [B], from the relevances and scores of its candidates, both [B, N].
 
-    Subclasses implement `list_losses`. Candidates without a label never count: those with a negative relevance, those
-    of weight 0, and padded ones, whose score is -1e9. A list without a labelled candidate has the value 0.
+    Subclasses implement `list_losses`. Candidates without a label never count: those with the relevance -1, those of
+    weight 0, and padded ones, whose score is -1e9. A list without a labelled candidate has the value 0.
 
     In `MultiTaskModel`, label weights are [B] or [B, N]. A list counts by the mean weight of its labelled candidates,
     so the task's loss is the mean over lists, not over candidates. Within a list, candidates count by their weights.
@@ -32,7 +32,7 @@ class ListLoss(keras.losses.Loss):
     [0.5]
     """
 
-    missing_label = -1  # replaces labels of weight 0
+    ignore_class = -1  # a label like one of weight 0, as in keras-rs
 
     def call(self, y_true: Any, y_pred: Any, weight: Any = None) -> tf.Tensor:
         """Return one value per list, [B].

@@ -13,7 +13,7 @@ from tf_mtl.layers._lists import Lists, weight_per_list
 class RankingMetric(keras.metrics.Mean):
     """The mean over lists of a ranking metric of keras-rs, such as `keras_rs.metrics.NDCG`.
 
-    Candidates without a label never count: those with a negative relevance, those of weight 0, and padded ones, whose
+    Candidates without a label never count: those with the relevance -1, those of weight 0, and padded ones, whose
     score is -1e9. A list counts by the mean weight of its labelled candidates. A list without a labelled candidate does
     not count, and one without a relevant candidate counts with the value 0. In metrics of binary relevance, candidates
     of relevance 1 or more are relevant.

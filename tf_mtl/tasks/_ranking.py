@@ -25,9 +25,10 @@ class Ranking(ListTask):
     `ListTask` says what the head reads. Each row is a query with its candidates, and the encoder returns a vector per
     candidate that depends on the query.
 
-    Labels are relevances of at least 0, graded or binary, [B, N]. Label weights are 0 where a label is missing, [B, N],
-    or [B] for whole lists. Loss and metrics are means over lists, with the weights of `tf_mtl.losses.ListLoss`; padded
-    candidates never count, and a list without a relevant candidate has a loss of 0, except with "pointwise".
+    Labels are relevances of at least 0, graded or binary, [B, N]; -1 where a label is missing. Label weights are [B]
+    for lists or [B, N] for candidates; a label of weight 0 is missing as well. Padded candidates never count. Loss and
+    metrics are means over lists, weighted as in `tf_mtl.losses.ListLoss`. A list without a relevant candidate has a
+    loss of 0, except with "pointwise".
 
     Metrics: `ndcg`, `mrr` and `map`, and with `k`, `ndcg@k`, `precision@k` and `recall@k`. The gain of NDCG is the
     relevance r; that of `tf_mtl.metrics.RankingMetric(keras_rs.metrics.NDCG())` is `2**r - 1`. For the other metrics,
