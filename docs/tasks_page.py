@@ -26,6 +26,7 @@ EXAMPLES = [
     'DependencyParse("parse", labels=["root", "nsubj", "obj"])',
     'Matching("answers", units=128)',
     'MaskedLM("mlm", vocabulary_size=30)',
+    'Ranking("relevance")',
 ]
 
 
@@ -40,9 +41,10 @@ def features() -> dict[str, keras.KerasTensor]:
         "pooled": keras.Input((16,)),
         "query": keras.Input((16,)),
         "document": keras.Input((16,)),
-        "sequence": keras.Input((None, 16)),
-        "mask": keras.Input((None,), dtype="bool"),
+        "sequence": keras.Input((4, 16)),
+        "mask": keras.Input((4,), dtype="bool"),
         "token_table": keras.Input(batch_shape=(30, 16)),
+        "candidates": keras.Input((4, 16)),
     }
 
 

@@ -12,7 +12,7 @@ from tf_mtl._engine.objectives import Objectives
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
 from tf_mtl._shapes import with_last_axis
-from tf_mtl.losses import BatchLoss
+from tf_mtl.losses import BatchLoss, ListLoss
 
 
 def distill(student: MultiTaskModel, teachers: Mapping[str, keras.Model], annealing_steps: int) -> MultiTaskModel:
@@ -91,7 +91,8 @@ class _Apprenticeship(MultiTaskModel):
                     "teacher out, or use a loss of single rows."
                 )
             target = tf.stop_gradient(tf.cast(_output(name, teacher(x, training=False)), tf.float32))
-            losses[name] = _Taught(losses[name], tasks[name].distillation_loss, with_last_axis(target), label_weight)
+            taught = _TaughtLists if isinstance(losses[name], ListLoss) else _Taught
+            losses[name] = taught(losses[name], tasks[name].distillation_loss, with_last_axis(target), label_weight)
         return dataclasses.replace(objectives, losses=losses)
 
     def get_config(self):
@@ -118,12 +119,16 @@ class _Taught(keras.losses.Loss):
         self.target, self.label_weight = target, label_weight
         self.missing_label = getattr(loss, "missing_label", 0)
 
-    def call(self, y_true, y_pred):
-        of_labels = self.loss.call(y_true, y_pred)
+    def call(self, y_true, y_pred, *weight):
+        of_labels = self.loss.call(y_true, y_pred, *weight)
         of_teacher = self.distillation_loss(self.target, y_pred)
         extra_axes = list(range(of_labels.shape.rank, of_teacher.shape.rank))  # cells, where the loss is per row
         of_teacher = tf.reduce_mean(of_teacher, extra_axes)
         return self.label_weight * of_labels + (1 - self.label_weight) * of_teacher
+
+
+class _TaughtLists(_Taught, ListLoss):
+    """The same for lists of candidates."""
 
 
 def _check_teacher(task, teacher, student):

@@ -7,6 +7,7 @@ WORD_STARTS = "word_starts"
 SEQUENCE = "sequence"
 MASK = "mask"
 TOKEN_TABLE = "token_table"
+CANDIDATES = "candidates"
 
 
 def after_key(task: str) -> str:

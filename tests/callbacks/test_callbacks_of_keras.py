@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import keras_rs
 import numpy as np
 import pytest
 import small_models
@@ -18,6 +19,7 @@ TASKS = [
     mtl.tasks.DependencyParse("parse", labels=3, arc_units=4, label_units=2),
     mtl.tasks.MultiLabel("tags", labels=2),
     mtl.tasks.Ordinal("pain", levels=3),
+    mtl.tasks.Ranking("order", features="sequence", k=2),
     mtl.tasks.Regression("price"),
     mtl.tasks.Tagging("words", LABELS),
     mtl.tasks.Tagging("path", LABELS, crf=True),
@@ -32,6 +34,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.Perplexity(),
     mtl.metrics.QuadraticWeightedKappa(3),
     mtl.metrics.Retrieval(2, limit=8),
+    mtl.metrics.RankingMetric(keras_rs.metrics.RecallAtK(k=1), name="recall@1"),
     mtl.metrics.SpanF1(LABELS, per_type=True),
     mtl.metrics.Spearman(0, 1),
     mtl.metrics.UnlabeledAttachmentScore(),
@@ -75,7 +78,7 @@ def test_all_tasks_and_metrics_are_tested():
 def test_every_value_that_evaluate_reports(model):
     tags = np.zeros((2, 6), "int32")
     y = {"binary": [0, 1], "topic": [0, 1], "tags": [[0, 1], [1, 1]], "price": [0.0, 1.0], "words": tags, "path": tags}
-    y |= {"pain": [0, 2], "mlm": tags, "pair": [0, 1], "parse": np.zeros((2, 6, 2), "int32")}
+    y |= {"pain": [0, 2], "mlm": tags, "pair": [0, 1], "order": tags, "parse": np.zeros((2, 6, 2), "int32")}
     y = {task: np.array(labels) for task, labels in y.items()}
     results = model.evaluate(np.ones((2, 6), "int32"), y, verbose=0, return_dict=True)
     assert {"frame_accuracy", "words_span_f1", "price_pearson", "binary_auc", "topic_loss"} <= set(results)

@@ -58,6 +58,7 @@ TASKS = {  # a task and labels for four rows
         [[0, 1], [1, 1], [0, 0], [1, 0]],
     ),
     mtl.tasks.Regression: (lambda: mtl.tasks.Regression("t", scale=2.0, low=0.0), [0.5, 1.0, 2.0, 3.0]),
+    mtl.tasks.Ranking: (lambda: mtl.tasks.Ranking("t", k=2), [[0, 1, 2], [1, 0, 0], [0, 0, 0], [2, 0, 1]]),
     mtl.tasks.Tagging: (
         lambda: mtl.tasks.Tagging("t", labels=["O", "B-a", "I-a"], crf=True),
         np.arange(32).reshape(4, 8) % 3,
@@ -85,11 +86,34 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
         ids,
     ),
 }
-ENCODER_OF = {  # tasks that read a sequence, or two features
+
+
+def pairs(rows):
+    documents = vectors(rows)[:, None] * np.array([[1], [2], [-1]], "float32")
+    return {"query": vectors(rows), "documents": documents, "is_document": ids(rows)[:, 4:7] != 0}
+
+
+def pair_inputs():
+    documents = {"documents": keras.Input((3, 5), name="documents")}
+    return {"query": keras.Input((5,), name="query"), **documents, "is_document": keras.Input((3,), name="is_document")}
+
+
+def pair_encoder():
+    """Candidates that are joined with their query."""
+    inputs = pair_inputs()
+    query, documents = keras.layers.Dense(4)(inputs["query"]), keras.layers.Dense(4)(inputs["documents"])
+    joined = keras.layers.Activation("tanh")(documents + keras.ops.expand_dims(query, 1))
+    features = {"candidates": joined, "candidates_mask": inputs["is_document"], "pooled": query}
+    return keras.Model(inputs, features)
+
+
+OWN_ENCODERS = {pair_encoder: (pair_encoder, pair_inputs, pairs)}  # for tasks whose features no encoder has
+ENCODER_OF = {  # if not MLPEncoder
     mtl.tasks.Tagging: mtl.encoders.RecurrentEncoder,
     mtl.tasks.DependencyParse: mtl.encoders.RecurrentEncoder,
     mtl.tasks.MaskedLM: mtl.encoders.RecurrentEncoder,
     mtl.tasks.Matching: mtl.encoders.Towers,
+    mtl.tasks.Ranking: pair_encoder,
 }
 
 
@@ -112,7 +136,7 @@ def test_every_public_class_has_an_example(module, base, examples):
 
 
 def model_of(task=None, encoder=None, **options):
-    make_encoder, inputs, data = ENCODERS[encoder or ENCODER_OF.get(task, mtl.encoders.MLPEncoder)]
+    make_encoder, inputs, data = {**ENCODERS, **OWN_ENCODERS}[encoder or ENCODER_OF.get(task, mtl.encoders.MLPEncoder)]
     make_task, labels = TASKS[task or mtl.tasks.Regression]
     trunk = mtl.trunks.HardSharing(make_encoder())
     model = mtl.build_model(inputs(), trunk, [make_task(), mtl.tasks.Classification("other", labels=2)])

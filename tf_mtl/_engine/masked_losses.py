@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._shapes import keras_mask, masked_weight, match_rank
+from tf_mtl.layers._lists import weight_per_list
+from tf_mtl.losses import ListLoss
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -97,9 +99,7 @@ def weighted_sums(
     Raises:
         ValueError: if the loss gives a scalar, or fewer values than there are weights.
     """
-    y_pred = tf.cast(y_pred, tf.float32)
-    y = tf.cast(y, tf.float32)
-    values = loss.call(y, y_pred)
+    values, weight = _values_and_weight(loss, y, y_pred, weight)
     mask = keras_mask(values)  # which values count, as `keras.losses.Circle` gives it
     values = tf.cast(values, tf.float32)
     if mask is not None and getattr(loss, "ignore_class", None) is None:  # ignored labels have the weight 0 already
@@ -121,9 +121,18 @@ def weighted_sums(
     return tf.reduce_sum(weights * values), tf.reduce_sum(weights)
 
 
+def _values_and_weight(loss, y, y_pred, weight):
+    """The values of a loss, and their weight: for lists of candidates, one of each per list."""
+    y, y_pred = tf.cast(y, tf.float32), tf.cast(y_pred, tf.float32)
+    if not isinstance(loss, ListLoss):
+        return loss.call(y, y_pred), weight
+    return loss.call(y, y_pred, weight), None if weight is None else weight_per_list(weight)
+
+
 def bad_rows(loss: keras.losses.Loss, y: tf.Tensor, y_pred: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
     """Return which rows have a weighted loss that is NaN or infinite, [B]; arguments as for `weighted_sums`."""
-    values = tf.cast(loss.call(tf.cast(y, tf.float32), tf.cast(y_pred, tf.float32)), tf.float32)
+    values, weight = _values_and_weight(loss, y, y_pred, weight)
+    values = tf.cast(values, tf.float32)
     if weight is not None:
         values *= tf.cast(match_rank(weight, values.shape.rank), tf.float32)
     return tf.reduce_any(~tf.math.is_finite(values), list(range(1, values.shape.rank)))

@@ -169,6 +169,7 @@ def _assert_as_long(task, y, mask):
         f"`y['{task}']` must be as long as the task's sequence, padded to the inputs' length (batches of "
         "mtl.data.batch_by_length and mtl.data.mix are)."
     )
+    y = with_last_axis(y)
     if not y.shape[1:2].is_compatible_with(mask.shape[1:2]):
         raise ValueError(f"{rule} Received: [{y.shape[1]}] and [{mask.shape[1]}].")
     length = tf.shape(y)[1:2]

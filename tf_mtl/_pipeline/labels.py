@@ -19,6 +19,7 @@ from tf_mtl.losses import (
     CRFNegativeLogLikelihood,
     DependencyCrossentropy,
     InBatchSoftmax,
+    ListLoss,
     OrdinalCrossentropy,
     SigmoidFocal,
 )
@@ -79,6 +80,8 @@ class LabelSpec:
             return cls(task, tuple(output.shape[1:]), 1.0, names=names if lists else (), lists=lists)
         if isinstance(loss, CellwisePoisson):
             return cls(task, tuple(output.shape[1:]), float("inf"))
+        if isinstance(loss, ListLoss):
+            return cls(task, tuple(output.shape[1:]), float("inf"), ignored=loss.ignore_class)
         if isinstance(loss, CellwiseError):
             return cls(task, tuple(output.shape[1:]))
         if isinstance(loss, ClassCrossentropy):

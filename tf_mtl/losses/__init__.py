@@ -9,6 +9,10 @@ from tf_mtl.losses._class_crossentropy import ClassCrossentropy
 from tf_mtl.losses._crf_negative_log_likelihood import CRFNegativeLogLikelihood
 from tf_mtl.losses._dependency_crossentropy import DependencyCrossentropy
 from tf_mtl.losses._in_batch_softmax import InBatchSoftmax
+from tf_mtl.losses._list_loss import ListLoss
+from tf_mtl.losses._list_pairwise_logistic import ListPairwiseLogistic
+from tf_mtl.losses._list_softmax import ListSoftmax
+from tf_mtl.losses._list_squared_error import ListSquaredError
 from tf_mtl.losses._ordinal_crossentropy import OrdinalCrossentropy
 from tf_mtl.losses._sigmoid_focal import SigmoidFocal
 
@@ -24,6 +28,10 @@ __all__ = [
     "ClassCrossentropy",
     "DependencyCrossentropy",
     "InBatchSoftmax",
+    "ListLoss",
+    "ListPairwiseLogistic",
+    "ListSoftmax",
+    "ListSquaredError",
     "OrdinalCrossentropy",
     "SigmoidFocal",
 ]

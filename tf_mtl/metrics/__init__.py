@@ -7,6 +7,7 @@ from tf_mtl.metrics._frame_accuracy import FrameAccuracy
 from tf_mtl.metrics._pearson import Pearson
 from tf_mtl.metrics._perplexity import Perplexity
 from tf_mtl.metrics._quadratic_weighted_kappa import QuadraticWeightedKappa
+from tf_mtl.metrics._ranking_metric import RankingMetric
 from tf_mtl.metrics._retrieval import Retrieval
 from tf_mtl.metrics._span_f1 import SpanF1
 from tf_mtl.metrics._spearman import Spearman
@@ -20,6 +21,7 @@ __all__ = [
     "Pearson",
     "Perplexity",
     "QuadraticWeightedKappa",
+    "RankingMetric",
     "Retrieval",
     "SpanF1",
     "Spearman",

@@ -4,10 +4,12 @@ from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification
 from tf_mtl.tasks._classification import Classification
 from tf_mtl.tasks._dependency_parse import DependencyParse
+from tf_mtl.tasks._list_task import ListTask
 from tf_mtl.tasks._masked_lm import MaskedLM
 from tf_mtl.tasks._matching import Matching
 from tf_mtl.tasks._multi_label import MultiLabel
 from tf_mtl.tasks._ordinal import Ordinal
+from tf_mtl.tasks._ranking import Ranking
 from tf_mtl.tasks._regression import Regression
 from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.tasks._tagging import Tagging
@@ -16,10 +18,12 @@ __all__ = [
     "BinaryClassification",
     "Classification",
     "DependencyParse",
+    "ListTask",
     "MaskedLM",
     "Matching",
     "MultiLabel",
     "Ordinal",
+    "Ranking",
     "Regression",
     "SequenceTask",
     "Tagging",
