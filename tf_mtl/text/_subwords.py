@@ -188,8 +188,8 @@ class Subwords(TextPreprocessor):
         if self._end is None:
             raise ValueError(
                 "`tokenizer` must have an end token to separate the texts of a pair, but "
-                f"{type(self.tokenizer).__name__} has none. Use another one, such as keras_hub.tokenizers.BertTokenizer "
-                "or that of Subwords.learn(..., pair=...)."
+                f"{type(self.tokenizer).__name__} has none. Use another one, such as "
+                "keras_hub.tokenizers.BertTokenizer, or that of Subwords.learn(..., pair=...)."
             )
         separator = (self._end,) * _tokenizers.separator_count(self.tokenizer)
         special = SpecialTokens(() if self._start is None else (self._start,), separator, (self._end,))
