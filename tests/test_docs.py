@@ -142,6 +142,13 @@ def test_mixtures():
     assert {"topic_accuracy", "price_mae"} <= names["results"].keys()
 
 
+def test_pairs():
+    names = run("guides/pairs.md")
+    assert {"answered_accuracy", "mood_accuracy"} <= names["history"].keys()
+    np.testing.assert_allclose(names["served"]["answered_score"], names["answer"]["score"], rtol=1e-5)
+    assert names["served"]["answered_label"].numpy().astype("U").tolist() == names["answer"]["label"].tolist()
+
+
 def test_custom_task(in_tmp_path):
     names = run("guides/own_task.md")
     x = names["x"]

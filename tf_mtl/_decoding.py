@@ -17,7 +17,7 @@ from tf_mtl.text._located import locate
 def decode(
     tasks: Sequence[Task],
     outputs: Mapping[str, Any],
-    texts: Sequence[str] | None,
+    texts: Sequence[str] | Mapping[str, Sequence[str]] | None,
     preprocessor: TextPreprocessor | None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the decoded outputs by task; see `MultiTaskModel.decode`."""
@@ -34,9 +34,11 @@ def decode(
     located = None
     if texts is not None and preprocessor is not None:
         rows = {task.name: outputs[task.name].shape[0] for task in tasks}
-        if isinstance(texts, str) or any(len(texts) != number for number in rows.values()):
+        by_name = texts if isinstance(texts, Mapping) else {"text": texts}
+        if any(isinstance(part, str) or len(part) != number for part in by_name.values() for number in rows.values()):
             raise ValueError(f"`texts` must be a list with one text per row of `outputs`, {rows}.")
-        located = locate(preprocessor, tf.constant(list(texts), tf.string))
+        tensors = {name: tf.constant(list(part), tf.string) for name, part in by_name.items()}
+        located = locate(preprocessor, tensors if isinstance(texts, Mapping) else tensors["text"])
     elif texts is not None or preprocessor is not None:
         raise ValueError("Pass `texts` and `preprocessor` together: the preprocessor tells where the words are.")
     return _decoded(tasks, outputs, located)

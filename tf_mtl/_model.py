@@ -392,14 +392,14 @@ class MultiTaskModel(KerasHooks):
     def decode(
         self,
         outputs: Mapping[str, Any],
-        texts: Sequence[str] | None = None,
+        texts: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         preprocessor: TextPreprocessor | None = None,
     ) -> dict[str, dict[str, np.ndarray]]:
         """Return the decoded outputs by task: labels, scores, values.
 
         Args:
             outputs: What `predict` or a call of the model returned.
-            texts: The texts that the outputs are about, in which spans are to be located.
+            texts: The texts that the outputs are about, in which spans are to be located; for pairs, a dict of both.
             preprocessor: The `tf_mtl.text` object that prepared the texts; passed together with them.
 
         Raises:
@@ -426,8 +426,8 @@ class MultiTaskModel(KerasHooks):
         """Return what the tasks say about raw inputs, decoded: what an export of the model returns.
 
         Args:
-            inputs: Raw inputs as the preprocessor takes them, such as a list of texts or a dict of columns; without
-                one, the model's inputs.
+            inputs: Raw inputs as the preprocessor takes them, such as a list of texts, a dict of both texts of pairs
+                or a dict of columns; without one, the model's inputs.
             preprocessor: What turns raw inputs into the model's, as `tf_mtl.export.saved_model` takes it.
             tasks: The names of the tasks to answer for; all by default.
             batch_size: The number of rows that the model is given at one time.

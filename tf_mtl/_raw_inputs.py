@@ -25,7 +25,7 @@ class RawInputs:
 
     specs: Any
     prepare: tf.types.experimental.PolymorphicFunction
-    locate: Callable[[tf.Tensor], LocatedTexts] | None
+    locate: Callable[[Any], LocatedTexts] | None
 
     @classmethod
     def of(cls, preprocessor: Callable[[Any], Any], specs: Any) -> "RawInputs":
@@ -100,7 +100,11 @@ def as_tensors(inputs: Any, specs: Any) -> Any:
     if isinstance(specs, tf.TensorSpec) and not isinstance(inputs, (str, bytes, Mapping)):
         return _tensor(inputs, specs)
     if isinstance(specs, Mapping) and isinstance(inputs, Mapping) and specs.keys() == inputs.keys():
-        return {key: _tensor(inputs[key], spec) for key, spec in specs.items()}
+        tensors = {key: _tensor(inputs[key], spec) for key, spec in specs.items()}
+        rows = {key: tensor.shape[0] for key, tensor in tensors.items()}
+        if len(set(rows.values())) > 1:
+            raise ValueError(f"`inputs` must have the same number of rows, received {rows}.")
+        return tensors
     if isinstance(specs, (list, tuple)) and isinstance(inputs, (list, tuple)) and len(specs) == len(inputs):
         return [_tensor(*pair) for pair in zip(inputs, specs, strict=True)]
     expected = f"a dict with the keys {sorted(specs)}" if isinstance(specs, Mapping) else "a list or array of rows"

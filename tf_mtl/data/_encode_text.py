@@ -21,13 +21,17 @@ def encode_text(
     preprocessor: TextPreprocessor,
     tasks: Sequence[Task],
     fields: Mapping[str, str] | None = None,
-    text: str = "words",
+    text: str | Sequence[str] = "words",
 ) -> tf.data.Dataset:
     """Turn texts, or lists of words, and their labels into rows for a model of texts.
 
     All records are read and checked once, and the rows are kept in memory: token ids, and labels as indices into the
     labels of their task. Texts longer than the preprocessor's `length` are truncated together with the labels of their
     words; a warning counts what was lost.
+
+    A preprocessor for pairs of texts takes the fields of both, `text=("question", "sentence")`. Labels of words then
+    belong to the first text. The same preprocessor takes the texts of one field as pairs without a second text, so data
+    sets of single texts and of pairs can train one model.
 
     Args:
         records: A data set of rows {field: tensor}, as the readers of `tf_mtl.data` return.
@@ -36,15 +40,17 @@ def encode_text(
         fields: `{task: field}` for tasks whose labels are in a field of another name. Labels are names, or already
             what the task expects; an empty name, an index below 0 and NaN mean a missing label. For `MultiLabel` they
             are lists of names: an empty list has none of the labels, and [""] is a missing label.
-        text: The field of the texts, strings, or of their words, strings [None].
+        text: The field of the texts, strings, or of their words, strings [None]. For pairs, the fields of the first
+            and the second text.
 
     Returns:
         A data set of rows (x, {task: y}, {task: weight}) whose sequences are as long as their sentences; batch them
         with `tf_mtl.data.mix` or `tf_mtl.data.batch_by_length`. Weights are 0 where a label is missing.
 
     Raises:
-        ValueError: for unknown fields, a label that is not one of its task's, different numbers of tags and words (the
-            messages name the record, counted from 0), tags for texts that are not split into words, or no records.
+        ValueError: for unknown fields, two fields without a preprocessor for pairs, a label that is not one of its
+            task's, different numbers of tags and words (the messages name the record, counted from 0), tags for texts
+            that are not split into words, or no records.
 
     Example:
 
@@ -57,15 +63,30 @@ def encode_text(
     """
     field_of_task = {task.name: task.name for task in tasks} | dict(fields or {})
     check_names("fields", field_of_task, [task.name for task in tasks])
-    _check_fields(records, (text, *field_of_task.values()))
-    encoder = _Encoder(preprocessor, tasks, field_of_task, text)
-    parts = [encoder.encode(batch) for batch in map(_ragged_words(records, text), records.ragged_batch(_BATCH))]
+    texts = _text_fields(text, preprocessor)
+    _check_fields(records, (*texts, *field_of_task.values()))
+    encoder = _Encoder(preprocessor, tasks, field_of_task, texts)
+    parts = [encoder.encode(batch) for batch in map(_ragged_words(records, texts), records.ragged_batch(_BATCH))]
     if not parts:
         raise ValueError("`records` must hold at least one record, received none.")
     encoder.warn_of_truncation()
     columns = tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *parts)
     rows = tf.data.Dataset.from_tensor_slices(columns).map(lambda *row: row)  # the map makes tensors of ragged rows
     return rows.cache()
+
+
+def _text_fields(text: str | Sequence[str], preprocessor: TextPreprocessor) -> tuple[str, ...]:
+    """Return the field of the texts, or those of the first and the second text of pairs."""
+    if isinstance(text, str):
+        return (text,)
+    if len(text) != 2:
+        raise ValueError(f"`text` must be a field, or the two fields of pairs of texts, received {list(text)}.")
+    if preprocessor.pair is None:
+        raise ValueError(
+            f"`text` has two fields, {list(text)}, but `preprocessor` takes single texts. Create it with `pair`, for "
+            f"example pair={tuple(text)}."
+        )
+    return tuple(text)
 
 
 def _check_fields(records: tf.data.Dataset, fields: Sequence[str]) -> None:
@@ -77,13 +98,13 @@ def _check_fields(records: tf.data.Dataset, fields: Sequence[str]) -> None:
             raise ValueError(f"`records` have no field '{field}'; their fields are {list(spec)}.{nearest(field, spec)}")
 
 
-def _ragged_words(records: tf.data.Dataset, text: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _ragged_words(records: tf.data.Dataset, texts: Sequence[str]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a function that makes fields with one value per word ragged.
 
     `ragged_batch` leaves them dense if their number of words is in the element spec.
     """
-    shape = records.element_spec[text].shape
-    per_word = [name for name, spec in records.element_spec.items() if shape.rank and spec.shape == shape]
+    shapes = [shape for shape in (records.element_spec[text].shape for text in texts) if shape.rank]
+    per_word = [name for name, spec in records.element_spec.items() if spec.shape in shapes]
 
     def ragged(batch):
         dense = {name: batch[name] for name in per_word if isinstance(batch[name], tf.Tensor)}
@@ -103,9 +124,13 @@ class _Encoder:
     """Encodes batches of records, and counts the records read and what truncation lost."""
 
     def __init__(
-        self, preprocessor: TextPreprocessor, tasks: Sequence[Task], field_of_task: Mapping[str, str], text: str
+        self,
+        preprocessor: TextPreprocessor,
+        tasks: Sequence[Task],
+        field_of_task: Mapping[str, str],
+        texts: tuple[str, ...],
     ):
-        self._preprocessor, self._tasks, self._field_of_task, self._text = preprocessor, tasks, field_of_task, text
+        self._preprocessor, self._tasks, self._field_of_task, self._texts = preprocessor, tasks, field_of_task, texts
         self._records = 0
         self._truncated_texts = 0
         self._lost_words = 0
@@ -113,10 +138,9 @@ class _Encoder:
 
     def encode(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return the rows (x, y, weight) of one batch of records, ragged."""
-        texts = batch[self._text]
-        has_words = isinstance(texts, tf.RaggedTensor)
-        words = texts if has_words else self._preprocessor.split(texts).words
-        x = self._preprocessor.encode(words)
+        has_words = isinstance(batch[self._texts[0]], tf.RaggedTensor)
+        words, *second = (self._words(batch[text]) for text in self._texts)
+        x = self._preprocessor.encode(words, *second)
         word_counts = words.row_lengths().numpy()
         encoded_counts = self._preprocessor.word_counts(x).numpy()
         records = self._records + np.arange(len(word_counts))
@@ -125,8 +149,11 @@ class _Encoder:
         positions = np.arange(word_counts.sum()) - np.repeat(np.cumsum(word_counts) - word_counts, word_counts)
         is_encoded = positions < np.repeat(encoded_counts, word_counts)
         self._records += len(records)
-        self._truncated_texts += int(np.count_nonzero(word_counts - encoded_counts))
-        self._lost_words += int(np.count_nonzero(~is_encoded))
+        lost_words = word_counts - encoded_counts
+        for second_words in second:
+            lost_words += second_words.row_lengths().numpy() - self._preprocessor.word_counts(x, 1).numpy()
+        self._truncated_texts += int(np.count_nonzero(lost_words))
+        self._lost_words += int(lost_words.sum())
 
         y, weight = {}, {}
         for task in self._tasks:
@@ -144,12 +171,16 @@ class _Encoder:
                 y[task.name], weight[task.name] = _encode_labels(task, labels.numpy(), records)
         return x, y, weight
 
+    def _words(self, texts: tf.Tensor | tf.RaggedTensor) -> tf.RaggedTensor:
+        return texts if isinstance(texts, tf.RaggedTensor) else self._preprocessor.split(texts).words
+
     def warn_of_truncation(self) -> None:
         """Warn if texts were truncated."""
         if self._truncated_texts:
+            kind = "texts" if len(self._texts) == 1 else "pairs of texts"
             labels = [f"{count:,} labels of '{task}'" for task, count in self._lost_labels.items() if count]
             warnings.warn(
-                f"{self._truncated_texts:,} of {self._records:,} texts are longer than {self._preprocessor.length} "
+                f"{self._truncated_texts:,} of {self._records:,} {kind} are longer than {self._preprocessor.length} "
                 f"tokens and were truncated. Lost: {', '.join([f'{self._lost_words:,} words', *labels])}. To keep "
                 "them, use `preprocessor.with_length(n)` with a greater n.",
                 stacklevel=3,

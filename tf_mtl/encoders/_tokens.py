@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tf_mtl._keys import PADDING_MASK, TOKEN_IDS, WORD_STARTS
+from tf_mtl._keys import PADDING_MASK, SEGMENT_IDS, TOKEN_IDS, WORD_STARTS
 
 
 def token_ids(inputs: Any) -> Any:
@@ -31,5 +31,13 @@ def token_mask(inputs: Any) -> Any:
 
 
 def word_starts(inputs: Any) -> dict[str, Any]:
-    """Return the feature `word_starts`, which marks each word's first token, or no feature if the inputs lack it."""
-    return {name: x for name, x in inputs.items() if name == WORD_STARTS} if isinstance(inputs, Mapping) else {}
+    """Return the feature `word_starts`, which marks each word's first token, or no feature if the inputs lack it.
+
+    In pairs of texts, which have `segment_ids`, only the words of the first text are marked.
+    """
+    if not isinstance(inputs, Mapping) or WORD_STARTS not in inputs:
+        return {}
+    starts = inputs[WORD_STARTS]
+    if SEGMENT_IDS not in inputs:
+        return {WORD_STARTS: starts}
+    return {WORD_STARTS: keras.ops.where(keras.ops.equal(inputs[SEGMENT_IDS], 0), starts, keras.ops.zeros_like(starts))}

@@ -56,8 +56,9 @@ def saved_model(
         version: Number of the version; by default one more than the highest existing one.
         preprocessor: Turns raw inputs into the model's, in TensorFlow ops. Its inputs are those of a functional
             `keras.Model` (its Input layers), a `keras.utils.FeatureSpace` (columns [B] by name) or a `tf.function`
-            with an `input_signature` of one argument with named specs (encoded images, for example). Any other layer
-            or function, such as an adapted `keras.layers.TextVectorization`, takes strings [B], named `text`. Lookup
+            with an `input_signature` of one argument with named specs (encoded images, for example). One of
+            `tf_mtl.text` takes texts named `text`, or pairs of texts with the names of its `pair`. Any other layer or
+            function, such as an adapted `keras.layers.TextVectorization`, takes strings [B], named `text`. Lookup
             tables must be attributes of a layer, since those of a function are not saved.
         signatures: "per_task", or `{name: tasks}` for other groups of tasks; {} for `serving_default` only.
         warmup: Examples of raw inputs, or of the model's inputs without a preprocessor: `{input: values}`, or the

@@ -1,16 +1,18 @@
 """What turns texts into token ids, the same way in training and in exports."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
-from tf_mtl._keys import TOKEN_IDS
+from tf_mtl._keys import SEGMENT_IDS, TOKEN_IDS, WORD_STARTS
 from tf_mtl.text._located import LocatedTexts
+from tf_mtl.text._pairs import pair_names
 from tf_mtl.text._split import Split, split
-from tf_mtl.text._strings import to_strings
+from tf_mtl.text._strings import to_ragged_words, to_strings
 
 
 class TextPreprocessor(keras.layers.Layer, ABC):
@@ -21,24 +23,35 @@ class TextPreprocessor(keras.layers.Layer, ABC):
     the same. No row depends on other rows of its batch. Pass it as the `preprocessor` of `tf_mtl.export.saved_model`,
     and save it with `tf_mtl.text.save`.
 
+    With `pair`, it also takes pairs of texts, `{"question": texts, "sentence": texts}`, as one sequence per row. Of
+    pairs that are too long, the longer text is truncated first, token by token; of two of the same length, the second.
+    The inputs then include `segment_ids`, 1 in the second text, and `word_starts`, 1 at each word's first token. A pair
+    whose second text is empty gives the same row as the first text alone. Texts that are not in a dict have no second
+    text. Words and their positions, as in `locate`, are those of the first text.
+
     Subclasses define `names`, `vocabulary_size`, `encode` and `word_counts`.
 
     Args:
         length: The longest sequence of tokens S, special tokens included; longer inputs are truncated.
+        pair: The names of the first and the second text, such as `("question", "sentence")`, which are also the names
+            of an export's raw inputs; None for single texts, named `text`.
         **kwargs: `name`; see `keras.layers.Layer`.
 
     Attributes:
         names: The names of the encoder's inputs that it returns.
 
     Raises:
-        ValueError: if `length` is not a positive integer.
+        ValueError: if `length` is not a positive integer, or `pair` is not two names.
     """
 
     names: tuple[str, ...] = (TOKEN_IDS,)
 
-    def __init__(self, length: int, **kwargs: Any):
+    def __init__(self, length: int, pair: Sequence[str] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.length = integer("length", length, 1)
+        self.pair = pair_names(pair)
+        if self.pair is not None:
+            self.names = tuple(dict.fromkeys((*self.names, WORD_STARTS, SEGMENT_IDS)))
         self.built = True
 
     @property
@@ -46,15 +59,30 @@ class TextPreprocessor(keras.layers.Layer, ABC):
     def vocabulary_size(self) -> int:
         """Number of token ids, for an encoder's embeddings."""
 
-    @abstractmethod
-    def encode(self, words: Any) -> dict[str, tf.RaggedTensor]:
-        """Return the inputs of words [B, None] by name, ragged int32 [B, None] with at most `length` tokens per row."""
+    @property
+    def input_signature(self) -> tuple[Any]:
+        """The named spec of the texts, or a dict of the specs of both texts, as that of a `tf.function`."""
+        specs = {name: tf.TensorSpec([None], tf.string, name=name) for name in self.pair or ("text",)}
+        return (specs["text"] if self.pair is None else specs,)
 
     @abstractmethod
-    def word_counts(self, encoded: dict[str, tf.RaggedTensor]) -> tf.Tensor:
+    def encode(self, words: Any, second: Any = None) -> dict[str, tf.RaggedTensor]:
+        """Return the inputs of words [B, None] by name, ragged int32 [B, None] with at most `length` tokens per row.
+
+        Args:
+            words: The words.
+            second: The words of the second texts, if the rows are pairs.
+        """
+
+    @abstractmethod
+    def word_counts(self, encoded: dict[str, tf.RaggedTensor], segment: int = 0) -> tf.Tensor:
         """Return the number of words of each row that `encode` kept, int64 [B].
 
         These are the first words; a word is kept if its first token is kept.
+
+        Args:
+            encoded: What `encode` returned.
+            segment: Whose words to count in pairs: 0 for the first text, 1 for the second.
         """
 
     def padding(self, name: str) -> int:
@@ -85,20 +113,28 @@ class TextPreprocessor(keras.layers.Layer, ABC):
     def __call__(self, texts: Any) -> dict[str, tf.Tensor]:
         """Return the inputs of texts [B] or ragged words [B, None] by name, each int32 [B, length].
 
+        Args:
+            texts: The texts; for pairs, a dict of the first and the second texts.
+
         Raises:
             TypeError: for anything but strings.
-            ValueError: for tensors of another rank.
+            ValueError: for tensors of another rank, or a dict that does not hold both texts of each row.
         """
-        strings = to_strings("texts", texts)
-        encoded = self.encode(strings if isinstance(strings, tf.RaggedTensor) else split(strings).words)
+        encoded = self.encode(*map(_words, self._strings(texts)))
         return {name: self._dense(tokens, self.padding(name)) for name, tokens in encoded.items()}
 
     def locate(self, texts: Any) -> LocatedTexts:
-        """Return texts [B] with the byte offsets [B, length] of the words in the inputs; see `split`."""
-        words, begins, ends = self.split(texts)
-        is_word = self.word_counts(self.encode(words))[:, None] > tf.range(self.length, dtype=tf.int64)
+        """Return texts [B] with the byte offsets [B, length] of the words in the inputs; see `split`.
+
+        Args:
+            texts: The texts; for pairs, a dict of the first and the second texts. The first are located.
+        """
+        first, *second = self._strings(texts)
+        words, begins, ends = self.split(first)
+        word_counts = self.word_counts(self.encode(words, *map(_words, second)))
+        is_word = word_counts[:, None] > tf.range(self.length, dtype=tf.int64)
         begins, ends = (tf.where(is_word, self._dense(offsets, 0), 0) for offsets in (begins, ends))
-        return LocatedTexts(to_strings("texts", texts), begins, ends)
+        return LocatedTexts(first, begins, ends)
 
     def inputs(self) -> dict[str, keras.KerasTensor]:
         """Return new symbolic inputs by name, of any length, so that batches can be as long as their longest row."""
@@ -128,7 +164,45 @@ class TextPreprocessor(keras.layers.Layer, ABC):
 
     def get_config(self) -> dict:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "length": self.length}
+        return {**super().get_config(), "length": self.length, "pair": None if self.pair is None else list(self.pair)}
+
+    def _both_words(self, words: Any, second: Any) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Return the words of the first and the second texts; without second texts, these have no words."""
+        first = to_ragged_words(words)
+        if second is None:
+            return first, first[:, :0]
+        if self.pair is None:
+            raise ValueError(
+                '`second` is the text of a pair. Create the preprocessor with `pair`, for example pair=("question", '
+                '"sentence").'
+            )
+        return first, to_ragged_words(second)
+
+    def _strings(self, texts: Any) -> tuple[tf.Tensor | tf.RaggedTensor, ...]:
+        """Return the texts or words of each row, or those of the first and the second text of pairs."""
+        if not isinstance(texts, Mapping):
+            return (to_strings("texts", texts),)
+        if self.pair is None:
+            raise ValueError(
+                f"`texts` must be a list of texts, received a dict with the keys {sorted(texts)}. To take pairs of "
+                'texts, create the preprocessor with `pair`, for example pair=("question", "sentence").'
+            )
+        if set(texts) != set(self.pair):
+            raise ValueError(
+                f"`texts` must be a dict with the keys {list(self.pair)}, as `pair` names them, received the keys "
+                f"{sorted(texts)}."
+            )
+        first, second = (to_strings(f"texts['{name}']", texts[name]) for name in self.pair)
+        if not first.shape[:1].is_compatible_with(second.shape[:1]):
+            raise ValueError(
+                f"`texts` must have as many texts '{self.pair[0]}' as '{self.pair[1]}', received {first.shape[0]} and "
+                f'{second.shape[0]}. Use "" for a missing second text.'
+            )
+        return first, second
 
     def _dense(self, ragged: tf.RaggedTensor, padding: int) -> tf.Tensor:
         return ragged.to_tensor(padding, shape=[None, self.length])
+
+
+def _words(strings: tf.Tensor | tf.RaggedTensor) -> tf.RaggedTensor:
+    return strings if isinstance(strings, tf.RaggedTensor) else split(strings).words

@@ -19,8 +19,8 @@ class LocatedTexts(NamedTuple):
     ends: tf.Tensor
 
 
-def locate(preprocessor: Any, texts: tf.Tensor) -> LocatedTexts:
-    """Return texts [B] with the positions of their words, from a preprocessor that can locate them.
+def locate(preprocessor: Any, texts: Any) -> LocatedTexts:
+    """Return texts [B], of pairs the first, with the positions of their words, from a preprocessor's `locate`.
 
     Raises:
         TypeError: if its `locate` returns anything else.

@@ -35,6 +35,14 @@ def unknown_id(tokenizer: Any) -> int:
     return end
 
 
+def separator_count(tokenizer: Any) -> int:
+    """Return how many end tokens separate the texts of a pair."""
+    import keras_hub
+
+    kinds = keras_hub.tokenizers
+    return 2 if isinstance(tokenizer, kinds.RobertaTokenizer | kinds.XLMRobertaTokenizer | kinds.BartTokenizer) else 1
+
+
 def needs_blanks(tokenizer: Any) -> bool:
     """Return whether words that follow a blank must begin with it."""
     return hasattr(tokenizer, "merges") and not tokenizer.add_prefix_space

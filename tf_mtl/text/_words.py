@@ -12,8 +12,9 @@ import tensorflow as tf
 from tf_mtl._arguments import integer
 from tf_mtl._keys import TOKEN_IDS
 from tf_mtl.text._base import TextPreprocessor
+from tf_mtl.text._pairs import SpecialTokens, Tokens, pair_inputs, words_of_segment
 from tf_mtl.text._split import split
-from tf_mtl.text._strings import string_batches, to_ragged_words
+from tf_mtl.text._strings import string_batches
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -23,16 +24,21 @@ class Words(TextPreprocessor):
     It returns only `token_ids`: 0 is padding, 1 is any word outside the vocabulary, and 2 is the vocabulary's first
     word. An export with it needs only TensorFlow, not TensorFlow Text.
 
+    With `pair`, the last id is the separator between the texts of a pair, and `word_starts` and `segment_ids` are
+    returned as well: the separator is not a word, and its segment is that of the first text. See `TextPreprocessor` for
+    the other rules.
+
     Args:
         vocabulary: The words.
-        length: The maximum number of words of a text; longer texts are truncated.
+        length: The maximum number of words of a text; longer texts are truncated. The separator of a pair counts.
         lowercase: Whether to convert texts to lower case, by the rules of Unicode, not of one language.
+        pair: The names of the first and the second text, such as `("question", "sentence")`; None for single texts.
         **kwargs: `name`; see `keras.layers.Layer`.
 
     Raises:
         TypeError: for words that are not strings.
-        ValueError: for an empty vocabulary, words that are repeated or empty, words with capitals if `lowercase`, and a
-            length below 1.
+        ValueError: for an empty vocabulary, words that are repeated or empty, words with capitals if `lowercase`, a
+            length below 1 (3 with `pair`), or if `pair` is not two names.
 
     Example:
 
@@ -41,13 +47,31 @@ class Words(TextPreprocessor):
     ('it', 'so', 'be', 'goes')
     >>> words(["So it was.", ""])["token_ids"].numpy().tolist()
     [[3, 2, 1, 1, 0], [0, 0, 0, 0, 0]]
+
+    Pairs of texts, with the separator 6:
+
+    >>> pairs = mtl.text.Words(words.vocabulary, length=5, pair=("question", "sentence"))
+    >>> for name, row in pairs({"question": ["So it was."], "sentence": ["so be it"]}).items():
+    ...     print(name, row.numpy().tolist())
+    token_ids [[3, 2, 6, 3, 4]]
+    word_starts [[1, 1, 0, 1, 1]]
+    segment_ids [[0, 0, 0, 1, 1]]
     """
 
-    def __init__(self, vocabulary: Sequence[str], length: int, lowercase: bool = True, **kwargs: Any):
-        super().__init__(length, **kwargs)
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        length: int,
+        lowercase: bool = True,
+        pair: Sequence[str] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(length, pair, **kwargs)
+        if self.pair is not None and length < 3:
+            raise ValueError(f"`length` must leave room for two words and a separator with `pair`, received {length}.")
         self.vocabulary = _checked_vocabulary(vocabulary, lowercase)
         self.lowercase = lowercase
-        ids = tf.range(2, self.vocabulary_size)
+        ids = tf.range(2, len(self.vocabulary) + 2)
         self._ids = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(tf.constant(self.vocabulary), ids), default_value=1
         )
@@ -60,6 +84,7 @@ class Words(TextPreprocessor):
         max_words: int | None = None,
         min_count: int = 1,
         lowercase: bool = True,
+        pair: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> "Words":
         """Return a preprocessor with the vocabulary of texts, most frequent words first, then in alphabetical order.
@@ -71,11 +96,12 @@ class Words(TextPreprocessor):
             max_words: The maximum number of words of the vocabulary; all by default.
             min_count: How often a word must occur.
             lowercase: Whether to convert texts to lower case.
+            pair: The names of the first and the second text; None for single texts.
             **kwargs: `name`; see `keras.layers.Layer`.
 
         Raises:
             TypeError: for data of another form.
-            ValueError: for data without texts, or if no word occurs often enough.
+            ValueError: for data without texts, if no word occurs often enough, or if `pair` is not two names.
         """
         max_words = integer("max_words", max_words, 1, none=True)
         frequencies: Counter[bytes] = Counter()
@@ -87,22 +113,34 @@ class Words(TextPreprocessor):
         if not frequent:
             raise ValueError(f"No word of `data` occurs {min_count} times. Lower `min_count`, or pass more texts.")
         vocabulary = sorted(frequent, key=lambda word: (-frequencies[word], word))[:max_words]
-        return cls([word.decode() for word in vocabulary], length, lowercase, **kwargs)
+        return cls([word.decode() for word in vocabulary], length, lowercase, pair, **kwargs)
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of token ids: those of the words, of padding and of unknown words."""
-        return len(self.vocabulary) + 2
+        """Number of token ids: those of the words, of padding, of unknown words and, for pairs, of the separator."""
+        return len(self.vocabulary) + (2 if self.pair is None else 3)
 
-    def encode(self, words: Any) -> dict[str, tf.RaggedTensor]:
-        """Return `token_ids`, ragged int32 [B, None], of the first `length` words of each row."""
-        first_words = to_ragged_words(words)[:, : self.length]
-        ids = self._ids.lookup(_normalized(first_words.flat_values, self.lowercase))
-        return {TOKEN_IDS: first_words.with_flat_values(ids)}
+    def encode(self, words: Any, second: Any = None) -> dict[str, tf.RaggedTensor]:
+        """Return the inputs of words [B, None] by name, ragged int32 [B, None].
 
-    def word_counts(self, encoded: dict[str, tf.RaggedTensor]) -> tf.Tensor:
-        """Return the number of words of each row that were kept, int64 [B]."""
-        return encoded[TOKEN_IDS].row_lengths()
+        Args:
+            words: The words.
+            second: The words of the second texts, if the rows are pairs.
+        """
+        first, second = self._both_words(words, second)
+        if self.pair is None:
+            return {TOKEN_IDS: self._token_ids(first)}
+        separator = SpecialTokens((), (self.vocabulary_size - 1,), ())
+        return pair_inputs(first, second, self._tokens, separator, self.length)
+
+    def word_counts(self, encoded: dict[str, tf.RaggedTensor], segment: int = 0) -> tf.Tensor:
+        """Return the number of words of each row that were kept, int64 [B].
+
+        Args:
+            encoded: What `encode` returned.
+            segment: Whose words to count in pairs: 0 for the first text, 1 for the second.
+        """
+        return encoded[TOKEN_IDS].row_lengths() if self.pair is None else words_of_segment(encoded, segment)
 
     def embeddings(
         self, source: str | Path | Mapping[str, Sequence[float]], dim: int, seed: int = 0
@@ -144,6 +182,14 @@ class Words(TextPreprocessor):
     def get_config(self) -> dict:
         """Return the constructor's arguments."""
         return {**super().get_config(), "vocabulary": list(self.vocabulary), "lowercase": self.lowercase}
+
+    def _token_ids(self, words: tf.RaggedTensor) -> tf.RaggedTensor:
+        first_words = words[:, : self.length]
+        return first_words.with_flat_values(self._ids.lookup(_normalized(first_words.flat_values, self.lowercase)))
+
+    def _tokens(self, words: tf.RaggedTensor) -> Tokens:
+        ids = self._token_ids(words)
+        return Tokens(ids, tf.ones_like(ids))
 
 
 def _normalized(words: tf.Tensor, lowercase: bool) -> tf.Tensor:
