@@ -23,6 +23,7 @@ EXAMPLES = [
     'Ordinal("pain", levels=["none", "some", "much"])',
     'Regression("stars", low=1, high=5)',
     'Tagging("entities", labels=["O", "B-place", "I-place"])',
+    'SpanExtraction("answer")',
     'DependencyParse("parse", labels=["root", "nsubj", "obj"])',
     'Matching("answers", units=128)',
     'MaskedLM("mlm", vocabulary_size=30)',

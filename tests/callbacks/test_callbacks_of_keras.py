@@ -21,6 +21,7 @@ TASKS = [
     mtl.tasks.Ordinal("pain", levels=3),
     mtl.tasks.Ranking("order", features="sequence", k=2),
     mtl.tasks.Regression("price"),
+    mtl.tasks.SpanExtraction("span"),
     mtl.tasks.Tagging("words", LABELS),
     mtl.tasks.Tagging("path", LABELS, crf=True),
 ]
@@ -36,6 +37,8 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.Retrieval(2, limit=8),
     mtl.metrics.RankingMetric(keras_rs.metrics.RecallAtK(k=1), name="recall@1"),
     mtl.metrics.SpanF1(LABELS, per_type=True),
+    mtl.metrics.SpanExactMatch(),
+    mtl.metrics.SpanOverlapF1(),
     mtl.metrics.Spearman(0, 1),
     mtl.metrics.UnlabeledAttachmentScore(),
 ]
@@ -72,13 +75,20 @@ def test_all_tasks_and_metrics_are_tested():
     public = {getattr(mtl.tasks, name) for name in mtl.tasks.__all__}
     assert {type(task) for task in TASKS} == {task for task in public if not inspect.isabstract(task)}
     tested = {type(metric) for metric in [*METRICS, *JOINT_METRICS]}
-    assert tested == {getattr(mtl.metrics, name) for name in mtl.metrics.__all__}
+    assert tested == set(filter(inspect.isclass, (getattr(mtl.metrics, name) for name in mtl.metrics.__all__)))
 
 
 def test_every_value_that_evaluate_reports(model):
     tags = np.zeros((2, 6), "int32")
     y = {"binary": [0, 1], "topic": [0, 1], "tags": [[0, 1], [1, 1]], "price": [0.0, 1.0], "words": tags, "path": tags}
-    y |= {"pain": [0, 2], "mlm": tags, "pair": [0, 1], "order": tags, "parse": np.zeros((2, 6, 2), "int32")}
+    y |= {
+        "pain": [0, 2],
+        "mlm": tags,
+        "pair": [0, 1],
+        "span": [[1, 2], [0, 0]],
+        "order": tags,
+        "parse": np.zeros((2, 6, 2), "int32"),
+    }
     y = {task: np.array(labels) for task, labels in y.items()}
     results = model.evaluate(np.ones((2, 6), "int32"), y, verbose=0, return_dict=True)
     assert {"frame_accuracy", "words_span_f1", "price_pearson", "binary_auc", "topic_loss"} <= set(results)

@@ -63,6 +63,7 @@ TASKS = {  # a task and labels for four rows
         lambda: mtl.tasks.Tagging("t", labels=["O", "B-a", "I-a"], crf=True),
         np.arange(32).reshape(4, 8) % 3,
     ),
+    mtl.tasks.SpanExtraction: (lambda: mtl.tasks.SpanExtraction("t", 3), [[1, 2], [0, 0], [3, 3], [2, 5]]),
     mtl.tasks.MaskedLM: (lambda: mtl.tasks.MaskedLM("t", 20, tied=False), np.arange(32).reshape(4, 8) % 20),
     mtl.tasks.DependencyParse: (
         lambda: mtl.tasks.DependencyParse("t", labels=["root", "a", "b"], arc_units=6, label_units=4),
@@ -111,6 +112,7 @@ OWN_ENCODERS = {pair_encoder: (pair_encoder, pair_inputs, pairs)}  # for tasks w
 ENCODER_OF = {  # if not MLPEncoder
     mtl.tasks.Tagging: mtl.encoders.RecurrentEncoder,
     mtl.tasks.DependencyParse: mtl.encoders.RecurrentEncoder,
+    mtl.tasks.SpanExtraction: mtl.encoders.RecurrentEncoder,
     mtl.tasks.MaskedLM: mtl.encoders.RecurrentEncoder,
     mtl.tasks.Matching: mtl.encoders.Towers,
     mtl.tasks.Ranking: pair_encoder,

@@ -22,6 +22,7 @@ from tf_mtl.losses import (
     ListLoss,
     OrdinalCrossentropy,
     SigmoidFocal,
+    SpanCrossentropy,
 )
 from tf_mtl.losses._cellwise_errors import CellwiseError
 
@@ -86,6 +87,8 @@ class LabelSpec:
             return cls(task, tuple(output.shape[1:]))
         if isinstance(loss, ClassCrossentropy):
             return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, names=names)
+        if isinstance(loss, SpanCrossentropy):
+            return SpanSpec(task, (2,), None if output.shape[1] is None else output.shape[1] - 1, output_rank=False)
         if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
             return cls(task, (None,), output.shape[-1] - 1, True, names=names)
         if isinstance(loss, OrdinalCrossentropy):
@@ -255,6 +258,25 @@ class ArcSpec(LabelSpec):
             "weight 0."
         )
         return [assert_none(is_wrong & (match_rank(weight, 2) > 0), heads, rule)]
+
+
+@dataclass(frozen=True)
+class SpanSpec(LabelSpec):
+    """What the loss of one span per row demands: its first and its last word, [B, 2]."""
+
+    @property
+    def integers(self) -> bool:
+        """True: words are counted."""
+        return True
+
+    def largest(self, shape: Sequence[Any]) -> Any:
+        """Return the number of words; infinity where the output's length is unknown."""
+        return float("inf") if self.high is None else self.high
+
+    def allowed(self, shape: Sequence[Any]) -> str:
+        """Return what spans must be."""
+        words = "" if self.high is None else f" from 0 to {self.high}"
+        return f"be (first word, last word), integers{words}, counted from 1, or (0, 0) for no answer,"
 
 
 def has_strings(labels: Any) -> bool:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_mtl._label_names import class_cells, class_indices
 from tf_mtl._names import check_names, nearest
+from tf_mtl.data._encode_spans import encode_spans
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
 
@@ -39,7 +40,9 @@ def encode_text(
         tasks: The tasks that the records have labels for.
         fields: `{task: field}` for tasks whose labels are in a field of another name. Labels are names, or already
             what the task expects; an empty name, an index below 0 and NaN mean a missing label. For `MultiLabel` they
-            are lists of names: an empty list has none of the labels, and [""] is a missing label.
+            are lists of names: an empty list has none of the labels, and [""] is a missing label. For `SpanExtraction`
+            they are byte offsets [2] into the first text, begin and end: (0, 0) is no answer, and a negative begin is a
+            missing label. Spans that are truncated, and thus lost, have the weight 0 and are counted in the warning.
         text: The field of the texts, strings, or of their words, strings [None]. For pairs, the fields of the first
             and the second text.
 
@@ -70,6 +73,7 @@ def encode_text(
     if not parts:
         raise ValueError("`records` must hold at least one record, received none.")
     encoder.warn_of_truncation()
+    encoder.warn_of_spans()
     columns = tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *parts)
     rows = tf.data.Dataset.from_tensor_slices(columns).map(lambda *row: row)  # the map makes tensors of ragged rows
     return rows.cache()
@@ -135,6 +139,7 @@ class _Encoder:
         self._truncated_texts = 0
         self._lost_words = 0
         self._lost_labels: Counter[str] = Counter()
+        self._widened_spans: Counter[str] = Counter()
 
     def encode(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return the rows (x, y, weight) of one batch of records, ragged."""
@@ -158,7 +163,9 @@ class _Encoder:
         y, weight = {}, {}
         for task in self._tasks:
             labels = batch[self._field_of_task[task.name]]
-            if task.labels_are_lists and labels.dtype == tf.string:
+            if task.labels_are_spans:
+                y[task.name], weight[task.name] = self._spans(task, batch, labels.numpy(), encoded_counts, records)
+            elif task.labels_are_lists and labels.dtype == tf.string:
                 y[task.name], weight[task.name] = _encode_lists(task, labels, records)
             elif isinstance(labels, tf.RaggedTensor):
                 _check_one_label_per_word(task, labels.row_lengths().numpy(), word_counts, records, has_words)
@@ -173,6 +180,29 @@ class _Encoder:
 
     def _words(self, texts: tf.Tensor | tf.RaggedTensor) -> tf.RaggedTensor:
         return texts if isinstance(texts, tf.RaggedTensor) else self._preprocessor.split(texts).words
+
+    def _spans(self, task, batch, spans, encoded_counts, records):
+        """The first and the last word of spans in byte offsets of the first text, and weights."""
+        texts = batch[self._texts[0]]
+        if isinstance(texts, tf.RaggedTensor):
+            raise ValueError(
+                f"Task '{task.name}' has spans as labels, in byte offsets, but the texts are lists of words. Pass a "
+                "field of whole texts as `text`."
+            )
+        located = self._preprocessor.locate(texts)
+        encoded = encode_spans(task, spans, located, encoded_counts, records)
+        self._lost_labels[task.name] += encoded.lost
+        self._widened_spans[task.name] += encoded.widened
+        return encoded.words, encoded.weights
+
+    def warn_of_spans(self) -> None:
+        """Warn if spans did not begin and end with words."""
+        widened = [f"{count:,} of '{task}'" for task, count in self._widened_spans.items() if count]
+        if widened:
+            warnings.warn(
+                f"Spans that do not begin and end with whole words were extended to them: {', '.join(widened)}.",
+                stacklevel=3,
+            )
 
     def warn_of_truncation(self) -> None:
         """Warn if texts were truncated."""

@@ -15,6 +15,7 @@ from tf_mtl.losses._list_softmax import ListSoftmax
 from tf_mtl.losses._list_squared_error import ListSquaredError
 from tf_mtl.losses._ordinal_crossentropy import OrdinalCrossentropy
 from tf_mtl.losses._sigmoid_focal import SigmoidFocal
+from tf_mtl.losses._span_crossentropy import SpanCrossentropy
 
 __all__ = [
     "BatchLoss",
@@ -34,4 +35,5 @@ __all__ = [
     "ListSquaredError",
     "OrdinalCrossentropy",
     "SigmoidFocal",
+    "SpanCrossentropy",
 ]

@@ -10,7 +10,9 @@ from tf_mtl.metrics._quadratic_weighted_kappa import QuadraticWeightedKappa
 from tf_mtl.metrics._ranking_metric import RankingMetric
 from tf_mtl.metrics._retrieval import Retrieval
 from tf_mtl.metrics._span_f1 import SpanF1
+from tf_mtl.metrics._spans_of_rows import SpanExactMatch, SpanOverlapF1
 from tf_mtl.metrics._spearman import Spearman
+from tf_mtl.metrics._squad_scores import squad_scores
 
 __all__ = [
     "FrameAccuracy",
@@ -23,7 +25,10 @@ __all__ = [
     "QuadraticWeightedKappa",
     "RankingMetric",
     "Retrieval",
+    "SpanExactMatch",
     "SpanF1",
+    "SpanOverlapF1",
     "Spearman",
     "UnlabeledAttachmentScore",
+    "squad_scores",
 ]

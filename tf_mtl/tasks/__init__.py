@@ -12,6 +12,7 @@ from tf_mtl.tasks._ordinal import Ordinal
 from tf_mtl.tasks._ranking import Ranking
 from tf_mtl.tasks._regression import Regression
 from tf_mtl.tasks._sequence_task import SequenceTask
+from tf_mtl.tasks._span_extraction import SpanExtraction
 from tf_mtl.tasks._tagging import Tagging
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Ranking",
     "Regression",
     "SequenceTask",
+    "SpanExtraction",
     "Tagging",
     "Task",
 ]

@@ -37,6 +37,7 @@ class Task(ABC):
     Attributes:
         labels: The names of the classes, in the order of the output's last axis; empty for tasks without classes.
         labels_words: Whether each word has a label, so that the head needs to know where words start.
+        labels_are_spans: Whether a label is a span of a text, which records give in byte offsets.
         labels_are_lists: Whether a label may be a list of names, in place of a cell per class.
 
     Raises:
@@ -46,6 +47,7 @@ class Task(ABC):
     labels: Sequence[str] = ()
     labels_words = False
     labels_are_lists = False
+    labels_are_spans = False
 
     def __init__(
         self,
