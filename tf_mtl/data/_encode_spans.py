@@ -54,13 +54,15 @@ def encode_spans(
             continue
         is_answer = end > begin
         touched = np.flatnonzero((ends[row] > begin) & (begins[row] < end))
-        if end > sizes[row] or end < begin or not (len(touched) if is_answer else task.no_answer):
+        is_lost = is_answer and end > np.max(ends[row, : word_counts[row]], initial=0)
+        is_allowed = (is_lost or len(touched) > 0) if is_answer else task.no_answer
+        if not begin <= end <= sizes[row] or not is_allowed:
             raise ValueError(
                 f"Record {records[row]} has the span ({begin}, {end}) of task '{task.name}', which holds no words of "
                 f"its text of {sizes[row]} bytes. Give (0, 0) for no answer, if the task has no_answer=True, and a "
                 "negative begin for a missing label."
             )
-        if is_answer and touched[-1] >= word_counts[row]:
+        if is_lost:
             lost += 1
             continue
         weights[row] = 1
