@@ -109,7 +109,7 @@ class DependencyParse(SequenceTask):
         units = {"arc_heads": self.arc_units, "arc_dependents": self.arc_units}
         units |= {"label_heads": self.label_units, "label_dependents": self.label_units}
         parts = [
-            keras.layers.Dense(size, activation="relu", name=f"{self.name}_{part}")(x) for part, size in units.items()
+            self.dense(size, f"{self.name}_{part}", activation="relu", dtype=None)(x) for part, size in units.items()
         ]
         return BiaffineScores(len(self.labels), name=f"{self.name}_scores")(parts)
 
