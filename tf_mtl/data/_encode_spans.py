@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl.tasks import SpanExtraction
-from tf_mtl.text import LocatedTexts
+from tf_mtl.text import TextPreprocessor
 
 
 class EncodedSpans(NamedTuple):
@@ -26,14 +26,14 @@ class EncodedSpans(NamedTuple):
 
 
 def encode_spans(
-    task: SpanExtraction, spans: np.ndarray, located: LocatedTexts, word_counts: np.ndarray, records: np.ndarray
+    task: SpanExtraction, spans: np.ndarray, texts: tf.Tensor, word_counts: np.ndarray, records: np.ndarray
 ) -> EncodedSpans:
     """Return the words of spans.
 
     Args:
         task: The task, for messages.
         spans: Begin and end of each row, in bytes, [B, 2]; (0, 0) is no answer, and a negative begin a missing label.
-        located: The texts, with the positions of all their words.
+        texts: The texts, [B].
         word_counts: The number of words of each text that are encoded, [B].
         records: The number of each row's record, for messages.
 
@@ -45,8 +45,8 @@ def encode_spans(
             f"The labels of task '{task.name}' must be byte offsets, integers (begin, end), received {spans.dtype} of "
             f"the shape {spans.shape[1:]} per record."
         )
-    sizes = tf.strings.length(located.texts).numpy()
-    begins, ends = located.begins.numpy(), located.ends.numpy()
+    sizes = tf.strings.length(texts).numpy()
+    _, begins, ends = (part.to_tensor().numpy() for part in TextPreprocessor.split(texts))
     words, weights = np.zeros((len(spans), 2), "int32"), np.zeros(len(spans), "float32")
     lost = widened = 0
     for row, (begin, end) in enumerate(spans.tolist()):
@@ -54,15 +54,14 @@ def encode_spans(
             continue
         is_answer = end > begin
         touched = np.flatnonzero((ends[row] > begin) & (begins[row] < end))
-        is_lost = is_answer and end > np.max(ends[row, : word_counts[row]], initial=0)
-        is_allowed = (is_lost or len(touched) > 0) if is_answer else task.no_answer
+        is_allowed = len(touched) > 0 if is_answer else task.no_answer
         if not begin <= end <= sizes[row] or not is_allowed:
             raise ValueError(
                 f"Record {records[row]} has the span ({begin}, {end}) of task '{task.name}', which holds no words of "
                 f"its text of {sizes[row]} bytes. Give (0, 0) for no answer, if the task has no_answer=True, and a "
                 "negative begin for a missing label."
             )
-        if is_lost:
+        if is_answer and touched[-1] >= word_counts[row]:
             lost += 1
             continue
         weights[row] = 1

@@ -189,8 +189,7 @@ class _Encoder:
                 f"Task '{task.name}' has spans as labels, in byte offsets, but the texts are lists of words. Pass a "
                 "field of whole texts as `text`."
             )
-        located = self._preprocessor.locate(texts)
-        encoded = encode_spans(task, spans, located, encoded_counts, records)
+        encoded = encode_spans(task, spans, texts, encoded_counts, records)
         self._lost_labels[task.name] += encoded.lost
         self._widened_spans[task.name] += encoded.widened
         return encoded.words, encoded.weights
