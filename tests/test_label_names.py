@@ -107,3 +107,12 @@ def test_lists_of_names(form, is_dataset):
     assert evaluate(form([*LISTS[:4], ["anything"]])) == evaluate(CELLS)
     with pytest.raises(ValueError, match=r"`y\['kinds'\]` must hold.*mean 'used'.*Received: \['usde'\]"):
         evaluate(form([["usde"], *LISTS[1:]]))
+
+
+def test_a_missing_list_is_not_an_empty_one():
+    x, y = IDS.astype("float32"), {"kinds": array_of([None, *LISTS[1:]])}
+    with pytest.raises(ValueError, match=r"Give missing labels the weight 0. Received: \[None\]"):
+        multi_label().evaluate(x, y, verbose=0)
+    weight = {"kinds": np.array([0.0, 1, 1, 1, 1])}
+    cells = multi_label().evaluate(x, {"kinds": CELLS}, sample_weight=weight, verbose=0)
+    assert multi_label().evaluate(x, y, sample_weight=weight, verbose=0) == cells

@@ -23,7 +23,7 @@ def class_cells(lists: Iterable[Any], classes: Sequence[str]) -> tuple[np.ndarra
     cells = np.zeros((len(rows), len(classes)), "float32")
     for cell, row in zip(cells, rows, strict=True):
         cell[[index_of_name[name] for name in row if name in index_of_name]] = 1
-    return cells, [[name for name in row if name and name not in index_of_name] for row in rows]
+    return cells, [[name for name in row if name != "" and name not in index_of_name] for row in rows]
 
 
 def text(name: Any) -> Any:
