@@ -313,6 +313,20 @@ def fit_with(labels, weight=None):
     model.fit(sentences()[0], {"parse": labels}, sample_weight=weight, verbose=0)
 
 
+def test_a_batch_without_words():
+    model = build()
+    output = model({"sequence": tf.zeros([2, 0, 5]), "mask": tf.zeros([2, 0], tf.int32)})["parse"]
+    assert output.shape == (2, 0, 1, 4)
+    assert model.tasks[0].decode(output)["heads"].shape == (2, 0)
+
+
+def test_kernels_of_dense_layers_are_regularized():
+    model = build(mtl.tasks.Tagging("tag", 2, scheme="none"), kernel_regularizer=keras.regularizers.L2(0.1))
+    names = [f"parse_{kind}_{role}" for kind in ("arc", "label") for role in ("heads", "dependents")]
+    expected = sum(0.1 * np.square(model.get_layer(name).kernel).sum() for name in names)
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_errors():
     _, labels, lengths = sentences()
     first = np.arange(6) == 0

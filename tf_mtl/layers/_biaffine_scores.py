@@ -99,7 +99,7 @@ def _biaffine(heads: Any, kernels: Any, dependents: Any) -> Any:
 
 
 def _with_root(heads: Any, root: Any) -> Any:
-    roots = keras.ops.zeros_like(heads[:, :1]) + root
+    roots = keras.ops.broadcast_to(root, (keras.ops.shape(heads)[0], 1, root.shape[0]))
     return keras.ops.concatenate([roots, heads], axis=1)
 
 

@@ -21,8 +21,9 @@ class NoAnswerFirst(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Return the joined scores."""
         words, *none = inputs
-        first = none[0][:, None] if none else keras.ops.full_like(words[:, :1], MASKED)
-        return keras.ops.concatenate([first, words], 1)
+        if not none:
+            return keras.ops.pad(words, [[0, 0], [1, 0], [0, 0]], constant_values=MASKED)
+        return keras.ops.concatenate([none[0][:, None], words], 1)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
         """Return no mask: the scores contain it."""
