@@ -93,6 +93,14 @@ def test_lost_widened_and_missing_spans():
     assert weights.tolist() == [0, 1, 1]
 
 
+def test_white_space_after_the_last_word_is_not_truncation(recwarn):
+    rows = records(context=["I live in Paris ", *CONTEXTS[1:]], answer=[(10, 16), *SPANS[1:]])
+    labels, weights = encoded(rows, words(), mtl.tasks.SpanExtraction("answer"))
+    assert labels[0].tolist() == [4, 4]
+    assert weights.tolist() == [1, 1, 1]
+    assert [str(warning.message) for warning in recwarn if "truncated" in str(warning.message)] == []
+
+
 @pytest.mark.parametrize("span", [(0, 99), (9, 4), (3, 4)])
 def test_spans_outside_the_text(span):
     with pytest.raises(ValueError, match=r"Record 1 has the span \(.*holds no words of its text of 40 bytes"):
@@ -135,6 +143,14 @@ def test_learns_answers_and_exports_them(tmp_path):
     assert empty["text"].tolist() == [""]
 
 
+@pytest.mark.parametrize("no_answer", [True, False])
+def test_a_batch_without_words(no_answer):
+    model = build(words(), no_answer=no_answer)
+    output = model({name: tf.zeros([2, 0], tf.int32) for name in model.input})["answer"]
+    assert output.shape == (2, 1, 2)
+    assert model.tasks[0].decode(output)["begin"].numpy().tolist() == [-1, -1]
+
+
 def test_loss_metrics_and_missing_labels():
     preprocessor = words()
     model = build(preprocessor)
@@ -171,6 +187,8 @@ def test_scores_of_squad():
     assert scores == pytest.approx({"exact_match": 1 / 4, "f1": (1 + 2 / 3) / 4})
     with pytest.raises(ValueError, match="one entry per question"):
         mtl.metrics.squad_scores([], [])
+    with pytest.raises(ValueError, match="list of answers to each question, received the text '1815'"):
+        mtl.metrics.squad_scores(["in 1815"], ["1815"])
 
 
 def test_two_replicas_equal_one():

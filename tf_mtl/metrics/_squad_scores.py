@@ -17,13 +17,13 @@ def squad_scores(answers: Sequence[str], references: Sequence[Sequence[str]]) ->
 
     Args:
         answers: The answers, one per question.
-        references: The right answers to each question.
+        references: The expected answers to each question.
 
     Returns:
         `{"exact_match": ..., "f1": ...}`.
 
     Raises:
-        ValueError: for different numbers of answers and questions, or none.
+        ValueError: for different numbers of answers and questions, or none, or texts in place of lists of references.
 
     Reference: Rajpurkar et al., "SQuAD: 100,000+ questions for machine comprehension of text", EMNLP 2016.
 
@@ -37,6 +37,9 @@ def squad_scores(answers: Sequence[str], references: Sequence[Sequence[str]]) ->
             f"`answers` and `references` must have one entry per question, received {len(answers)} and "
             f"{len(references)}."
         )
+    text = next((right for right in references if isinstance(right, str)), None)
+    if text is not None:
+        raise ValueError(f"`references` must hold a list of answers to each question, received the text {text!r}.")
     words = [[_normalized(reference) for reference in right] or [[]] for right in references]
     pairs = [(_normalized(answer), right) for answer, right in zip(answers, words, strict=True)]
     return {
