@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_MASKED = -1e9
+from tf_mtl.layers._mask_scores import MASKED
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -25,7 +25,7 @@ class MaskCandidates(keras.layers.Layer):
     def call(self, inputs: Any, mask: Any = None) -> Any:
         """Return the marked scores; without a mask all candidates are valid."""
         scores = keras.ops.squeeze(inputs, -1)
-        return scores if mask is None else keras.ops.where(keras.ops.cast(mask, "bool"), scores, _MASKED)
+        return scores if mask is None else keras.ops.where(keras.ops.cast(mask, "bool"), scores, MASKED)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """Return no mask: the scores encode it."""
@@ -37,4 +37,4 @@ class MaskCandidates(keras.layers.Layer):
     @staticmethod
     def valid_mask(scores: tf.Tensor) -> tf.Tensor:
         """Return which candidates are valid, [B, N], from marked scores; a NaN is the score of a valid one."""
-        return ~(scores <= _MASKED / 2)
+        return ~(scores <= MASKED / 2)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl.layers._mask_scores import MASKED
 from tf_mtl.losses._list_loss import ListLoss, safe_ratio
 
 
@@ -36,6 +37,6 @@ class ListSoftmax(ListLoss):
 
     def list_losses(self, relevance: tf.Tensor, scores: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
         """Return one value per list, [B]."""
-        log_probabilities = tf.nn.log_softmax(tf.where(weight > 0, scores, -1e9))
+        log_probabilities = tf.nn.log_softmax(tf.where(weight > 0, scores, MASKED))
         counted = weight * relevance
         return safe_ratio(-tf.reduce_sum(counted * log_probabilities, 1), tf.reduce_sum(counted, 1))
