@@ -40,13 +40,13 @@ class LabelSpec:
         shape: The labels' shape without the batch; None where only the loss knows.
         high: Labels lie in [0, high]; None for any number.
         classes: Whether labels are class indices, integers from 0 to `high`.
-        ignored: A class index that stands for "no label"; None if there is none.
+        ignored: A class index that means "no label"; None if there is none.
         counts: Whether a loss or a metric reads the labels.
         mixes_rows: Whether the loss compares the rows of a batch.
         output_rank: Whether the loss is called with labels of the output's rank, where these lack its last axis or
             have one more, of size 1.
         names: The names of the classes, which labels may be in place of numbers; empty if there are none.
-        lists: Whether a label is a list of names, which stands for a cell per class.
+        lists: Whether a label is a list of names, which means a cell per class.
     """
 
     task: str

@@ -20,9 +20,9 @@ def mask_tokens(
     whole_words: bool = False,
     seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Mask tokens of texts, anew in each pass, and add the original ones as labels of a `tf_mtl.tasks.MaskedLM`.
+    """Mask other tokens of texts in each pass, and add the original ones as labels of a `tf_mtl.tasks.MaskedLM`.
 
-    Of the tokens chosen, 80 % become `mask_id`, 10 % a random id and 10 % stay as they are; only they have a label
+    Of the tokens chosen, 80 % become `mask_id`, 10 % a random id and 10 % stay unchanged; only they have a label
     weight of 1. Labels of other tasks are passed on.
 
     Args:
@@ -31,7 +31,7 @@ def mask_tokens(
         vocabulary_size: The number of token ids.
         mask_id: The id of the mask token.
         special_ids: Ids that are never masked nor drawn: padding, and the marks of begin, end and mask.
-        rate: The share of tokens that are chosen; 0.15 as in BERT.
+        rate: The fraction of tokens that are chosen; 0.15 as in BERT.
         whole_words: Whether all tokens of a word are chosen together; x must have `word_starts`.
         seed: The seed; None for that of `keras.utils.set_random_seed`.
 

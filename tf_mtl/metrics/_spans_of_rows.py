@@ -30,7 +30,7 @@ class _SpanOfRowMetric(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class SpanExactMatch(_SpanOfRowMetric):
-    """The share of rows whose predicted span is the true one; see `tf_mtl.tasks.SpanExtraction`.
+    """The fraction of rows whose predicted span is the true one; see `tf_mtl.tasks.SpanExtraction`.
 
     Args:
         name: Name of the metric.

@@ -24,8 +24,8 @@ class MaskedLM(Task):
 
     The head is that of BERT: a dense layer with GELU and layer normalization, whose output is multiplied by the table
     of token embeddings. The encoder gives the table as the feature `token_table`:
-    `encoders.TransformerEncoder(..., token_table=True)`, or `BackboneEncoder`. With `tied=False` it is a table of the
-    head's own.
+    `encoders.TransformerEncoder(..., token_table=True)`, or `BackboneEncoder`. With `tied=False`
+    the head has its own table.
 
     Args:
         name: The task's name.

@@ -53,7 +53,7 @@ class Matching(Task):
     >>> tower(np.array([[4, 7, 9, 0, 0, 0]])).shape
     TensorShape([1, 16])
 
-    `mtl.MultiTaskModel({"query": model.input["query"]}, {"vector": tower.output})` exports one by itself.
+    `mtl.MultiTaskModel({"query": model.input["query"]}, {"vector": tower.output})` exports one on its own.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ _OF_DIFFERENCES = ("softmax", "pairwise")  # a bias of all scores would get no g
 class Ranking(ListTask):
     """The order of a row's N candidates: scores [B, N].
 
-    `ListTask` says what the head reads. Each row is a query with its candidates, and the encoder returns a vector per
-    candidate that depends on the query.
+    `ListTask` describes what the head reads. Each row is a query with its candidates, and the encoder returns a vector
+    per candidate that depends on the query.
 
     Labels are relevances of at least 0, graded or binary, [B, N]; -1 where a label is missing. Label weights are [B]
     for lists or [B, N] for candidates; a label of weight 0 is missing as well. Padded candidates never count. Loss and

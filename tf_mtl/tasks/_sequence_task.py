@@ -70,7 +70,7 @@ class SequenceTask(Task):
 
         Args:
             scores: What `output_layer` returned.
-            mask: Which positions contain a word, [B, W]; None if all do, or Keras' own mask tells.
+            mask: Which positions contain a word, [B, W]; None if all do, or if Keras' own mask applies.
         """
         return MaskScores(name=self.name)(scores, mask=mask)
 

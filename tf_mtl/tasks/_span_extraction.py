@@ -20,8 +20,8 @@ from tf_mtl.text import LocatedTexts
 class SpanExtraction(SequenceTask):
     """One span of words of a text, such as the answer to a question about it, or none.
 
-    `SequenceTask` says what the head reads and what a word is. In pairs of texts, the words are those of the first: let
-    the text come first and the question second, `pair=("context", "question")`.
+    `SequenceTask` describes what the head reads and what a word is. In pairs of texts, the words are those of the
+    first: let the text come first and the question second, `pair=("context", "question")`.
 
     The output [B, W + 1, 2] has the logits of the span's first and last word; those at position 0, from the feature
     `pooled`, are for no answer. Labels [B, 2] are the first and the last word, counted from 1; (0, 0) is no answer.
@@ -85,18 +85,18 @@ class SpanExtraction(SequenceTask):
             return NoAnswerFirst(name=self.name)([words])
         if "pooled" not in features:
             raise ValueError(
-                f"Task '{self.name}' reads features['pooled'] to see that there is no answer, but the encoder gives "
+                f"Task '{self.name}' reads features['pooled'] for rows without an answer, but the encoder gives "
                 f"{sorted(features)}. Choose another encoder, or set no_answer=False."
             )
         none = self.dense(2, f"{self.name}_no_answer")(features["pooled"])
         return NoAnswerFirst(name=self.name)([words, none])
 
     def marked(self, scores: keras.KerasTensor, mask: keras.KerasTensor | None) -> keras.KerasTensor:
-        """Return the words' scores, marked where no word is."""
+        """Return the words' scores, in which positions without a word are marked."""
         return MaskScores(name=f"{self.name}_marked")(scores, mask=mask)
 
     def readable(self, output: keras.KerasTensor, part: str) -> keras.KerasTensor:
-        """Raise, since the output has a position more than the words.
+        """Raise, since the output has one position more than there are words.
 
         Raises:
             ValueError: for every part.

@@ -21,7 +21,7 @@ from tf_mtl.text import LocatedTexts
 class Tagging(SequenceTask):
     """One of C tags for each word: logits [B, W, C] from a sequence, with sparse categorical cross-entropy per word.
 
-    `SequenceTask` says what the head reads and what a word is.
+    `SequenceTask` describes what the head reads and what a word is.
 
     Labels are tag indices, or tags, [B, W]. Label weights are 0 where a label is missing, [B, W], or [B] for whole
     sentences. Positions after the last word never count. Metrics: `accuracy` over words, and `span_f1` with BIO tags.

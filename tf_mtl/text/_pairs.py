@@ -117,6 +117,6 @@ def _constant(values: Sequence[int]) -> tf.Tensor:
 
 
 def _first_values(ragged: tf.RaggedTensor, counts: tf.Tensor) -> tf.RaggedTensor:
-    """Return the first values of each row, as many as `counts` [B] says."""
+    """Return the first values of each row, as many as `counts` [B] gives."""
     starts = ragged.row_starts()
     return tf.gather(ragged.values, tf.ragged.range(starts, starts + counts))
