@@ -19,8 +19,8 @@ class MultiLabel(Task):
 
     Labels are 0 or 1, [B, C], or lists of names: a `tf.RaggedTensor`, strings [B, n], or an array of lists. Empty names
     are ignored, and an empty list means that no label applies. Label weights are [B] for rows, or [B, C] if single
-    labels are missing. Metrics: `micro_f1`, `macro_f1`. Decoded: `labels`, the names of the predicted labels, "" for the
-    others, and `scores`, the probabilities of all labels; both [B, C].
+    labels are missing. Metrics: `micro_f1`, `macro_f1`. Decoded: `labels`, the names of the predicted labels, "" for
+    the others, and `scores`, the probabilities of all labels; both [B, C].
 
     Args:
         name: The task's name.
