@@ -15,6 +15,11 @@ def after_key(task: str) -> str:
     return f"after/{task}"
 
 
+def stages_key(feature: str) -> str:
+    """Return the key of the outputs of all stages that belong to a feature."""
+    return f"{feature}_stages"
+
+
 def key_of(part: str, feature: str) -> str:
     """Return the key of what belongs to a sequence among features, `MASK` or `WORD_STARTS`.
 

@@ -81,6 +81,11 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     ),
     mtl.encoders.BackboneEncoder: (lambda: mtl.encoders.BackboneEncoder(backbone()), bert_inputs, bert_data),
     mtl.encoders.Towers: (towers, pair_inputs, pair),
+    mtl.encoders.WithStages: (
+        lambda: mtl.encoders.WithStages(mtl.encoders.TransformerEncoder(20, 8, dim=8, layers=1, heads=2)),
+        lambda: keras.Input((8,), dtype="int32"),
+        ids,
+    ),
     mtl.encoders.RecurrentEncoder: (
         lambda: mtl.encoders.RecurrentEncoder(20, dim=6, units=4, layers=2, cell="gru"),
         lambda: keras.Input((8,), dtype="int32"),

@@ -199,16 +199,19 @@ def test_deeper_heads(kind, tmp_path):
 
 
 def test_balanced_class_weights():
-    task = mtl.tasks.Tagging("tags", ["O", "B-a", "I-a"])
+    labels = ["O", "B-a", "I-a"]
     tags, weight = np.array([[0, 0, 1], [0, 2, 0]]), np.array([1.0, 0.0], "float32")
-    names = np.array(task.labels)[tags]
-    from_arrays = mtl.data.balanced_class_weights(tags, task)
+    names = np.array(labels)[tags]
+    from_arrays = mtl.data.balanced_class_weights(tags, labels)
     assert from_arrays == pytest.approx({"O": 6 / (3 * 4), "B-a": 2.0, "I-a": 2.0})
-    assert mtl.data.balanced_class_weights(names, task) == from_arrays
+    assert mtl.data.balanced_class_weights(names, labels) == from_arrays
+    assert mtl.data.balanced_class_weights(tags, 3) == pytest.approx({"0": 1 / 2, "1": 2.0, "2": 2.0})
     rows = tf.data.Dataset.from_tensor_slices((tags, {"tags": names}, {"tags": weight}))
-    assert mtl.data.balanced_class_weights(rows, task) == pytest.approx({"O": 3 / 4, "B-a": 3 / 2})
-    assert mtl.data.balanced_class_weights(rows.batch(2), task) == mtl.data.balanced_class_weights(rows, task)
+    of_rows, of_batches = (mtl.data.balanced_class_weights(data, labels, "tags") for data in (rows, rows.batch(2)))
+    assert of_rows == of_batches == pytest.approx({"O": 3 / 4, "B-a": 3 / 2})
+    with pytest.raises(ValueError, match=r"`task` must name the task.*\['tags'\]"):
+        mtl.data.balanced_class_weights(rows, labels)
     with pytest.raises(ValueError, match="endless"):
-        mtl.data.balanced_class_weights(rows.repeat(), task)
+        mtl.data.balanced_class_weights(rows.repeat(), labels, "tags")
     with pytest.raises(ValueError, match="received none"):
-        mtl.data.balanced_class_weights(np.zeros([0], int), task)
+        mtl.data.balanced_class_weights(np.zeros([0], int), labels)

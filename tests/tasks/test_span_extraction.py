@@ -103,7 +103,7 @@ def test_white_space_after_the_last_word_is_not_truncation(recwarn):
 
 @pytest.mark.parametrize("span", [(0, 99), (9, 4), (3, 4)])
 def test_spans_outside_the_text(span):
-    with pytest.raises(ValueError, match=r"Record 1 has the span \(.*holds no words of its text of 40 bytes"):
+    with pytest.raises(ValueError, match=r"Record 1 has the span \(.*holds no words of its first text, of 40 bytes"):
         encoded(records(answer=[SPANS[0], span, SPANS[2]]), words(), mtl.tasks.SpanExtraction("answer"))
     with pytest.raises(ValueError, match="Record 2 has the span"):
         encoded(records(), words(), mtl.tasks.SpanExtraction("answer", no_answer=False))

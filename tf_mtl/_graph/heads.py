@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from tf_mtl._keys import after_key
+from tf_mtl._keys import after_key, stages_key
 from tf_mtl._names import nearest
+from tf_mtl.layers._mix_stages import MixStages
 from tf_mtl.layers._stop_gradient import StopGradient
 from tf_mtl.tasks import Task
 
@@ -36,8 +37,26 @@ def heads(tasks: Sequence[Task], features: Mapping[str, Features]) -> dict[str, 
             if key not in readable:
                 readable[key] = StopGradient(name=f"{name}_{part}_stopped")(readable[whole])
             read[after_key(name)] = readable[key]
-        outputs[task.name] = task.head({**features[task.name], **read})
+        outputs[task.name] = task.head({**_with_mixed_stages(task, features[task.name]), **read})
     return {task.name: outputs[task.name] for task in tasks}
+
+
+def _with_mixed_stages(task: Task, features: Features) -> Features:
+    """Return features in which a mix of the encoder's stages replaces what a task reads, if it has `layers`."""
+    if task.layers is None:
+        return features
+    stages = features.get(stages_key(task.features))
+    if stages is None:
+        raise ValueError(
+            f"`layers` of task '{task.name}' needs features['{stages_key(task.features)}'], but the encoder gives "
+            f"{sorted(features)}. Use encoders.WithStages(encoder), shared as a whole by HardSharing."
+        )
+    chosen, count = None if task.layers == "all" else task.layers, stages.shape[-2]
+    if chosen is not None and max(chosen) >= count:
+        raise ValueError(
+            f"`layers` of task '{task.name}' must be below {count}, the number of stages, received {chosen}."
+        )
+    return {**features, task.features: MixStages(chosen, name=f"{task.name}_layers")(stages)}
 
 
 def tasks_read_by(task: Task, tasks: Sequence[Task]) -> list[Task]:

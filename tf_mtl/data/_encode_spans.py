@@ -58,8 +58,8 @@ def encode_spans(
         if not begin <= end <= sizes[row] or not is_allowed:
             raise ValueError(
                 f"Record {records[row]} has the span ({begin}, {end}) of task '{task.name}', which holds no words of "
-                f"its text of {sizes[row]} bytes. Give (0, 0) for no answer, if the task has no_answer=True, and a "
-                "negative begin for a missing label."
+                f"its first text, of {sizes[row]} bytes. Give (0, 0) for no answer, if the task has no_answer=True, "
+                "and a negative begin for a missing label."
             )
         if is_answer and touched[-1] >= word_counts[row]:
             lost += 1

@@ -199,7 +199,8 @@ class _Encoder:
         widened = [f"{count:,} of '{task}'" for task, count in self._widened_spans.items() if count]
         if widened:
             warnings.warn(
-                f"Spans that do not begin and end with whole words were extended to them: {', '.join(widened)}.",
+                f"Spans that do not begin and end with whole words were extended to them: {', '.join(widened)}. If "
+                "there are many, check that they are offsets in UTF-8 bytes, not characters, into the first text.",
                 stacklevel=3,
             )
 

@@ -23,7 +23,9 @@ def mask_tokens(
     """Mask other tokens of texts in each pass, and add the original ones as labels of a `tf_mtl.tasks.MaskedLM`.
 
     Of the tokens chosen, 80 % become `mask_id`, 10 % a random id and 10 % stay unchanged; only they have a label
-    weight of 1. Labels of other tasks are passed on.
+    weight of 1. Labels of other tasks are passed on. Texts without any labels come from
+    `encode_text(records, preprocessor, tasks=[])`. `text.Words` has no mask token: take its `vocabulary_size` as
+    `mask_id`, and pass `vocabulary_size + 1` to the encoder, to the task and here.
 
     Args:
         data: A data set of rows or batches x, (x, y) or (x, y, weight); x is token ids, or a dict with `token_ids`.

@@ -7,6 +7,7 @@ from tf_mtl.encoders._recurrent import RecurrentEncoder
 from tf_mtl.encoders._tabular import TabularEncoder
 from tf_mtl.encoders._towers import Towers
 from tf_mtl.encoders._transformer import TransformerEncoder
+from tf_mtl.encoders._with_stages import WithStages
 
 __all__ = [
     "BackboneEncoder",
@@ -16,4 +17,5 @@ __all__ = [
     "TabularEncoder",
     "Towers",
     "TransformerEncoder",
+    "WithStages",
 ]

@@ -17,21 +17,22 @@ class StagedEncoder(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Create the layers' variables for inputs of `input_shape`."""
         shape = input_shape
-        for layer in _flat(self.stages):
+        for layer in flat(self.stages):
             if not layer.built:
                 layer.build(shape)
             shape = layer.compute_output_shape(shape)
 
     def run(self, x: Any) -> Any:
         """Return the last stage's output."""
-        for layer in _flat(self.stages):
+        for layer in flat(self.stages):
             x = layer(x)
         return x
 
 
-def _flat(stages: list[Any]) -> Iterator[keras.layers.Layer]:
+def flat(stages: list[Any]) -> Iterator[keras.layers.Layer]:
+    """Yield the layers of nested lists, in their order."""
     for stage in stages:
         if isinstance(stage, list):
-            yield from _flat(stage)
+            yield from flat(stage)
         else:
             yield stage

@@ -16,7 +16,8 @@ class Towers(keras.layers.Layer):
 
     Args:
         encoders: `{input: encoder}`. An encoder is a layer or model that returns a vector [B, D], or a dict with
-            `pooled`. The same encoder for several inputs is shared.
+            `pooled`. The same encoder for several inputs is shared; others need different
+            names, `RecurrentEncoder(..., name="query_encoder")`.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
 
@@ -46,6 +47,9 @@ class Towers(keras.layers.Layer):
 
     def call(self, inputs: Any) -> dict[str, Any]:
         """Return `{input: [B, D], "pooled": [B, ...]}`."""
+        missing = [key for key in self.encoders if key not in inputs]
+        if missing:
+            raise ValueError(f"`inputs` must have the keys {list(self.encoders)}, received {list(inputs)}.")
         vectors = {}
         for key, encoder in self.encoders.items():
             features = encoder(inputs[key])

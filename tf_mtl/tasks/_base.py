@@ -32,6 +32,9 @@ class Task(ABC):
             "probabilities", or "hidden", the hidden layer's features. They are joined with the task's own features: a
             vector is repeated at each position of a sequence or map, and a sequence or map is averaged for a vector.
         after_gradients: Whether the task's gradient also trains the tasks that it reads.
+        layers: The encoder's stages of which the head reads a learned mix in place of the last one (Peters et al.,
+            "Deep contextualized word representations", NAACL 2018): "all", or their indices; None for the last one.
+            The encoder must be an `encoders.WithStages`.
         kernel_regularizer: The regularizer of the kernels of the head's dense layers, as Keras' layers take it.
 
     Attributes:
@@ -57,6 +60,7 @@ class Task(ABC):
         dropout: float = 0.0,
         after: Sequence[str] | Mapping[str, str] = (),
         after_gradients: bool = True,
+        layers: str | Sequence[int] | None = None,
         kernel_regularizer: str | keras.regularizers.Regularizer | None = None,
     ):
         check_task_name("`name` of a task", name)
@@ -66,6 +70,7 @@ class Task(ABC):
         self.dropout = in_range("dropout", dropout, 0, 1, open_high=True)
         self.after = _parts_by_task(name, after)
         self.after_gradients = bool(after_gradients)
+        self.layers = _layers(layers)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     @property
@@ -208,6 +213,7 @@ class Task(ABC):
             "dropout": self.dropout,
             "after": self.after,
             "after_gradients": self.after_gradients,
+            "layers": self.layers,
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }
 
@@ -218,6 +224,14 @@ class Task(ABC):
         if isinstance(hidden, dict):
             config = {**config, "hidden_units": keras.saving.deserialize_keras_object(hidden)}
         return cls(**config)
+
+
+def _layers(layers):
+    if layers is None or (isinstance(layers, str) and layers == "all"):
+        return layers
+    if isinstance(layers, str) or not len(layers):
+        raise ValueError(f'`layers` must be "all", indices of stages, or None, received {layers!r}.')
+    return [integer("layers", index, 0) for index in layers]
 
 
 def _hidden(units):

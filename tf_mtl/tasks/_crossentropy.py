@@ -38,6 +38,7 @@ class Crossentropy:
                     f"`class_weights` of task '{task}' must be {{label: weight}}, received {class_weights!r}. "
                     "tf_mtl.data.balanced_class_weights computes balanced ones from data."
                 )
+            class_weights = {str(label): weight for label, weight in class_weights.items()}
             unknown = next((label for label in class_weights if label not in labels), None)
             if unknown is not None:
                 raise ValueError(

@@ -21,10 +21,10 @@ class Matching(Task):
     global batch are the negatives.
 
     Labels [B] are integers that identify the documents: rows with the same label are never each other's negatives. Pass
-    a constant if nothing is known; see `tf_mtl.losses.InBatchSoftmax`. Pairs that do not belong together have no label:
-    leave them out, or give them the weight 0. Metrics: `recall@<k>` and `mrr`, among all evaluated documents up to
-    `limit`; see `tf_mtl.metrics.Retrieval`. Decoded: `query` and `document`, the vectors [B, units], and `score`, their
-    cosine similarity [B].
+    the same number in every row if you do not know duplicates; see `tf_mtl.losses.InBatchSoftmax`. Pairs that do not
+    belong together have no label: leave them out, or give them the weight 0. Metrics: `recall@<k>` and `mrr`, among all
+    evaluated documents up to `limit`; see `tf_mtl.metrics.Retrieval`. Decoded: `query` and `document`, the vectors
+    [B, units], and `score`, their cosine similarity [B].
 
     Args:
         name: The task's name.
@@ -53,7 +53,10 @@ class Matching(Task):
     >>> tower(np.array([[4, 7, 9, 0, 0, 0]])).shape
     TensorShape([1, 16])
 
-    `mtl.MultiTaskModel({"query": model.input["query"]}, {"vector": tower.output})` exports one on its own.
+    One tower is exported by itself as a model of its own, whose input has the name that the preprocessor gives:
+
+    >>> ids = keras.Input((6,), dtype="int32", name="token_ids")
+    >>> alone = mtl.MultiTaskModel({"token_ids": ids}, {"vector": tower(ids)})
     """
 
     def __init__(

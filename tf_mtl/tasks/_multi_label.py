@@ -17,10 +17,10 @@ from tf_mtl.tasks._binary_crossentropy import BinaryCrossentropy
 class MultiLabel(Task):
     """Any subset of C labels: logits [B, C] from a feature vector, with binary cross-entropy per cell.
 
-    Labels are 0 or 1, [B, C], or lists of names, of which empty ones do not count: a `tf.RaggedTensor`, strings
-    [B, n], or an array of lists. Label weights are [B] for rows, or [B, C] if single labels are missing.
-    Metrics: `micro_f1`, `macro_f1`. Decoded: `labels`, the names of the predicted labels, "" for the others, and
-    `scores`, the probabilities of all labels; both [B, C].
+    Labels are 0 or 1, [B, C], or lists of names: a `tf.RaggedTensor`, strings [B, n], or an array of lists. Empty names
+    are ignored, and an empty list means that no label applies. Label weights are [B] for rows, or [B, C] if single
+    labels are missing. Metrics: `micro_f1`, `macro_f1`. Decoded: `labels`, the names of the predicted labels, "" for
+    the others, and `scores`, the probabilities of all labels; both [B, C].
 
     Args:
         name: The task's name.
