@@ -21,10 +21,14 @@ TASKS = [
     mtl.tasks.Ordinal("pain", levels=3),
     mtl.tasks.Ranking("order", features="sequence", k=2),
     mtl.tasks.Regression("price"),
+    mtl.tasks.Relations("relations", labels=2, tags=LABELS, entities="words", units=3),
     mtl.tasks.Tagging("words", LABELS),
     mtl.tasks.Tagging("path", LABELS, crf=True),
 ]
-JOINT_METRICS = [mtl.metrics.FrameAccuracy(["topic", "words"])]
+JOINT_METRICS = [
+    mtl.metrics.FrameAccuracy(["topic", "words"]),
+    mtl.metrics.RelationF1(LABELS, 2, entities="words", average="macro"),
+]
 METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.LabeledAttachmentScore(),
     mtl.metrics.LogitsBinaryAccuracy(),
@@ -79,6 +83,7 @@ def test_every_value_that_evaluate_reports(model):
     tags = np.zeros((2, 6), "int32")
     y = {"binary": [0, 1], "topic": [0, 1], "tags": [[0, 1], [1, 1]], "price": [0.0, 1.0], "words": tags, "path": tags}
     y |= {"pain": [0, 2], "mlm": tags, "pair": [0, 1], "order": tags, "parse": np.zeros((2, 6, 2), "int32")}
+    y |= {"relations": np.zeros((2, 6, 6, 2), "int32")}
     y = {task: np.array(labels) for task, labels in y.items()}
     results = model.evaluate(np.ones((2, 6), "int32"), y, verbose=0, return_dict=True)
     assert {"frame_accuracy", "words_span_f1", "price_pearson", "binary_auc", "topic_loss"} <= set(results)
