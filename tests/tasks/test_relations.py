@@ -152,7 +152,8 @@ def test_decoding_by_enumeration(most, threshold):
         expected = sorted(expected, reverse=True)[:most]
         scores = answer["scores"][row]
         np.testing.assert_allclose(scores[: len(expected)], [each[0] for each in expected], rtol=1e-5)
-        relations = list(zip(*(answer[key][row].astype("U" if answer[key].dtype == object else int) for key in keys)))
+        columns = [answer[key][row].astype("U" if answer[key].dtype == object else int) for key in keys]
+        relations = list(zip(*columns, strict=True))
         assert [tuple(each) for each in relations[: len(expected)]] == [each[1:] for each in expected]
         assert set(relations[len(expected) :]) <= {("", "", -1, -1, "", -1, -1)}
         assert len(relations) == most
@@ -160,7 +161,7 @@ def test_decoding_by_enumeration(most, threshold):
 
 
 def test_missing_labels_and_two_replicas():
-    x, y, is_word = sentences(rows=16)
+    x, y, _ = sentences(rows=16)
     weight = (np.random.default_rng(1).random((16, 5, 5)) < 0.7).astype("float32")
     weight[3] = 0
 

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from tf_mtl._bio import Bio
 from tf_mtl._shapes import match_rank
-from tf_mtl.metrics._f1 import MultiLabelF1
+from tf_mtl.metrics._f1 import AveragedF1
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class RelationF1(MultiLabelF1):
+class RelationF1(AveragedF1):
     """Strict F1 of relations between entities, from a `Tagging` task and a `Relations` task.
 
     A predicted relation is right if the relation and its direction are right, and the first word, last word and type of

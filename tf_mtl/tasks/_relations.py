@@ -41,9 +41,9 @@ class Relations(PairTask):
     [B, `most`]: `labels`, the names of relations; `scores`, their probabilities; `head_types`, `head_begins` and
     `head_ends`, the head's type, the index of its first word and the index after its last; and `tail_types`,
     `tail_begins` and `tail_ends`. They are "", 0 and -1 after the last relation. `tags` [B, W] are the entity tags,
-    "" after the last word. With a CRF, they are the most probable tags before it. With the texts (see
-    `MultiTaskModel.decode`) also `head_texts`, `head_byte_begins` and `head_byte_ends`, offsets into the UTF-8 text, and
-    the same for tails.
+    "" after the last word. If the entity task has a CRF, they are each word's most probable tag before it,
+    not its path. With the texts (see `MultiTaskModel.decode`) also `head_texts`, `head_byte_begins` and
+    `head_byte_ends`, offsets into the UTF-8 text, and the same for tails.
 
     Args:
         name: The task's name.
@@ -96,8 +96,8 @@ class Relations(PairTask):
         super().__init__(name, after=after, **kwargs)
         if self.after.setdefault(entities, "probabilities") != "probabilities":
             raise ValueError(
-                f"`after['{entities}']` of task '{name}' must be 'probabilities', those of the entities' tags, received "
-                f"{self.after[entities]!r}. Leave it out."
+                f"`after['{entities}']` of task '{name}' must be 'probabilities', those of the entities' tags, "
+                f"received {self.after[entities]!r}. Leave it out."
             )
         self.labels = class_names(name, labels, least=1)
         self.tags = list(tags)
@@ -182,7 +182,7 @@ class Relations(PairTask):
         """Return the texts and the byte offsets of heads and tails, all [B, `most`]."""
         begins, ends = word_offsets(located, tf.shape(answer["tags"])[1])
         is_relation = answer["labels"] != ""
-        parts = {}
+        parts: dict[str, tf.Tensor] = {}
         for side in ("head", "tail"):
             first = tf.gather(begins, tf.maximum(answer[f"{side}_begins"], 0), batch_dims=1)
             last = tf.gather(ends, tf.maximum(answer[f"{side}_ends"] - 1, 0), batch_dims=1)
