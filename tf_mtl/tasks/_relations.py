@@ -55,7 +55,8 @@ class Relations(PairTask):
         most: The largest number of relations in the answer for a sentence.
         pos_weight: The factor of positive cells in the loss: one number, or one for each relation.
         label_smoothing: How far labels are moved towards 1/2 in the loss.
-        focal: The exponent gamma of the focal loss (Lin et al., ICCV 2017); 0 for the cross-entropy.
+        focal: The exponent gamma of the focal loss (Lin et al., ICCV 2017); 0 for the cross-entropy. For any other loss
+            of cells, pass `compile(loss={name: tf_mtl.losses.RelationLoss(loss)})`.
         **kwargs: See `SequenceTask` and `Task`.
 
     Raises:
