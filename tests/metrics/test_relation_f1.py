@@ -51,6 +51,8 @@ def test_weights():
     assert f1(tags, [relation, other], tags, [relation], weight=cells) == 1
     for tag_weight, expected in (([0.0], 0), ([[1.0, 1.0, 0.0, 1.0]], 1), ([[1.0, 1.0, 1.0, 0.0]], 0)):
         assert f1(tags, [relation], tags, [relation], tag_weight=np.array(tag_weight)) == expected
+    tags, both = [1, 2, 3, 3], [(1, 2, 0), (1, 3, 0)]
+    assert f1(tags, both, tags, both, tag_weight=np.array([[1.0, 1.0, 1.0, 0.0]])) == 1  # the second does not count
 
 
 def spans_of(tags):
