@@ -35,7 +35,9 @@ class Relations(PairTask):
 
     Labels are 0 or 1, [B, W, W, R]. Label weights are 0 where a label is missing: [B] for whole sentences, [B, W, W]
     for pairs, or [B, W, W, R]. Pairs that are not two words never count. The loss is the binary cross-entropy per cell.
-    The metric `micro_f1` is over all cells. That of whole relations between entities is `tf_mtl.metrics.RelationF1`.
+    Few cells are 1, so the mean over cells is small beside the losses of other tasks: see `loss_weights` in
+    `MultiTaskModel.compile`. The metric `micro_f1` is over all cells. That of whole relations between entities is
+    `tf_mtl.metrics.RelationF1`.
 
     Decoded are the relations between words that end entities, those of the highest probability first, all
     [B, `most`]: `labels`, the names of relations; `scores`, their probabilities; `head_types`, `head_begins` and
