@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 import tf_mtl as mtl
+from tf_mtl._keys import after_key
 
 PAGE = Path(__file__).with_name("tasks.md")
 EXAMPLES = [
@@ -25,6 +26,7 @@ EXAMPLES = [
     'Tagging("entities", labels=["O", "B-place", "I-place"])',
     'SpanExtraction("answer")',
     'DependencyParse("parse", labels=["root", "nsubj", "obj"])',
+    'Relations("relations", labels=["lives_in", "works_for"], tags=["O", "B-place", "I-place"])',
     'Matching("answers", units=128)',
     'MaskedLM("mlm", vocabulary_size=30)',
     'Ranking("relevance")',
@@ -46,6 +48,7 @@ def features() -> dict[str, keras.KerasTensor]:
         "mask": keras.Input((4,), dtype="bool"),
         "token_table": keras.Input(batch_shape=(30, 16)),
         "candidates": keras.Input((4, 16)),
+        after_key("entities"): keras.Input((4, 3)),
     }
 
 

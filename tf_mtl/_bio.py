@@ -23,6 +23,20 @@ class Spans(NamedTuple):
     segments: tf.Tensor
 
 
+class SpanEnds(NamedTuple):
+    """The spans of a batch of tag sequences by their last words, with values for each word.
+
+    Attributes:
+        is_end: Whether the word is the last of a span, [B, W].
+        begins: The index of the first word of the word's span, [B, W]; outside spans, of the word itself.
+        types: Index of the type of the word's tag, [B, W]; 0 outside spans.
+    """
+
+    is_end: tf.Tensor
+    begins: tf.Tensor
+    types: tf.Tensor
+
+
 class Bio:
     """The tags of one task.
 
@@ -85,3 +99,12 @@ class Bio:
         lengths = tf.math.unsorted_segment_sum(tf.ones_like(tags), segments, rows * (words + 1))
         lengths = tf.where(starts, tf.gather(lengths, segments), 0)
         return Spans(starts, lengths, tf.cast(tf.maximum(types, 0), tf.int32), segments)
+
+    def span_ends(self, tags: tf.Tensor) -> SpanEnds:
+        """Return the spans in tag indices [B, W] by their last words; see `spans`."""
+        spans = self.spans(tags)
+        rows, words = tf.unstack(tf.shape(tags))
+        is_last = tf.pad(spans.segments[:, 1:] != spans.segments[:, :-1], [[0, 0], [0, 1]], constant_values=True)
+        positions = tf.broadcast_to(tf.range(words), [rows, words])
+        begins = tf.math.unsorted_segment_min(positions, spans.segments, rows * (words + 1))
+        return SpanEnds(is_last & (tags != self.outside), tf.gather(begins, spans.segments), spans.types)

@@ -22,10 +22,14 @@ TASKS = [
     mtl.tasks.Ranking("order", features="sequence", k=2),
     mtl.tasks.Regression("price"),
     mtl.tasks.SpanExtraction("span"),
+    mtl.tasks.Relations("relations", labels=2, tags=LABELS, entities="words", units=3),
     mtl.tasks.Tagging("words", LABELS),
     mtl.tasks.Tagging("path", LABELS, crf=True),
 ]
-JOINT_METRICS = [mtl.metrics.FrameAccuracy(["topic", "words"])]
+JOINT_METRICS = [
+    mtl.metrics.FrameAccuracy(["topic", "words"]),
+    mtl.metrics.RelationF1(LABELS, 2, entities="words", average="macro"),
+]
 METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.LabeledAttachmentScore(),
     mtl.metrics.LogitsBinaryAccuracy(),
@@ -88,6 +92,7 @@ def test_every_value_that_evaluate_reports(model):
         "span": [[1, 2], [0, 0]],
         "order": tags,
         "parse": np.zeros((2, 6, 2), "int32"),
+        "relations": np.zeros((2, 6, 6, 2), "int32"),
     }
     y = {task: np.array(labels) for task, labels in y.items()}
     results = model.evaluate(np.ones((2, 6), "int32"), y, verbose=0, return_dict=True)

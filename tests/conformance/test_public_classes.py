@@ -69,6 +69,13 @@ TASKS = {  # a task and labels for four rows
         lambda: mtl.tasks.DependencyParse("t", labels=["root", "a", "b"], arc_units=6, label_units=4),
         np.stack([np.tile([0, 1, 1, 3, 0, 1, 5, 2], (4, 1)), np.arange(32).reshape(4, 8) % 3], -1),
     ),
+    mtl.tasks.Relations: (
+        lambda: mtl.tasks.Relations("t", labels=["a", "b"], tags=["O", "B-x"], entities="other", units=6),
+        np.arange(512).reshape(4, 8, 8, 2) % 5 == 0,
+    ),
+}
+OTHER_TASKS = {  # another task than Classification beside it, for tasks that read one, and its labels
+    mtl.tasks.Relations: (lambda: mtl.tasks.Tagging("other", ["O", "B-x"]), np.arange(32).reshape(4, 8) % 2),
 }
 ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     mtl.encoders.MLPEncoder: (lambda: mtl.encoders.MLPEncoder([6, 4], dropout=0.1), lambda: keras.Input((5,)), vectors),
@@ -119,6 +126,7 @@ ENCODER_OF = {  # if not MLPEncoder
     mtl.tasks.DependencyParse: mtl.encoders.RecurrentEncoder,
     mtl.tasks.SpanExtraction: mtl.encoders.RecurrentEncoder,
     mtl.tasks.MaskedLM: mtl.encoders.RecurrentEncoder,
+    mtl.tasks.Relations: mtl.encoders.RecurrentEncoder,
     mtl.tasks.Matching: mtl.encoders.Towers,
     mtl.tasks.Ranking: pair_encoder,
 }
@@ -145,10 +153,12 @@ def test_every_public_class_has_an_example(module, base, examples):
 def model_of(task=None, encoder=None, **options):
     make_encoder, inputs, data = {**ENCODERS, **OWN_ENCODERS}[encoder or ENCODER_OF.get(task, mtl.encoders.MLPEncoder)]
     make_task, labels = TASKS[task or mtl.tasks.Regression]
+    classification = (lambda: mtl.tasks.Classification("other", labels=2), [0, 1, 0, 1])
+    make_other, other_labels = OTHER_TASKS.get(task, classification)
     trunk = mtl.trunks.HardSharing(make_encoder())
-    model = mtl.build_model(inputs(), trunk, [make_task(), mtl.tasks.Classification("other", labels=2)])
+    model = mtl.build_model(inputs(), trunk, [make_task(), make_other()])
     model.compile(keras.optimizers.Adam(0.02), **options)
-    y = {"t": np.array(labels, "float32"), "other": np.array([0, 1, 0, 1])}
+    y = {"t": np.array(labels, "float32"), "other": np.array(other_labels)}
     return model, data(4), y
 
 

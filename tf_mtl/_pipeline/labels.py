@@ -21,6 +21,7 @@ from tf_mtl.losses import (
     InBatchSoftmax,
     ListLoss,
     OrdinalCrossentropy,
+    RelationLoss,
     SigmoidFocal,
     SpanCrossentropy,
 )
@@ -79,6 +80,8 @@ class LabelSpec:
             return cls(task, output_rank=False)
         if isinstance(loss, (CellwiseBinaryCrossentropy, SigmoidFocal)):
             return cls(task, tuple(output.shape[1:]), 1.0, names=names if lists else (), lists=lists)
+        if isinstance(loss, RelationLoss):  # the output holds a tag as well
+            return cls(task, (*output.shape[1:-1], output.shape[-1] - 1), 1.0)
         if isinstance(loss, CellwisePoisson):
             return cls(task, tuple(output.shape[1:]), float("inf"))
         if isinstance(loss, ListLoss):

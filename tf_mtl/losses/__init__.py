@@ -14,6 +14,7 @@ from tf_mtl.losses._list_pairwise_logistic import ListPairwiseLogistic
 from tf_mtl.losses._list_softmax import ListSoftmax
 from tf_mtl.losses._list_squared_error import ListSquaredError
 from tf_mtl.losses._ordinal_crossentropy import OrdinalCrossentropy
+from tf_mtl.losses._relation_loss import RelationLoss
 from tf_mtl.losses._sigmoid_focal import SigmoidFocal
 from tf_mtl.losses._span_crossentropy import SpanCrossentropy
 
@@ -34,6 +35,7 @@ __all__ = [
     "ListSoftmax",
     "ListSquaredError",
     "OrdinalCrossentropy",
+    "RelationLoss",
     "SigmoidFocal",
     "SpanCrossentropy",
 ]

@@ -8,6 +8,7 @@ from tf_mtl.metrics._pearson import Pearson
 from tf_mtl.metrics._perplexity import Perplexity
 from tf_mtl.metrics._quadratic_weighted_kappa import QuadraticWeightedKappa
 from tf_mtl.metrics._ranking_metric import RankingMetric
+from tf_mtl.metrics._relation_f1 import RelationF1
 from tf_mtl.metrics._retrieval import Retrieval
 from tf_mtl.metrics._span_f1 import SpanF1
 from tf_mtl.metrics._spans_of_rows import SpanExactMatch, SpanOverlapF1
@@ -24,6 +25,7 @@ __all__ = [
     "Perplexity",
     "QuadraticWeightedKappa",
     "RankingMetric",
+    "RelationF1",
     "Retrieval",
     "SpanExactMatch",
     "SpanF1",

@@ -76,8 +76,33 @@ class MacroF1(_F1):
         return self._macro()
 
 
+class AveragedF1(_F1):
+    """F1 of binary predictions, pooled over the classes ("micro") or their mean ("macro").
+
+    Raises:
+        ValueError: if `average` is neither "micro" nor "macro".
+    """
+
+    def __init__(self, num_classes: int, average: str, threshold: float, name: str, dtype: Any):
+        if average not in ("micro", "macro"):
+            raise ValueError(f"`average` must be 'micro' or 'macro', received {average!r}.")
+        super().__init__(num_classes, name, dtype)
+        self.average = average
+        self.threshold = threshold
+
+    def result(self) -> tf.Tensor:
+        """Return the pooled F1, or the mean over the classes."""
+        if self.average == "macro":
+            return self._macro()
+        tp, fp, fn = (tf.reduce_sum(v) for v in (self.true_positives, self.false_positives, self.false_negatives))
+        return tf.math.divide_no_nan(2 * tp, 2 * tp + fp + fn)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "average": self.average, "threshold": self.threshold}
+
+
 @keras.saving.register_keras_serializable("tf_mtl")
-class MultiLabelF1(_F1):
+class MultiLabelF1(AveragedF1):
     """F1 from multi-label logits, with weights for rows or for single cells.
 
     Args:
@@ -106,11 +131,7 @@ class MultiLabelF1(_F1):
         name: str | None = None,
         dtype: Any = None,
     ):
-        if average not in ("micro", "macro"):
-            raise ValueError(f"`average` must be 'micro' or 'macro', received {average!r}.")
-        super().__init__(num_classes, name or f"{average}_f1", dtype)
-        self.average = average
-        self.threshold = threshold
+        super().__init__(num_classes, average, threshold, name or f"{average}_f1", dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add labels [..., C] and logits [..., C]; weights are [B], [...] or [..., C]."""
@@ -120,13 +141,3 @@ class MultiLabelF1(_F1):
         if sample_weight is not None:
             weight *= match_rank(tf.cast(sample_weight, tf.float32), len(true.shape))
         self._count(*(tf.reshape(cells, [-1, self.num_classes]) for cells in (true, predicted, weight)))
-
-    def result(self) -> tf.Tensor:
-        """Return the pooled F1, or the mean over the classes."""
-        if self.average == "macro":
-            return self._macro()
-        tp, fp, fn = (tf.reduce_sum(v) for v in (self.true_positives, self.false_positives, self.false_negatives))
-        return tf.math.divide_no_nan(2 * tp, 2 * tp + fp + fn)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "average": self.average, "threshold": self.threshold}

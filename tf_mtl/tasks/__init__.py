@@ -9,8 +9,10 @@ from tf_mtl.tasks._masked_lm import MaskedLM
 from tf_mtl.tasks._matching import Matching
 from tf_mtl.tasks._multi_label import MultiLabel
 from tf_mtl.tasks._ordinal import Ordinal
+from tf_mtl.tasks._pair_task import PairTask
 from tf_mtl.tasks._ranking import Ranking
 from tf_mtl.tasks._regression import Regression
+from tf_mtl.tasks._relations import Relations
 from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.tasks._span_extraction import SpanExtraction
 from tf_mtl.tasks._tagging import Tagging
@@ -24,8 +26,10 @@ __all__ = [
     "Matching",
     "MultiLabel",
     "Ordinal",
+    "PairTask",
     "Ranking",
     "Regression",
+    "Relations",
     "SequenceTask",
     "SpanExtraction",
     "Tagging",

@@ -114,7 +114,9 @@ class Task(ABC):
         return answer if located is None else {**answer, **self.locate(answer, located)}
 
     def valid_mask(self, output: tf.Tensor) -> tf.Tensor | None:
-        """Return which positions of the sequence are valid, [B, W]; by default None, for outputs without a sequence.
+        """Return which positions of the sequence are valid, [B, W], or which pairs of them, [B, W, W].
+
+        By default it returns None, for outputs without a sequence.
 
         Labels at other positions never count, whatever their weights.
         """
