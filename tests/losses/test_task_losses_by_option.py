@@ -215,3 +215,9 @@ def test_balanced_class_weights():
         mtl.data.balanced_class_weights(rows.repeat(), labels, "tags")
     with pytest.raises(ValueError, match="received none"):
         mtl.data.balanced_class_weights(np.zeros([0], int), labels)
+    for wrong in (np.array([0, 3]), np.array(["O", "B-b"])):
+        with pytest.raises(ValueError, match=r"must hold class indices or names.*received \[(3|'B-b')\]"):
+            mtl.data.balanced_class_weights(wrong, labels)
+    missing = np.array(["O", "", "B-a"])
+    assert mtl.data.balanced_class_weights(missing, labels) == {"O": 1.0, "B-a": 1.0}
+    assert mtl.data.balanced_class_weights(np.array([True, False, False]), 2) == {"0": 0.75, "1": 1.5}

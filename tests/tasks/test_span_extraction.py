@@ -165,8 +165,13 @@ def test_loss_metrics_and_missing_labels():
     of_label = (np.take_along_axis(logits, spans[:, None], 1)).sum((1, 2)) / 2
     loss = np.log(np.exp(logits).sum(1)).sum(1) / 2 - of_label
     assert results["answer_loss"] == pytest.approx(np.average(loss, weights=[1, 0, 3]), rel=1e-4)
-    with pytest.raises(ValueError, match=r"`y\['answer'\]` must be \(first word, last word\), integers"):
-        model.evaluate(x, {**y, "answer": np.array([[1, -1]] * 3)}, verbose=0)
+    for wrong in ([1, -1], [3, 2], [0, 2]):
+        labels = {**y, "answer": np.array([wrong, [0, 0], [1, 2]])}
+        message = r"`y\['answer'\]` must be \(first word, last word\), integers.*not 0"
+        with pytest.raises(ValueError, match=message):
+            model.evaluate(x, labels, verbose=0)
+        with pytest.raises(ValueError, match=message):
+            model.evaluate(tf.data.Dataset.from_tensor_slices((x, labels)).batch(3), verbose=0)
 
 
 def test_metrics_by_hand():

@@ -127,6 +127,14 @@ class LabelSpec:
         """
         return self.high
 
+    def consistent(self, y: Any) -> Any:
+        """Return where the parts of a label agree, in a shape that broadcasts to that of the labels; by default always.
+
+        Args:
+            y: The labels, an array or a tensor.
+        """
+        return True
+
     def allowed(self, shape: Sequence[Any]) -> str:
         """Return what labels of a shape must be, for messages."""
         return f"be class indices from 0 to {self.high}" if self.classes else f"lie in [0, {self.high:g}]"
@@ -209,7 +217,7 @@ class LabelSpec:
         yield ~finite & counted, y, rule
         largest = self.largest(y.shape)
         if largest is not None:
-            inside = (y >= 0) & (y <= largest)
+            inside = (y >= 0) & (y <= largest) & self.consistent(y)
             if self.integers:
                 inside &= y == np.round(y)
             rule = f"`y['{self.task}']` must {self.allowed(y.shape)} where its weight is not 0. {mark_missing}"
@@ -275,6 +283,11 @@ class SpanSpec(LabelSpec):
     def largest(self, shape: Sequence[Any]) -> Any:
         """Return the number of words; infinity where the output's length is unknown."""
         return float("inf") if self.high is None else self.high
+
+    def consistent(self, y: Any) -> Any:
+        """Return where the first word is not after the last one, and both or neither are 0."""
+        first, last = y[..., :1], y[..., 1:]
+        return (first <= last) & ((first == 0) == (last == 0))
 
     def allowed(self, shape: Sequence[Any]) -> str:
         """Return what spans must be."""

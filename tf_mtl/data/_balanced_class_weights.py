@@ -27,7 +27,7 @@ def balanced_class_weights(
         task: The name of the task in a data set.
 
     Raises:
-        ValueError: if the data set does not end, or has no labels of the task.
+        ValueError: if the data set does not end, has no labels of the task, or has labels of other classes.
 
     Example:
 
@@ -66,7 +66,13 @@ def _array(values: Any) -> np.ndarray:
 
 
 def _counts(y, weight, names):
-    indices = y if y.dtype.kind in "iuf" else class_indices(y, names)
-    weight = np.ones(()) if weight is None else np.reshape(weight, weight.shape + (1,) * (indices.ndim - weight.ndim))
-    indices = indices[(weight > 0) & (indices >= 0)].astype(int)
-    return np.bincount(indices, minlength=len(names)).astype(float)
+    """The number of labels of each class; names that are empty, and indices below 0, are missing labels."""
+    is_index = y.dtype.kind in "iufb"
+    indices = y if is_index else class_indices(y, names)
+    is_labelled = indices >= 0 if is_index else np.reshape([bool(name) for name in y.ravel().tolist()], y.shape)
+    if weight is not None:
+        is_labelled &= np.reshape(weight, weight.shape + (1,) * (indices.ndim - weight.ndim)) > 0
+    unknown = y[is_labelled & ~((indices >= 0) & (indices < len(names)))]
+    if unknown.size:
+        raise ValueError(f"`data` must hold class indices or names of {names}, received {unknown[:4].tolist()}.")
+    return np.bincount(indices[is_labelled].astype(int), minlength=len(names)).astype(float)
