@@ -121,8 +121,8 @@ def test_a_worker_is_preempted_and_both_save(tmp_path):
     wait_for(other, "step 7")
     other.terminate()
     for process in (one, other):
-        process.communicate(timeout=90)
-        assert process.returncode == -signal.SIGTERM
+        _, errors = process.communicate(timeout=90)
+        assert process.returncode == -signal.SIGTERM, errors[-3000:]
     assert max(saved_steps(tmp_path / "run")) < 12
 
 
