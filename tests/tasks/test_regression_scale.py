@@ -48,5 +48,5 @@ def test_is_saved_with_its_scale(tmp_path):
 
 
 def test_bad_scale():
-    with pytest.raises(ValueError, match="`scale` must be positive, received 0"):
+    with pytest.raises(ValueError, match=r"`scale` must be a number in \(0, inf\), received 0"):
         mtl.losses.CellwiseSquaredError(0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from tf_mtl.layers._mask_scores import MASKED
+from tf_mtl.layers._mask_scores import MaskScores
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -65,31 +65,15 @@ class BiaffineScores(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class MaskArcs(keras.layers.Layer):
+class MaskArcs(MaskScores):
     """Marks arcs from or to masked words: all their scores [B, W, W + 1, C] become -1e9.
 
     `MaskScores.valid_mask(scores)` then recovers the words' mask from the scores.
     """
 
-    def __init__(self, **kwargs: Any):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.supports_masking = True
-
-    def call(self, inputs: Any, mask: Any = None) -> Any:
-        """Return the marked scores; without a mask all words are valid."""
-        if mask is None:
-            return inputs
-        is_word = keras.ops.cast(mask, "bool")
-        is_head = keras.ops.pad(is_word, [[0, 0], [1, 0]], constant_values=True)
-        is_arc = keras.ops.logical_and(is_word[:, :, None], is_head[:, None, :])
-        return keras.ops.where(is_arc[..., None], inputs, MASKED)
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        """Return no mask: the scores encode it."""
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the shape of the scores."""
-        return input_shape
+    def _counted(self, is_valid: Any) -> Any:
+        is_head = keras.ops.pad(is_valid, [[0, 0], [1, 0]], constant_values=True)
+        return keras.ops.logical_and(is_valid[:, :, None], is_head[:, None, :])
 
 
 def _biaffine(heads: Any, kernels: Any, dependents: Any) -> Any:

@@ -35,7 +35,11 @@ class MaskScores(keras.layers.Layer):
         """Return the marked scores; without a mask all positions are valid."""
         if mask is None:
             return inputs
-        return keras.ops.where(keras.ops.cast(mask, "bool")[..., None], inputs, MASKED)
+        return keras.ops.where(self._counted(keras.ops.cast(mask, "bool"))[..., None], inputs, MASKED)
+
+    def _counted(self, is_valid: Any) -> Any:
+        """Return which scores count, without their last axis, from the valid positions [B, S]."""
+        return is_valid
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         """Return no mask: the scores encode it."""

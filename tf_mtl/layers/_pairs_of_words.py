@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from tf_mtl.layers._mask_scores import MASKED
+from tf_mtl.layers._mask_scores import MASKED, MaskScores
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -31,30 +31,14 @@ class PairFeatures(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class MaskPairs(keras.layers.Layer):
+class MaskPairs(MaskScores):
     """Marks pairs with a masked word: all their scores [B, W, W, C] become -1e9 where the words' mask [B, W] is False.
 
     `MaskPairs.valid_mask(scores)` then recovers the mask of pairs from the scores.
     """
 
-    def __init__(self, **kwargs: Any):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.supports_masking = True
-
-    def call(self, inputs: Any, mask: Any = None) -> Any:
-        """Return the marked scores; without a mask all words are valid."""
-        if mask is None:
-            return inputs
-        is_word = keras.ops.cast(mask, "bool")
-        is_pair = keras.ops.logical_and(is_word[:, :, None], is_word[:, None])
-        return keras.ops.where(is_pair[..., None], inputs, MASKED)
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
-        """Return no mask: the scores encode it."""
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the shape of the scores."""
-        return input_shape
+    def _counted(self, is_valid: Any) -> Any:
+        return keras.ops.logical_and(is_valid[:, :, None], is_valid[:, None])
 
     @staticmethod
     def valid_mask(scores: Any) -> Any:

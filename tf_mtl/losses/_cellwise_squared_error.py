@@ -5,9 +5,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl.losses._cellwise_errors import CellwiseError
+
 
 @keras.saving.register_keras_serializable("tf_mtl")
-class CellwiseSquaredError(keras.losses.MeanSquaredError):
+class CellwiseSquaredError(CellwiseError):
     r"""Squared error in units of a scale, one value per cell.
 
     $$l_{bd} = \left( \frac{y_{bd} - \hat y_{bd}}{s} \right)^2$$
@@ -39,15 +41,8 @@ class CellwiseSquaredError(keras.losses.MeanSquaredError):
         name: str = "mean_squared_error",
         dtype: Any = None,
     ):
-        super().__init__(reduction=reduction, name=name, dtype=dtype)
-        if not scale > 0:
-            raise ValueError(f"`scale` must be positive, received {scale}.")
-        self.scale = float(scale)
+        super().__init__(scale, reduction, name, dtype)
 
-    def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
-        """Return the squared error of each cell, [B, D], from labels and predictions, both [B, D]."""
-        y_pred = tf.convert_to_tensor(y_pred)
-        return tf.math.squared_difference(tf.cast(y_true, y_pred.dtype) / self.scale, y_pred / self.scale)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale}
+    def of_error(self, error: tf.Tensor) -> tf.Tensor:
+        """Return the squared errors."""
+        return tf.square(error)
