@@ -327,3 +327,13 @@ def test_labels_out_of_range():
         for label in (4, -1):
             with pytest.raises(ValueError, match="class indices from 0 to 3"):
                 model.fit(x, {"t": np.array([[0, label]])}, verbose=0)
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_a_nan_in_the_scores_of_a_word_is_not_hidden(crf):
+    task = mtl.tasks.Tagging("tags", 3, scheme="none", crf=crf)
+    scores = np.array([[[1.0, 2.0, 3.0], [1.0, np.nan, 2.0], [-1e9] * 3]], "float32")
+    output = mtl.layers.CRF()(scores) if crf else tf.constant(scores)
+    assert task.valid_mask(output).numpy().tolist() == [[True, True, False]]
+    tags = tf.constant([[0, 1, -1]]) if crf else tf.constant([[0, 1, 0]])
+    assert np.isnan(task.loss.call(tags, output)[0, 1])

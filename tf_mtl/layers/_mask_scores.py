@@ -50,8 +50,8 @@ class MaskScores(keras.layers.Layer):
 
     @staticmethod
     def valid_mask(scores: tf.Tensor) -> tf.Tensor:
-        """Return the mask of valid positions [B, S], from marked scores [B, S, ...]."""
-        return tf.reduce_max(scores, list(range(2, len(scores.shape)))) > MASKED / 2
+        """Return the mask of valid positions [B, S], from marked scores [B, S, ...]; those with a NaN are valid."""
+        return ~(tf.reduce_max(scores, list(range(2, len(scores.shape)))) <= MASKED / 2)
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
