@@ -12,6 +12,7 @@ from tf_mtl._engine.global_rows import batch_loss_sums
 from tf_mtl._engine.masked_losses import as_loss, bad_rows, clean_labels, weighted_sums
 from tf_mtl._names import by_output
 from tf_mtl._pipeline.assertions import assert_none
+from tf_mtl._pipeline.label_specs import label_spec
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
 from tf_mtl._shapes import keras_mask, masked_weight, match_output, with_last_axis
 from tf_mtl.losses import BatchLoss
@@ -68,7 +69,7 @@ class Objectives:
             )
         names = {task.name: (tuple(task.labels), task.labels_are_lists) for task in tasks}
         specs = [
-            LabelSpec.of(task, losses.get(task), output, task in measured, *names.get(task, ()))
+            label_spec(task, losses.get(task), output, task in measured, *names.get(task, ()))
             for task, output in outputs.items()
         ]
         factors = _factors(loss_weights, outputs, losses)

@@ -4,32 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_mtl._names import check_names
-from tf_mtl._pipeline.assertions import assert_none
-from tf_mtl._shapes import match_rank, mixes_rows, needs_output_rank
-from tf_mtl.losses import (
-    BatchLoss,
-    CellwiseBinaryCrossentropy,
-    CellwisePoisson,
-    ClassCrossentropy,
-    CRFNegativeLogLikelihood,
-    DependencyCrossentropy,
-    InBatchSoftmax,
-    ListLoss,
-    OrdinalCrossentropy,
-    RelationLoss,
-    SigmoidFocal,
-    SpanCrossentropy,
-)
-from tf_mtl.losses._cellwise_errors import CellwiseError
-
-_UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
-_LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
-_OVER_LAST_AXIS = ("categorical_", "cosine_similarity", "kl_divergence", "dice", "tversky")
 
 
 @dataclass(frozen=True)
@@ -60,59 +38,6 @@ class LabelSpec:
     output_rank: bool = True
     names: tuple[str, ...] = ()
     lists: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        task: str,
-        loss: keras.losses.Loss | None,
-        output: keras.KerasTensor,
-        has_metrics: bool,
-        names: tuple[str, ...] = (),
-        lists: bool = False,
-    ) -> "LabelSpec":
-        """Read the demands off a task's loss, its symbolic output and the names of its classes."""
-        if loss is None:
-            return cls(task, counts=has_metrics)
-        if isinstance(loss, InBatchSoftmax):
-            return cls(task, (), output_rank=False)
-        if isinstance(loss, BatchLoss):
-            return cls(task, output_rank=False)
-        if isinstance(loss, (CellwiseBinaryCrossentropy, SigmoidFocal)):
-            return cls(task, tuple(output.shape[1:]), 1.0, names=names if lists else (), lists=lists)
-        if isinstance(loss, RelationLoss):  # the output holds a tag as well
-            return cls(task, (*output.shape[1:-1], output.shape[-1] - 1), 1.0)
-        if isinstance(loss, CellwisePoisson):
-            return cls(task, tuple(output.shape[1:]), float("inf"))
-        if isinstance(loss, ListLoss):
-            return cls(task, tuple(output.shape[1:]), float("inf"), ignored=loss.ignore_class)
-        if isinstance(loss, CellwiseError):
-            return cls(task, tuple(output.shape[1:]))
-        if isinstance(loss, ClassCrossentropy):
-            return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, names=names)
-        if isinstance(loss, SpanCrossentropy):
-            return SpanSpec(task, (2,), None if output.shape[1] is None else output.shape[1] - 1, output_rank=False)
-        if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
-            return cls(task, (None,), output.shape[-1] - 1, True, names=names)
-        if isinstance(loss, OrdinalCrossentropy):
-            return cls(task, tuple(output.shape[1:-1]), output.shape[-1], True, names=names)
-        if isinstance(loss, DependencyCrossentropy):
-            return ArcSpec(task, (None, 2), relations=output.shape[-1] - 1)
-        function = getattr(loss, "fn", None)
-        kind = getattr(function, "__name__", None)
-        if kind in _LABELS_OF_OTHER_SHAPE:
-            return cls(task, output_rank=False)
-        if function is None:
-            aligned, mixes = needs_output_rank(loss.call, output.shape), mixes_rows(loss.call, output.shape)
-            return cls(task, output_rank=aligned, mixes_rows=mixes)
-        if not getattr(function, "__module__", "").startswith("keras."):
-            return cls(task, mixes_rows=mixes_rows(function, output.shape))
-        if kind == "sparse_categorical_crossentropy":
-            ignored = getattr(loss, "ignore_class", None)
-            return cls(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, ignored, names=names)
-        is_over_last_axis = len(output.shape) > 2 and str(kind).startswith(_OVER_LAST_AXIS)
-        high = 1.0 if kind in _UNIT_RANGE else None
-        return cls(task, tuple(output.shape[1:]), high, output_rank=not is_over_last_axis)
 
     @property
     def integers(self) -> bool:
@@ -222,77 +147,6 @@ class LabelSpec:
                 inside &= y == np.round(y)
             rule = f"`y['{self.task}']` must {self.allowed(y.shape)} where its weight is not 0. {mark_missing}"
             yield ~inside & counted & finite, y, rule
-
-
-@dataclass(frozen=True)
-class ArcSpec(LabelSpec):
-    """What the loss of dependency trees demands: a head and a relation for each word, [B, W, 2].
-
-    Attributes:
-        relations: The number of relations.
-    """
-
-    relations: int = 1
-
-    @property
-    def integers(self) -> bool:
-        """True: heads and relations are integers."""
-        return True
-
-    def largest(self, shape: Sequence[Any]) -> tuple[Any, int]:
-        """Return the largest head and the largest relation."""
-        return shape[-2], self.relations - 1
-
-    def allowed(self, shape: Sequence[Any]) -> str:
-        """Return what heads and relations must be."""
-        return (
-            f"be (head, relation), integers from 0 to {shape[-2]}, the length of the sequence, and from 0 to "
-            f"{self.relations - 1},"
-        )
-
-    def check_weight_shape(self, shape: tf.TensorShape, weight_shape: tf.TensorShape) -> None:
-        """Raise if label weights have more axes than words.
-
-        Raises:
-            ValueError: naming the shapes.
-        """
-        super().check_weight_shape(shape[:-1], weight_shape)
-
-    def assertions(self, y: tf.Tensor, weight: tf.Tensor, valid_mask: tf.Tensor) -> list[tf.Tensor]:
-        """Return an op that fails where a head is no word of its own sentence."""
-        heads = tf.cast(y[..., 0], tf.int32)
-        is_head = tf.pad(valid_mask, [[0, 0], [1, 0]], constant_values=True)
-        is_wrong = ~tf.gather(is_head, tf.clip_by_value(heads, 0, tf.shape(valid_mask)[1]), batch_dims=1)
-        rule = (
-            f"`y['{self.task}']` must hold heads that are words of their own sentence, or 0 for the root, where its "
-            "weight is not 0. Correct the heads, or give words whose heads are lost, as in truncated sentences, the "
-            "weight 0."
-        )
-        return [assert_none(is_wrong & (match_rank(weight, 2) > 0), heads, rule)]
-
-
-@dataclass(frozen=True)
-class SpanSpec(LabelSpec):
-    """What the loss of one span per row demands: its first and its last word, [B, 2]."""
-
-    @property
-    def integers(self) -> bool:
-        """True: words are counted."""
-        return True
-
-    def largest(self, shape: Sequence[Any]) -> Any:
-        """Return the number of words; infinity where the output's length is unknown."""
-        return float("inf") if self.high is None else self.high
-
-    def consistent(self, y: Any) -> Any:
-        """Return where the first word is not after the last one, and both or neither are 0."""
-        first, last = y[..., :1], y[..., 1:]
-        return (first <= last) & ((first == 0) == (last == 0))
-
-    def allowed(self, shape: Sequence[Any]) -> str:
-        """Return what spans must be."""
-        words = "" if self.high is None else f" from 0 to {self.high}"
-        return f"be (first word, last word), integers{words}, counted from 1, or (0, 0) for no answer,"
 
 
 def has_strings(labels: Any) -> bool:

@@ -1,0 +1,163 @@
+"""What each kind of loss demands of a task's labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._pipeline.assertions import assert_none
+from tf_mtl._pipeline.labels import LabelSpec
+from tf_mtl._shapes import match_rank, mixes_rows, needs_output_rank
+from tf_mtl.losses import (
+    BatchLoss,
+    CellwiseBinaryCrossentropy,
+    CellwisePoisson,
+    ClassCrossentropy,
+    CRFNegativeLogLikelihood,
+    DependencyCrossentropy,
+    InBatchSoftmax,
+    ListLoss,
+    OrdinalCrossentropy,
+    RelationLoss,
+    SigmoidFocal,
+    SpanCrossentropy,
+)
+from tf_mtl.losses._cellwise_errors import CellwiseError
+
+_UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
+_LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
+_OVER_LAST_AXIS = ("categorical_", "cosine_similarity", "kl_divergence", "dice", "tversky")
+
+
+def label_spec(
+    task: str,
+    loss: keras.losses.Loss | None,
+    output: keras.KerasTensor,
+    has_metrics: bool,
+    names: tuple[str, ...] = (),
+    lists: bool = False,
+) -> LabelSpec:
+    """Return what a task's loss and its symbolic output demand of its labels.
+
+    Args:
+        task: The task's name.
+        loss: Its loss; None if only metrics read the labels.
+        output: Its symbolic output.
+        has_metrics: Whether it has metrics.
+        names: The names of its classes.
+        lists: Whether a label may be a list of names.
+    """
+    if loss is None:
+        return LabelSpec(task, counts=has_metrics)
+    if isinstance(loss, InBatchSoftmax):
+        return LabelSpec(task, (), output_rank=False)
+    if isinstance(loss, BatchLoss):
+        return LabelSpec(task, output_rank=False)
+    if isinstance(loss, (CellwiseBinaryCrossentropy, SigmoidFocal)):
+        return LabelSpec(task, tuple(output.shape[1:]), 1.0, names=names if lists else (), lists=lists)
+    if isinstance(loss, RelationLoss):  # the output holds a tag as well
+        return LabelSpec(task, (*output.shape[1:-1], output.shape[-1] - 1), 1.0)
+    if isinstance(loss, CellwisePoisson):
+        return LabelSpec(task, tuple(output.shape[1:]), float("inf"))
+    if isinstance(loss, ListLoss):
+        return LabelSpec(task, tuple(output.shape[1:]), float("inf"), ignored=loss.ignore_class)
+    if isinstance(loss, CellwiseError):
+        return LabelSpec(task, tuple(output.shape[1:]))
+    if isinstance(loss, ClassCrossentropy):
+        return LabelSpec(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, names=names)
+    if isinstance(loss, SpanCrossentropy):
+        return SpanSpec(task, (2,), None if output.shape[1] is None else output.shape[1] - 1, output_rank=False)
+    if isinstance(loss, CRFNegativeLogLikelihood):  # the output holds transition scores as well
+        return LabelSpec(task, (None,), output.shape[-1] - 1, True, names=names)
+    if isinstance(loss, OrdinalCrossentropy):
+        return LabelSpec(task, tuple(output.shape[1:-1]), output.shape[-1], True, names=names)
+    if isinstance(loss, DependencyCrossentropy):
+        return ArcSpec(task, (None, 2), relations=output.shape[-1] - 1)
+    function = getattr(loss, "fn", None)
+    kind = getattr(function, "__name__", None)
+    if kind in _LABELS_OF_OTHER_SHAPE:
+        return LabelSpec(task, output_rank=False)
+    if function is None:
+        aligned, mixes = needs_output_rank(loss.call, output.shape), mixes_rows(loss.call, output.shape)
+        return LabelSpec(task, output_rank=aligned, mixes_rows=mixes)
+    if not getattr(function, "__module__", "").startswith("keras."):
+        return LabelSpec(task, mixes_rows=mixes_rows(function, output.shape))
+    if kind == "sparse_categorical_crossentropy":
+        ignored = getattr(loss, "ignore_class", None)
+        return LabelSpec(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, ignored, names=names)
+    is_over_last_axis = len(output.shape) > 2 and str(kind).startswith(_OVER_LAST_AXIS)
+    high = 1.0 if kind in _UNIT_RANGE else None
+    return LabelSpec(task, tuple(output.shape[1:]), high, output_rank=not is_over_last_axis)
+
+
+@dataclass(frozen=True)
+class ArcSpec(LabelSpec):
+    """What the loss of dependency trees demands: a head and a relation for each word, [B, W, 2].
+
+    Attributes:
+        relations: The number of relations.
+    """
+
+    relations: int = 1
+
+    @property
+    def integers(self) -> bool:
+        """True: heads and relations are integers."""
+        return True
+
+    def largest(self, shape: Sequence[Any]) -> tuple[Any, int]:
+        """Return the largest head and the largest relation."""
+        return shape[-2], self.relations - 1
+
+    def allowed(self, shape: Sequence[Any]) -> str:
+        """Return what heads and relations must be."""
+        return (
+            f"be (head, relation), integers from 0 to {shape[-2]}, the length of the sequence, and from 0 to "
+            f"{self.relations - 1},"
+        )
+
+    def check_weight_shape(self, shape: tf.TensorShape, weight_shape: tf.TensorShape) -> None:
+        """Raise if label weights have more axes than words.
+
+        Raises:
+            ValueError: naming the shapes.
+        """
+        super().check_weight_shape(shape[:-1], weight_shape)
+
+    def assertions(self, y: tf.Tensor, weight: tf.Tensor, valid_mask: tf.Tensor) -> list[tf.Tensor]:
+        """Return an op that fails where a head is no word of its own sentence."""
+        heads = tf.cast(y[..., 0], tf.int32)
+        is_head = tf.pad(valid_mask, [[0, 0], [1, 0]], constant_values=True)
+        is_wrong = ~tf.gather(is_head, tf.clip_by_value(heads, 0, tf.shape(valid_mask)[1]), batch_dims=1)
+        rule = (
+            f"`y['{self.task}']` must hold heads that are words of their own sentence, or 0 for the root, where its "
+            "weight is not 0. Correct the heads, or give words whose heads are lost, as in truncated sentences, the "
+            "weight 0."
+        )
+        return [assert_none(is_wrong & (match_rank(weight, 2) > 0), heads, rule)]
+
+
+@dataclass(frozen=True)
+class SpanSpec(LabelSpec):
+    """What the loss of one span per row demands: its first and its last word, [B, 2]."""
+
+    @property
+    def integers(self) -> bool:
+        """True: words are counted."""
+        return True
+
+    def largest(self, shape: Sequence[Any]) -> Any:
+        """Return the number of words; infinity where the output's length is unknown."""
+        return float("inf") if self.high is None else self.high
+
+    def consistent(self, y: Any) -> Any:
+        """Return where the first word is not after the last one, and both or neither are 0."""
+        first, last = y[..., :1], y[..., 1:]
+        return (first <= last) & ((first == 0) == (last == 0))
+
+    def allowed(self, shape: Sequence[Any]) -> str:
+        """Return what spans must be."""
+        words = "" if self.high is None else f" from 0 to {self.high}"
+        return f"be (first word, last word), integers{words}, counted from 1, or (0, 0) for no answer,"
