@@ -76,6 +76,7 @@ def build_model(
         tasks=tasks,
     )
     features = _checked_features(trunk, trunk(inputs, names), names)
+    inputs = _with_own_inputs(inputs, tasks)
     for task in tasks:
         if task.labels_words and isinstance(inputs, Mapping) and WORD_STARTS in {*inputs} - {*features[task.name]}:
             raise ValueError(
@@ -83,7 +84,21 @@ def build_model(
                 f"The encoder must pass it on, but gives {sorted(features[task.name])}. Return the input "
                 f"'{WORD_STARTS}' among the encoder's features."
             )
-    return MultiTaskModel(inputs, heads(tasks, features), name=name, tasks=tasks, trunk=trunk)
+    return MultiTaskModel(inputs, heads(tasks, features, inputs), name=name, tasks=tasks, trunk=trunk)
+
+
+def _with_own_inputs(inputs, tasks):
+    """The inputs, with those of the tasks' own."""
+    own = {name: x for task in tasks for name, x in task.own_inputs().items()}
+    if own and not isinstance(inputs, Mapping):
+        raise ValueError(
+            f"`inputs` must be a dict {{name: keras.Input}}, since tasks add the inputs {sorted(own)}; "
+            f"received {inputs}."
+        )
+    taken = sorted(own.keys() & inputs) if own else []
+    if taken:
+        raise ValueError(f"`inputs` must not have the names of the tasks' own inputs: rename '{taken[0]}'.")
+    return {**inputs, **own} if own else inputs
 
 
 def _checked_features(trunk, features, names):

@@ -15,6 +15,7 @@ from tf_mtl._graph.functional import ClonedOutputs, as_float32, freeze_again
 from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
 from tf_mtl._optimizers.options import check_loss_scaling, check_options
+from tf_mtl._optional_inputs import make_optional
 from tf_mtl._pipeline.checks import readable_errors, with_checks
 from tf_mtl._pipeline.feed import evaluate_feed, fit_feed, predict_feed, with_epochs
 from tf_mtl.distribute._workers import lost_worker_errors
@@ -89,6 +90,7 @@ class MultiTaskModel(KerasHooks):
         if tasks is not None:
             check_names("tasks", [task.name for task in tasks], outputs)
         outputs = {task: as_float32(task, output) for task, output in outputs.items()}
+        make_optional(inputs, [name for task in tasks or () for name in task.own_inputs()])
         super().__init__(inputs, outputs, name=name, **kwargs)
         _check_layer_names(self)
         freeze_again(self)
@@ -173,7 +175,8 @@ class MultiTaskModel(KerasHooks):
             accumulate: The number of micro-batches that each batch is split into. They are processed one after the
                 other, and their gradients make one update, that of the whole batch, for the memory of one of them
                 (BatchNormalization's statistics are those of a micro-batch). Methods whose weights depend on the
-                losses, such as all scalarizers but "equal" and "fixed", need one more forward pass.
+                losses, such as all scalarizers but "equal" and "fixed", and losses that compare rows need one more
+                forward pass.
             check_inputs: Whether NaN and infinity in inputs raise an error; False for a model that replaces them.
             non_finite: What happens in a training step with NaN or infinity in a loss or gradient. "keep" updates
                 nevertheless, as Keras does. "skip" undoes the step: weights, optimizer, balancing method and metrics
@@ -385,7 +388,7 @@ class MultiTaskModel(KerasHooks):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Run one evaluation step on arrays; see `keras.Model.test_on_batch`."""
         engine = self._engine_for("test_on_batch")
-        x, y, sample_weight = with_checks((x, y, sample_weight), engine.rules)
+        x, y, sample_weight = with_checks((x, y, sample_weight), engine.rules.for_evaluation)
         with readable_errors(), self._evaluation():
             return super().test_on_batch(x, y, sample_weight, return_dict)
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._optional_inputs import is_optional
 from tf_mtl.text import LocatedTexts
 from tf_mtl.text._located import locate
 
@@ -80,7 +81,7 @@ class RawInputs:
 
 
 def model_specs(model: keras.Model) -> Any:
-    """Return the specs of a functional model's inputs, in their structure.
+    """Return the specs of a functional model's inputs, in their structure, without optional ones of a dict.
 
     They have the names of the Input layers. The name of an unnamed one is its key in a dict of inputs, or `inputs` if
     it is the only input.
@@ -137,7 +138,7 @@ def pack(specs: Any, values: Mapping[str, Any]) -> Any:
 
 def _specs(inputs):
     if isinstance(inputs, Mapping):
-        return {key: _spec(x, key) for key, x in inputs.items()}
+        return {key: _spec(x, key) for key, x in inputs.items() if not is_optional(x)}
     if isinstance(inputs, keras.KerasTensor):
         return _spec(inputs, "inputs")
     return keras.tree.map_structure(lambda x: _spec(x, ""), inputs)

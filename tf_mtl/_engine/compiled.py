@@ -59,7 +59,9 @@ def compiled_engine(
         gradients=gradients,
         accumulate=accumulate,
         compiled_passes=compiles_passes(model, jit_compile, run_eagerly),
-        rules=Rules(tuple(objectives.specs), check_inputs),
+        rules=Rules(
+            tuple(objectives.specs), check_inputs, tuple(task.fill_own_inputs for task in tasks if task.own_inputs())
+        ),
         parts=parts,
         update=update,
         losses=TaskLosses(parts.tasks, objectives.loss_weights),

@@ -15,6 +15,7 @@ from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.saved_losses import serialized_losses
 from tf_mtl._engine.step import Engine, results_over_replicas
 from tf_mtl._graph.functional import ClonedOutputs
+from tf_mtl._optional_inputs import OptionalInputs
 from tf_mtl._pipeline.feed import Feed
 from tf_mtl._pipeline.step_functions import predict_function, step_function
 from tf_mtl._pipeline.stream import Stream
@@ -39,7 +40,7 @@ def in_one_thread(
     return wrapped
 
 
-class KerasHooks(keras.Model):
+class KerasHooks(OptionalInputs):
     """A model that answers Keras' calls through its engine, which `compile` makes."""
 
     train_function: Any

@@ -1,6 +1,7 @@
 """Build the heads of tasks, some of which read others."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 
@@ -13,14 +14,16 @@ from tf_mtl.tasks import Task
 Features = Mapping[str, keras.KerasTensor]
 
 
-def heads(tasks: Sequence[Task], features: Mapping[str, Features]) -> dict[str, keras.KerasTensor]:
+def heads(tasks: Sequence[Task], features: Mapping[str, Features], inputs: Any) -> dict[str, keras.KerasTensor]:
     """Return the outputs of tasks, in their order.
 
-    A task that reads others finds their tensors among its features, under `after_key`.
+    A task that reads others finds their tensors among its features, under `after_key`, and its own inputs under their
+    names.
 
     Args:
         tasks: The tasks.
         features: The features of each task.
+        inputs: The model's inputs, which hold the tasks' own.
 
     Raises:
         ValueError: if a task reads an unknown one, or tasks read each other in a cycle.
@@ -37,8 +40,15 @@ def heads(tasks: Sequence[Task], features: Mapping[str, Features]) -> dict[str, 
             if key not in readable:
                 readable[key] = StopGradient(name=f"{name}_{part}_stopped")(readable[whole])
             read[after_key(name)] = readable[key]
+        read |= {name: inputs[name] for name in task.own_inputs()}
         outputs[task.name] = task.head({**_with_mixed_stages(task, features[task.name]), **read})
     return {task.name: outputs[task.name] for task in tasks}
+
+
+def without_own_inputs(inputs: Any, tasks: Sequence[Task]) -> Any:
+    """Return the inputs that trunks take."""
+    own = {name for task in tasks for name in task.own_inputs()}
+    return {name: x for name, x in inputs.items() if name not in own} if own else inputs
 
 
 def _with_mixed_stages(task: Task, features: Features) -> Features:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras.src.ops import core
 
+from tf_mtl._optional_inputs import OptionalInputs
 from tf_mtl.layers._stop_gradient import StopGradient
 
 _STOPS = (StopGradient, core.StopGradient)  # what lies before them is not trained by what lies after them
@@ -52,7 +53,7 @@ class Partition:
         """The shared part, from the inputs to `[*frontier, *crossing]`, and the tasks' own part, from there on."""
         between = [*self.frontier, *self.crossing]
         outputs = {task: output for task, output in self.outputs.items() if task not in self.shared_outputs}
-        return keras.Model(self.inputs, between), keras.Model(between, outputs)
+        return OptionalInputs(self.inputs, between), keras.Model(between, outputs)
 
     def outputs_of(self, tensors: Sequence[Any]) -> dict[str, Any]:
         """Return the outputs by task, in training mode, from those of the shared part."""

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tf_mtl._graph.heads import heads, tasks_read_by
+from tf_mtl._graph.heads import heads, tasks_read_by, without_own_inputs
 from tf_mtl._graph.partition import partition
+from tf_mtl._optional_inputs import is_optional
 from tf_mtl.tasks import Task
 from tf_mtl.trunks import Trunk
 
@@ -104,10 +105,11 @@ def _single_task_size(model, task, tasks, trunk):
     """The number of parameters of a task's single-task model, which has the heads that the task reads."""
     trunk = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(trunk.single_task(task.name)))
     inputs = keras.tree.map_structure(
-        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), model.input
+        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name, optional=is_optional(x)), model.input
     )
-    features, read = trunk(inputs, [task.name])[task.name], tasks_read_by(task, tasks)
-    outputs = heads([*read, task], dict.fromkeys([each.name for each in (*read, task)], features))
+    features = trunk(without_own_inputs(inputs, tasks), [task.name])[task.name]
+    needed = [*tasks_read_by(task, tasks), task]
+    outputs = heads(needed, dict.fromkeys([each.name for each in needed], features), inputs)
     return sum(_size(v) for v in keras.Model(inputs, outputs[task.name]).weights)
 
 

@@ -14,6 +14,7 @@ from tf_mtl._pipeline.assertions import MARK
 from tf_mtl._pipeline.forms import arrays
 from tf_mtl._pipeline.label_names import with_numbers
 from tf_mtl._pipeline.labels import Rules, check_structure, weight_of
+from tf_mtl._pipeline.own_inputs import with_own_inputs
 from tf_mtl._pipeline.prefetching import may_draw_ahead
 from tf_mtl._pipeline.values import check_known_rows, check_values, checked
 
@@ -57,6 +58,7 @@ def _checked_arrays(data, rules):
         raise ValueError("`x` must have at least one row, received an empty array.")
     y = with_numbers(y, weight, rules.specs)
     check_values(x, y, weight, rules)
+    x = with_own_inputs(x, y, weight, rules)
     weights = {spec.task: weight_of(spec.task, weight) for spec in rules.specs}
     if all(w is None for w in weights.values()):
         return x, y, None
@@ -120,7 +122,8 @@ def _checked_dataset(dataset, rules):
 class BatchCheck:
     """A function from a batch in a graph to the same batch, which cannot be computed where it breaks a rule.
 
-    Labels that are names become class indices. Checks of the same rules are equal.
+    Labels that are names become class indices, and inputs of the tasks' own are filled. Checks of the same rules are
+    equal.
     """
 
     rules: Rules
@@ -130,7 +133,8 @@ class BatchCheck:
         """Return the batch."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         y = with_numbers(y, weight, self.rules.specs)
-        return checked(x, y, weight, self.rules), y, *batch[2:]
+        x = checked(x, y, weight, self.rules)
+        return with_own_inputs(x, y, weight, self.rules), y, *batch[2:]
 
 
 @dataclass(frozen=True)

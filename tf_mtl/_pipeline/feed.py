@@ -68,13 +68,13 @@ def fit_feed(
     check_finite("x", x, steps_per_epoch, "steps_per_epoch")
     steps_per_epoch = steps_per_epoch_of(x, steps_per_epoch)
     mixture = x if isinstance(x, Mixture) else None
-    data = _read(data, rules, strategy)
     if validation_split and validation_data is None:
-        data, validation_data = split(data, validation_split)
+        data, validation_data = split(arrays(data), validation_split)
+    data = _read(data, rules, strategy)
     validation = None
     if validation_data is not None:
         validation_data = one_epoch("validation_data", validation_data, validation_steps, "validation_steps")
-        x, y, weight = _read(unpacked(validation_data), rules, strategy)
+        x, y, weight = _read(unpacked(validation_data), rules.for_evaluation, strategy)
         validation = _stream(x, y, weight, validation_batch_size or batch_size)
     x, y, weight = data
     if balancing.needs_validation:
@@ -95,7 +95,7 @@ def evaluate_feed(
 ) -> Stream:
     """Return the batches that `evaluate` works through."""
     x, y, weight = data
-    x, y, weight = _read((one_epoch("x", x, steps, "steps"), y, weight), rules, strategy)
+    x, y, weight = _read((one_epoch("x", x, steps, "steps"), y, weight), rules.for_evaluation, strategy)
     return _stream(x, y, weight, batch_size)
 
 

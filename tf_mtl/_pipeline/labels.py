@@ -1,6 +1,6 @@
 """What the labels of a task must look like, and the check of a batch against that."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -167,10 +167,19 @@ class Rules(NamedTuple):
     Attributes:
         specs: What the labels of each output must look like.
         finite_inputs: Whether inputs must not hold NaN or infinity.
+        own_inputs: What fills inputs of the tasks' own; see `Task.fill_own_inputs`.
+        training: Whether the batches are trained on.
     """
 
     specs: tuple[LabelSpec, ...]
     finite_inputs: bool = True
+    own_inputs: tuple[Callable[..., dict[str, tf.Tensor]], ...] = ()
+    training: bool = True
+
+    @property
+    def for_evaluation(self) -> "Rules":
+        """The same rules for batches that are not trained on."""
+        return self._replace(training=False)
 
 
 def check_structure(y: Any, weight: Any, specs: Sequence[LabelSpec]) -> None:

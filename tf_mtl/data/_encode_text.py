@@ -1,17 +1,15 @@
 """From annotated texts to the rows that a model is trained on."""
 
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl._label_names import class_cells, class_indices
 from tf_mtl._names import check_names, nearest
-from tf_mtl.data._encode_spans import encode_spans
-from tf_mtl.tasks import Task
+from tf_mtl.tasks import Task, TextRecords
 from tf_mtl.text import TextPreprocessor
 
 _BATCH = 1024
@@ -42,7 +40,11 @@ def encode_text(
             what the task expects; an empty name, an index below 0 and NaN mean a missing label. For `MultiLabel` they
             are lists of names: an empty list has none of the labels, and [""] is a missing label. For `SpanExtraction`
             they are byte offsets [2] into the first text, begin and end: (0, 0) is no answer, and a negative begin is a
-            missing label. Spans that are truncated, and thus lost, have the weight 0 and are counted in the warning.
+            missing label. For `DependencyParse` they are an arc for each word, "2:subject": the relation "subject" to
+            word 2, counted from 1, with 0 for the root. For `Relations` they are a list of relations of a text,
+            "3:lives_in:7": the last word of the head, the relation, and the last word of the tail, counted from 0;
+            [""] is a missing label. Spans, arcs and relations to truncated words are lost: they have the weight 0,
+            or no cell, and are counted in the warning. Another task says in `encode_labels` what it takes.
         text: The field of the texts, strings, or of their words, strings [None]. For pairs, the fields of the first
             and the second text.
 
@@ -73,10 +75,14 @@ def encode_text(
     if not parts:
         raise ValueError("`records` must hold at least one record, received none.")
     encoder.warn_of_truncation()
-    encoder.warn_of_spans()
+    encoder.warn_of_remarks()
     columns = tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *parts)
-    rows = tf.data.Dataset.from_tensor_slices(columns).map(lambda *row: row)  # the map makes tensors of ragged rows
-    return rows.cache()
+    return tf.data.Dataset.from_tensor_slices(columns).map(_dense).cache()
+
+
+def _dense(*row):
+    """Rows without ragged tensors; those with one ragged axis are dense by now."""
+    return tf.nest.map_structure(lambda x: x.to_tensor() if isinstance(x, tf.RaggedTensor) else x, row)
 
 
 def _text_fields(text: str | Sequence[str], preprocessor: TextPreprocessor) -> tuple[str, ...]:
@@ -117,13 +123,6 @@ def _ragged_words(records: tf.data.Dataset, texts: Sequence[str]) -> Callable[[d
     return ragged
 
 
-class _Labels(NamedTuple):
-    """Labels as a task's loss expects them, 0 where missing, and float32 weights that are 0 where missing."""
-
-    values: np.ndarray
-    weights: np.ndarray
-
-
 class _Encoder:
     """Encodes batches of records, and counts the records read and what truncation lost."""
 
@@ -139,76 +138,45 @@ class _Encoder:
         self._truncated_texts = 0
         self._lost_words = 0
         self._lost_labels: Counter[str] = Counter()
-        self._widened_spans: Counter[str] = Counter()
+        self._remarks: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def encode(self, batch: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return the rows (x, y, weight) of one batch of records, ragged."""
-        has_words = isinstance(batch[self._texts[0]], tf.RaggedTensor)
         words, *second = (self._words(batch[text]) for text in self._texts)
         x = self._preprocessor.encode(words, *second)
-        word_counts = words.row_lengths().numpy()
-        encoded_counts = self._preprocessor.word_counts(x).numpy()
-        records = self._records + np.arange(len(word_counts))
-        # Of all words in the batch, in order: the record of each, and whether it is encoded.
-        word_records = np.repeat(records, word_counts)
-        positions = np.arange(word_counts.sum()) - np.repeat(np.cumsum(word_counts) - word_counts, word_counts)
-        is_encoded = positions < np.repeat(encoded_counts, word_counts)
-        self._records += len(records)
+        word_counts, encoded_counts = words.row_lengths().numpy(), self._preprocessor.word_counts(x).numpy()
         lost_words = word_counts - encoded_counts
         for second_words in second:
             lost_words += second_words.row_lengths().numpy() - self._preprocessor.word_counts(x, 1).numpy()
         self._truncated_texts += int(np.count_nonzero(lost_words))
         self._lost_words += int(lost_words.sum())
-
+        numbers = self._records + np.arange(len(word_counts))
+        self._records += len(numbers)
+        records = TextRecords(numbers, batch[self._texts[0]], word_counts, encoded_counts)
         y, weight = {}, {}
         for task in self._tasks:
-            labels = batch[self._field_of_task[task.name]]
-            if task.labels_are_spans:
-                y[task.name], weight[task.name] = self._spans(task, batch, labels.numpy(), encoded_counts, records)
-            elif task.labels_are_lists and labels.dtype == tf.string:
-                y[task.name], weight[task.name] = _encode_lists(task, labels, records)
-            elif isinstance(labels, tf.RaggedTensor):
-                _check_one_label_per_word(task, labels.row_lengths().numpy(), word_counts, records, has_words)
-                encoded = _encode_labels(task, labels.flat_values.numpy(), word_records)
-                self._lost_labels[task.name] += int(encoded.weights[~is_encoded].sum())
-                y[task.name], weight[task.name] = (
-                    tf.RaggedTensor.from_row_lengths(part[is_encoded], encoded_counts) for part in encoded
-                )
-            else:
-                y[task.name], weight[task.name] = _encode_labels(task, labels.numpy(), records)
+            labels = task.encode_labels(batch[self._field_of_task[task.name]], records)
+            y[task.name], weight[task.name] = labels.values, labels.weights
+            self._lost_labels[task.name] += labels.lost
+            for remark, count in labels.remarks.items():
+                self._remarks[remark][task.name] += count
         return x, y, weight
 
     def _words(self, texts: tf.Tensor | tf.RaggedTensor) -> tf.RaggedTensor:
         return texts if isinstance(texts, tf.RaggedTensor) else self._preprocessor.split(texts).words
 
-    def _spans(self, task, batch, spans, encoded_counts, records):
-        """The first and the last word of spans in byte offsets of the first text, and weights."""
-        texts = batch[self._texts[0]]
-        if isinstance(texts, tf.RaggedTensor):
-            raise ValueError(
-                f"Task '{task.name}' has spans as labels, in byte offsets, but the texts are lists of words. Pass a "
-                "field of whole texts as `text`."
-            )
-        encoded = encode_spans(task, spans, texts, encoded_counts, records)
-        self._lost_labels[task.name] += encoded.lost
-        self._widened_spans[task.name] += encoded.widened
-        return encoded.words, encoded.weights
-
-    def warn_of_spans(self) -> None:
-        """Warn if spans did not begin and end with words."""
-        widened = [f"{count:,} of '{task}'" for task, count in self._widened_spans.items() if count]
-        if widened:
-            warnings.warn(
-                f"Spans that do not begin and end with whole words were extended to them: {', '.join(widened)}. If "
-                "there are many, check that they are offsets in UTF-8 bytes, not characters, into the first text.",
-                stacklevel=3,
-            )
+    def warn_of_remarks(self) -> None:
+        """Warn of what the tasks remarked on labels."""
+        for remark, count_of_task in self._remarks.items():
+            counts = _counts(count_of_task)
+            if counts:
+                warnings.warn(remark.format(counts=", ".join(counts)), stacklevel=3)
 
     def warn_of_truncation(self) -> None:
         """Warn if texts were truncated."""
         if self._truncated_texts:
             kind = "texts" if len(self._texts) == 1 else "pairs of texts"
-            labels = [f"{count:,} labels of '{task}'" for task, count in self._lost_labels.items() if count]
+            labels = _counts(self._lost_labels, "labels of ")
             warnings.warn(
                 f"{self._truncated_texts:,} of {self._records:,} {kind} are longer than {self._preprocessor.length} "
                 f"tokens and were truncated. Lost: {', '.join([f'{self._lost_words:,} words', *labels])}. To keep "
@@ -217,78 +185,5 @@ class _Encoder:
             )
 
 
-def _check_one_label_per_word(task, label_counts, word_counts, records, has_words):
-    if not has_words:
-        raise ValueError(
-            f"Task '{task.name}' has one label per word, but the texts are not split into words. Name the field of the "
-            "words as `text`."
-        )
-    wrong = np.flatnonzero(label_counts != word_counts)
-    if len(wrong):
-        row = wrong[0]
-        raise ValueError(
-            f"Record {records[row]} has {word_counts[row]} words, but {label_counts[row]} labels of task "
-            f"'{task.name}'. Give one label per word, \"\" where it is missing."
-        )
-
-
-def _encode_labels(task: Task, labels: np.ndarray, records: np.ndarray) -> _Labels:
-    """Return the encoded labels of a task, each of which belongs to the record of that number."""
-    if labels.dtype == object:
-        return _encode_names(task, labels, records)
-    return _encode_numbers(task, labels, records)
-
-
-def _encode_names(task: Task, names: np.ndarray, records: np.ndarray) -> _Labels:
-    """Return the class indices of label names; an empty name is a missing label."""
-    indices = class_indices(names, task.labels)
-    unknown = np.flatnonzero((indices < 0) & (names != b""))
-    if len(unknown):
-        _refuse(task, names[unknown[0]].decode(errors="replace"), records[unknown[0]])
-    return _Labels(np.maximum(indices, 0), (indices >= 0).astype("float32"))
-
-
-def _encode_lists(task: Task, lists: tf.Tensor | tf.RaggedTensor, records: np.ndarray) -> _Labels:
-    """Return a cell per class; an empty list has none of the labels, and one with an empty name is a missing label."""
-    rows = lists.to_list() if isinstance(lists, tf.RaggedTensor) else lists.numpy().tolist()
-    cells, unknown = class_cells(rows, task.labels)
-    for names, record in zip(unknown, records, strict=True):
-        if names:
-            _refuse(task, names[0], record)
-    return _Labels(cells, np.array([b"" not in row for row in rows], "float32"))
-
-
-def _refuse(task: Task, name: str, record: int) -> None:
-    labels = list(task.labels)
-    raise ValueError(
-        f"Record {record} has the label '{name}', which is not one of task '{task.name}', {labels}."
-        f"{nearest(name, labels)} tf_mtl.data.labels_of collects the labels of several data sets."
-    )
-
-
-def _encode_numbers(task: Task, values: np.ndarray, records: np.ndarray) -> _Labels:
-    """Return numeric labels; NaN is a missing label, and so is a class index below 0."""
-    classes = list(task.labels) if values.ndim == 1 else []
-    if classes != [str(index) for index in range(len(classes))] and any(map(_is_number, classes)):
-        raise ValueError(
-            f"The labels of task '{task.name}' are {classes}, and its field holds numbers, which may be names or "
-            "indices. If they are names, read the field as text: from_csv(..., strings=[field])."
-        )
-    is_labelled = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
-    if classes:
-        is_labelled &= values >= 0
-        too_large = np.flatnonzero(is_labelled & (values >= len(classes)))
-        if len(too_large):
-            raise ValueError(
-                f"Record {records[too_large[0]]} has the label {values[too_large[0]]}, but task '{task.name}' has the "
-                f"{len(classes)} labels {classes}, counted from 0."
-            )
-    return _Labels(np.where(is_labelled, values, 0).astype(values.dtype), is_labelled.astype("float32"))
-
-
-def _is_number(name: str) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True
+def _counts(count_of_task: Mapping[str, int], what: str = "of ") -> list[str]:
+    return [f"{count:,} {what}'{task}'" for task, count in count_of_task.items() if count]

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
+from tf_mtl._optional_inputs import OptionalInputs
 from tf_mtl._raw_inputs import RawInputs, model_specs
 from tf_mtl.export._answers import answers
 
@@ -64,7 +65,7 @@ def endpoints(
     specs = model_specs(model)
     served = []
     for name, tasks in {DEFAULT: model.task_names, **_groups(model, signatures)}.items():
-        part = keras.Model(model.input, {task: model.output[task] for task in tasks})
+        part = OptionalInputs(model.input, {task: model.output[task] for task in tasks})
         answer = _answer(model, part)
         weights = [weight.value for weight in part.weights]
         if raw is None:

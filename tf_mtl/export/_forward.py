@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
+from tf_mtl._optional_inputs import OptionalInputs
 from tf_mtl._raw_inputs import model_specs, pack
 from tf_mtl.export._requests import named
 from tf_mtl.export._verdict import difference
@@ -15,14 +16,14 @@ from tf_mtl.export._verdict import difference
 
 def forward(model: MultiTaskModel, tasks: Sequence[str]) -> tf.types.experimental.PolymorphicFunction:
     """Return a function of the model's inputs, as positional arguments, to `{task: output}`, without other heads."""
-    part = keras.Model(model.input, {task: model.output[task] for task in tasks})
-    specs = keras.tree.flatten(model_specs(model))
+    part = OptionalInputs(model.input, {task: model.output[task] for task in tasks})
+    specs = model_specs(model)
 
     def outputs_of(*inputs):
-        outputs = part(keras.tree.pack_sequence_as(model.input, inputs), training=False)
+        outputs = part(keras.tree.pack_sequence_as(specs, inputs), training=False)
         return {task: tf.identity(output, name=task) for task, output in outputs.items()}
 
-    return tf.function(outputs_of, input_signature=specs, autograph=False)
+    return tf.function(outputs_of, input_signature=keras.tree.flatten(specs), autograph=False)
 
 
 def example_outputs(model: MultiTaskModel, examples: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

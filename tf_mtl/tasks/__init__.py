@@ -11,6 +11,7 @@ from tf_mtl.tasks._multi_label import MultiLabel
 from tf_mtl.tasks._ordinal import Ordinal
 from tf_mtl.tasks._pair_task import PairTask
 from tf_mtl.tasks._ranking import Ranking
+from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 from tf_mtl.tasks._regression import Regression
 from tf_mtl.tasks._relations import Relations
 from tf_mtl.tasks._sequence_task import SequenceTask
@@ -21,6 +22,7 @@ __all__ = [
     "BinaryClassification",
     "Classification",
     "DependencyParse",
+    "EncodedLabels",
     "ListTask",
     "MaskedLM",
     "Matching",
@@ -34,4 +36,5 @@ __all__ = [
     "SpanExtraction",
     "Tagging",
     "Task",
+    "TextRecords",
 ]

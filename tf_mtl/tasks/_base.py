@@ -12,6 +12,7 @@ from tf_mtl._keys import MASK, after_key, key_of
 from tf_mtl._names import check_task_name
 from tf_mtl.layers._attach_mask import AttachMask
 from tf_mtl.layers._join_features import JoinFeatures
+from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords, encode_names_or_numbers
 from tf_mtl.text import LocatedTexts
 
 READABLE = ("output", "probabilities", "hidden")
@@ -40,7 +41,6 @@ class Task(ABC):
     Attributes:
         labels: The names of the classes, in the order of the output's last axis; empty for tasks without classes.
         labels_words: Whether each word has a label, so that the head needs to know where words start.
-        labels_are_spans: Whether a label is a span of a text, which records give in byte offsets.
         labels_are_lists: Whether a label may be a list of names, in place of a cell per class.
 
     Raises:
@@ -50,7 +50,6 @@ class Task(ABC):
     labels: Sequence[str] = ()
     labels_words = False
     labels_are_lists = False
-    labels_are_spans = False
 
     def __init__(
         self,
@@ -93,6 +92,38 @@ class Task(ABC):
 
         It must consist of TensorFlow ops, since exports run it in the graph.
         """
+
+    def own_inputs(self) -> dict[str, keras.KerasTensor]:
+        """Return optional inputs that the task adds to the model, by name; by default none.
+
+        `head` finds them among the features. `fill_own_inputs` fills them in training and evaluation. `predict`,
+        answers and exports do without: layers that read one are then given None.
+        """
+        return {}
+
+    def fill_own_inputs(self, labels: Mapping[str, tuple[Any, Any]], training: bool) -> dict[str, tf.Tensor]:
+        """Return the own inputs of a batch, by name, unless the data hold them; by default none.
+
+        Args:
+            labels: The batch's labels, as numbers, and their weights, by task; None where all are labelled.
+            training: Whether the batch is trained on.
+        """
+        return {}
+
+    def encode_labels(self, labels: tf.Tensor | tf.RaggedTensor, records: TextRecords) -> EncodedLabels:
+        """Return the labels of annotated texts as the loss expects them; `tf_mtl.data.encode_text` calls it.
+
+        By default names become indices of `labels`, and numbers remain. An empty name, NaN and an index below 0 are
+        missing labels. Labels of words are truncated as the words are.
+
+        Args:
+            labels: The labels of a batch of records [B, ...], or of their words, ragged [B, (W), ...].
+            records: What the labels belong to.
+
+        Raises:
+            ValueError: for labels that do not fit, naming the record.
+        """
+        return encode_names_or_numbers(self.name, self.labels, labels, records)
 
     def locate(self, answer: Mapping[str, tf.Tensor], located: LocatedTexts) -> dict[str, tf.Tensor]:
         """Return the parts of the texts that an answer refers to; by default none.

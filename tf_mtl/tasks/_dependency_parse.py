@@ -12,6 +12,8 @@ from tf_mtl.layers._biaffine_scores import BiaffineScores, MaskArcs
 from tf_mtl.losses import DependencyCrossentropy
 from tf_mtl.metrics import LabeledAttachmentScore, UnlabeledAttachmentScore
 from tf_mtl.tasks._base import class_names
+from tf_mtl.tasks._encode_arcs import encode_arcs
+from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.tasks._words_of_texts import substrings, word_offsets
 from tf_mtl.text import LocatedTexts
@@ -103,6 +105,10 @@ class DependencyParse(SequenceTask):
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return the unlabeled and the labeled attachment score."""
         return [UnlabeledAttachmentScore(), LabeledAttachmentScore()]
+
+    def encode_labels(self, labels: tf.Tensor | tf.RaggedTensor, records: TextRecords) -> EncodedLabels:
+        """Return heads and relations of arcs such as "2:subject"; see `tf_mtl.data.encode_text`."""
+        return encode_arcs(self.name, self.labels, labels, records)
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the scores [B, W, W + 1, 1 + R], before heads without a word are marked."""

@@ -11,6 +11,7 @@ from tf_mtl.losses import CellwiseBinaryCrossentropy
 from tf_mtl.metrics import MultiLabelF1
 from tf_mtl.tasks._base import Task, class_names
 from tf_mtl.tasks._binary_crossentropy import BinaryCrossentropy
+from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords, encode_lists
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -69,6 +70,12 @@ class MultiLabel(Task):
     def loss(self) -> keras.losses.Loss:
         """Binary cross-entropy from logits, one value per cell, with the options set."""
         return self._crossentropy.loss(plain=CellwiseBinaryCrossentropy())
+
+    def encode_labels(self, labels: tf.Tensor | tf.RaggedTensor, records: TextRecords) -> EncodedLabels:
+        """Return a cell for each class, of lists of names or of cells."""
+        if labels.dtype == tf.string:
+            return encode_lists(self.name, self.labels, labels, records)
+        return super().encode_labels(labels, records)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return F1 over all cells, and the mean F1 of the labels."""

@@ -9,12 +9,16 @@ import tensorflow as tf
 from tf_mtl._arguments import in_range, integer
 from tf_mtl._bio import Bio
 from tf_mtl._keys import after_key
+from tf_mtl._shapes import match_rank
+from tf_mtl.layers._gold_tags import GoldTags
 from tf_mtl.layers._pairs_of_words import JoinTags, MaskPairs, PairFeatures
 from tf_mtl.losses import CellwiseBinaryCrossentropy, RelationLoss
 from tf_mtl.metrics import MultiLabelF1
 from tf_mtl.tasks._base import class_names
 from tf_mtl.tasks._binary_crossentropy import BinaryCrossentropy
+from tf_mtl.tasks._encode_relations import encode_relations
 from tf_mtl.tasks._pair_task import PairTask
+from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 from tf_mtl.tasks._words_of_texts import substrings, word_offsets
 from tf_mtl.text import LocatedTexts
 
@@ -28,10 +32,12 @@ class Relations(PairTask):
 
     $$s_{ijr} = v_r^\top \mathrm{relu}(U z_i + W z_j + b) + c_r$$
 
-    where $z$ joins the word's features with the probabilities of its entity tags (see `after` in `Task`), through which
-    the loss also trains the entity task, unless `after_gradients=False`. `SequenceTask` says which features the task
-    reads and what a word is. The output [B, W, W, R + 1] holds the R logits of a pair and the most probable tag of
-    word i, all -1e9 for pairs that are not two words. Memory grows with W^2 times `units`.
+    where $z$ joins the word's features with its entity tag. In training that is the labelled tag. Where it is missing,
+    and in answers, it is the probabilities of tags, through which the loss also trains the entity task, unless
+    `after_gradients=False` (see `after` in `Task`). The labels come through the optional input `<name>_tags`, which
+    `fit` fills. `SequenceTask` says which features the task reads and what a word is. The output [B, W, W, R + 1] holds
+    the R logits of a pair and the most probable tag of word i, all -1e9 for pairs that are not two words. Memory grows
+    with W^2 times `units`.
 
     Labels are 0 or 1, [B, W, W, R]. Label weights are 0 where a label is missing: [B] for whole sentences, [B, W, W]
     for pairs, or [B, W, W, R]. Pairs that are not two words never count. The loss is the binary cross-entropy per cell.
@@ -106,6 +112,7 @@ class Relations(PairTask):
         self.tags = list(tags)
         self.entities = entities
         self.units = integer("units", units, 1)
+        self._tags_input = f"{name}_tags"
         self.threshold = in_range("threshold", threshold, 0, 1)
         self.most = integer("most", most, 1)
         self._bio = Bio(self.tags, f"the entity task of '{name}' (`tags`)")
@@ -125,6 +132,25 @@ class Relations(PairTask):
         """Return F1 over all cells."""
         return [MultiLabelF1(len(self.labels), "micro", self.threshold)]
 
+    def encode_labels(self, labels: tf.Tensor | tf.RaggedTensor, records: TextRecords) -> EncodedLabels:
+        """Return a cell for each pair of words and each relation; see `tf_mtl.data.encode_text`."""
+        return encode_relations(self.name, self.labels, labels, records)
+
+    def own_inputs(self) -> dict[str, keras.KerasTensor]:
+        """Return the input for the labels of entity tags, [B, W]."""
+        return {self._tags_input: keras.Input((None,), dtype="int32", name=self._tags_input, optional=True)}
+
+    def fill_own_inputs(self, labels: Mapping[str, tuple[Any, Any]], training: bool) -> dict[str, tf.Tensor]:
+        """Return the labels of entity tags, -1 where one is missing, in training only."""
+        if not training or self.entities not in labels:
+            return {}
+        y, weight = labels[self.entities]
+        tags = tf.cast(y, tf.int32)
+        tags = tf.reshape(tags, tf.shape(tags)[:2])
+        if weight is not None:
+            tags = tf.where(match_rank(tf.convert_to_tensor(weight), 2) > 0, tags, -1)
+        return {self._tags_input: tags}
+
     def head(self, features: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:
         """Return the task's symbolic output.
 
@@ -137,7 +163,9 @@ class Relations(PairTask):
                 f"`entities` of task '{self.name}' must name a Tagging task with the labels {self.tags}, but the "
                 f"probabilities of '{self.entities}' have the shape {probabilities.shape}. Set `tags` to its labels."
             )
-        return JoinTags(name=self.name)([super().head(features), probabilities])
+        tags = GoldTags(name=f"{self.name}_entity_tags")(probabilities, features.get(self._tags_input))
+        output = super().head({**features, after_key(self.entities): tags})
+        return JoinTags(name=self.name)([output, probabilities])
 
     def output_layer(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the logits of all pairs [B, W, W, R] from the words' features."""

@@ -11,6 +11,8 @@ from tf_mtl.layers import MaskScores
 from tf_mtl.layers._no_answer_first import NoAnswerFirst
 from tf_mtl.losses import SpanCrossentropy
 from tf_mtl.metrics import SpanExactMatch, SpanOverlapF1
+from tf_mtl.tasks._encode_spans import encode_spans
+from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.tasks._words_of_texts import substrings, word_offsets
 from tf_mtl.text import LocatedTexts
@@ -52,8 +54,6 @@ class SpanExtraction(SequenceTask):
     >>> int(answer["begin"][0]), int(answer["end"][0])
     (0, 2)
     """
-
-    labels_are_spans = True
 
     def __init__(self, name: str, max_length: int = 30, no_answer: bool = True, **kwargs: Any):
         super().__init__(name, **kwargs)
@@ -104,6 +104,10 @@ class SpanExtraction(SequenceTask):
         raise ValueError(
             f"`after` names task '{self.name}', but other tasks cannot read a SpanExtraction. Remove it from `after`."
         )
+
+    def encode_labels(self, labels: tf.Tensor, records: TextRecords) -> EncodedLabels:
+        """Return the first and the last word of spans in byte offsets; see `tf_mtl.data.encode_text`."""
+        return encode_spans(self.name, self.no_answer, labels, records)
 
     def valid_mask(self, output: tf.Tensor) -> None:
         """Return None: labels are one per row."""
