@@ -58,8 +58,8 @@ def test_unlabelled_rows_are_neither_positives_nor_negatives(strategy):
 
 
 @functools.cache
-def train(strategy, balancing, gradients):
-    built = compiled(strategy, balancing=balancing, gradients=gradients)
+def train(strategy, balancing, gradients, accumulate=1):
+    built = compiled(strategy, balancing=balancing, gradients=gradients, accumulate=accumulate)
     data = (X, Y, WEIGHT)
     logs = built.fit(small_models.batches(data, ROWS), epochs=3, verbose=0).history
     return built.get_weights(), logs
@@ -74,6 +74,24 @@ def test_two_replicas_equal_one(way):
     assert small_models.largest_difference(weights, replicated) < 1e-5
     for name, values in logs.items():
         np.testing.assert_allclose(replicated_logs[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "balancing"),
+    [
+        ("one_device", "equal"),
+        ("mirrored", "equal"),
+        ("one_device", "upgrad"),
+        ("one_device", "famo"),
+        ("one_device", "modo"),
+    ],
+)
+def test_micro_batches_equal_the_whole_batch(strategy, balancing):
+    weights, logs = train("one_device", balancing, "parameters")
+    accumulated, accumulated_logs = train(strategy, balancing, "parameters", accumulate=3)
+    assert small_models.largest_difference(weights, accumulated) < 1e-5
+    for name, values in logs.items():
+        np.testing.assert_allclose(accumulated_logs[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_one_gradient_step_against_numpy():
@@ -94,9 +112,6 @@ def test_one_gradient_step_against_numpy():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"`loss\['match'\]` compares the rows.*accumulate=2.*Use accumulate=1"):
-        compiled(accumulate=2)
-
     class Scalar(mtl.losses.BatchLoss):
         def call(self, y_true, y_pred, weight=None):
             return tf.reduce_mean(y_pred)

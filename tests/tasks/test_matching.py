@@ -123,5 +123,3 @@ def test_errors():
     model.compile("sgd")
     with pytest.raises(ValueError, match=r"`y\['match'\]` has shape \(30, 3\)"):
         model.fit(X, {"match": np.zeros((ROWS, 3))}, verbose=0)
-    with pytest.raises(ValueError, match=r"compares the rows of a batch, but accumulate=2"):
-        model.compile("sgd", accumulate=2)

@@ -1,7 +1,7 @@
 """The tasks' losses on one micro-batch, divided by the label weights of the global batch."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -9,6 +9,8 @@ from tf_mtl._engine.objectives import Objectives, TaskLabels
 from tf_mtl._engine.replicas import per_replica_share, replica_sum
 from tf_mtl._engine.training_pass import TrainingPass
 from tf_mtl._shapes import match_rank
+
+_Compared: TypeAlias = "tuple[BatchLosses, Mapping[str, tf.Tensor]]"
 
 
 class BatchLosses:
@@ -51,6 +53,8 @@ class BatchLosses:
         self.forward = forward
         self._first, self._pieces = first, pieces
         self._half_weight_sums: tf.Tensor | None = None
+        self._before: list[_Compared] = []
+        self._after: list[_Compared] = []
         self.loss_sums: list[tf.Tensor] = []
         self.slopes: tf.Tensor | None = None
         self.weight_sums: tf.Tensor | None = None
@@ -59,7 +63,7 @@ class BatchLosses:
 
     def losses_and_penalty(self, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return the contributions to the losses [T] and to the penalty, for the outputs of the training pass."""
-        self.loss_sums, self.weight_sums = self._objectives.loss_sums(self.labels, outputs)
+        self.loss_sums, self.weight_sums = self._sums(outputs)
         self.penalty = self.forward.penalty()
         global_weight_sums = self._global(self.weight_sums)
         self.labelled = global_weight_sums > 0
@@ -69,7 +73,7 @@ class BatchLosses:
 
     def losses(self, outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return the contributions to the losses [T] for other outputs; no attribute changes."""
-        loss_sums, weight_sums = self._objectives.loss_sums(self.labels, outputs)
+        loss_sums, weight_sums = self._sums(outputs)
         return tf.math.divide_no_nan(tf.stack(loss_sums), self._global(weight_sums)) * self._factors()
 
     def bad_rows(self, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor | int, tf.Tensor]:
@@ -98,18 +102,33 @@ class BatchLosses:
         """
         self._half_weight_sums = half_weight_sums
 
+    def set_compared(self, before: Sequence[_Compared], after: Sequence[_Compared]) -> None:
+        """Set the micro-batches of this replica around this one, with their outputs, for losses that compare rows."""
+        if self._objectives.compare_rows:
+            self._before, self._after = list(before), list(after)
+
+    def _sums(self, outputs, half=None):
+        """sum(w * l) and sum(w) of each task over all rows, or over those with even (0) or odd (1) indices."""
+        before, after = (
+            [batch._objectives.compared_rows(batch._labels_of(half, outputs), outputs) for batch, outputs in part]
+            for part in (self._before, self._after)
+        )
+        return self._objectives.loss_sums(self._labels_of(half, outputs), outputs, before, after)
+
     def _half_sums(self, outputs):
-        rows = tf.shape(next(iter(outputs.values())))[0]
-        odd = tf.cast((self._first + tf.range(rows)) % 2, tf.float32)
-        halves = [self._objectives.loss_sums(self._with_weights_of(rows), outputs) for rows in (1 - odd, odd)]
+        halves = [self._sums(outputs, half) for half in (0, 1)]
         loss_sums, weight_sums = zip(*halves, strict=True)
         return list(loss_sums), tf.stack(weight_sums)
 
     def _global(self, weight_sums):
         return replica_sum(weight_sums) if self._half_weight_sums is None else tf.reduce_sum(self._half_weight_sums, 0)
 
-    def _with_weights_of(self, rows):
-        """The labels, with weight 0 in other rows."""
+    def _labels_of(self, half, outputs):
+        """The labels, with weight 0 in the rows of the other half, if one is given."""
+        if half is None:
+            return self.labels
+        indices = self._first + tf.range(tf.shape(next(iter(outputs.values())))[0])
+        rows = tf.cast(indices % 2 == half, tf.float32)
         return {
             task: (y, rows if weight is None else weight * match_rank(rows, len(weight.shape)))
             for task, (y, weight) in self.labels.items()

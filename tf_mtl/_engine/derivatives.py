@@ -51,7 +51,7 @@ def derivatives_for(
     """
     if len(batches) == 1:
         return lambda losses: derivatives(model, balancing, replica_sum(losses), objective)
-    lookahead.share_global_weights(model, batches)
+    lookahead.share_global_rows(model, batches)
     if balancing.derivatives_are_constant and balancing.lowest_loss is None:
         global_losses = tf.zeros([len(balancing.tasks)])
     else:

@@ -40,8 +40,8 @@ def forward(
     return outputs, [(v, scope.get_current_value(v)) for v, _ in seeds]
 
 
-def share_global_weights(model: keras.Model, batches: Sequence[BatchLosses]) -> None:
-    """Give all micro-batches the label weights of the whole batch.
+def share_global_rows(model: keras.Model, batches: Sequence[BatchLosses]) -> None:
+    """Give all micro-batches the label weights of the whole batch, and the rows that losses compare.
 
     Masks that only a forward pass knows may leave labels out. Of such passes TensorFlow runs no more than needed.
     """
@@ -102,11 +102,13 @@ def _summed(
     model: keras.Model, batches: Sequence[BatchLosses], seeds: SeedState, measure: Callable[..., tf.Tensor]
 ) -> tf.Tensor:
     """Sum over micro-batches and replicas what is measured in forward passes, one after the other."""
-    values = []
+    passes = []
     for batch in batches:
         outputs, seeds = forward(model, batch.x, seeds)
-        values.append(measure(batch, outputs))
-    return replica_sum(tf.add_n(values))
+        passes.append((batch, outputs))
+    for index, (batch, _) in enumerate(passes):
+        batch.set_compared(passes[:index], passes[index + 1 :])
+    return replica_sum(tf.add_n([measure(batch, outputs) for batch, outputs in passes]))
 
 
 def _global_gradient(tape, losses, values, weights):

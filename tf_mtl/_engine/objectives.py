@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl._engine.global_rows import batch_loss_sums
+from tf_mtl._engine.global_rows import ComparedRows, batch_loss_sums
 from tf_mtl._engine.masked_losses import as_loss, bad_rows, clean_labels, weighted_sums
 from tf_mtl._names import by_output
 from tf_mtl._pipeline.assertions import assert_none
@@ -86,12 +86,7 @@ class Objectives:
                 raise ValueError(
                     f"`loss['{spec.task}']` compares the rows of a batch, which micro-batches and replicas divide: it "
                     "would change. Use accumulate=1 on one device, a tf_mtl.losses.BatchLoss, which is given the rows "
-                    "of all replicas, or a loss of single rows."
-                )
-            if isinstance(self.losses.get(spec.task), BatchLoss) and accumulate > 1:
-                raise ValueError(
-                    f"`loss['{spec.task}']` compares the rows of a batch, but accumulate={accumulate} divides it into "
-                    "micro-batches that are processed one after the other. Use accumulate=1."
+                    "of the global batch, or a loss of single rows."
                 )
 
     def unpack_labels(self, y: Any, weight: Any) -> TaskLabels:
@@ -133,15 +128,43 @@ class Objectives:
                 result[task] = y, masked_weight(weight, mask)
         return result
 
-    def loss_sums(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+    @property
+    def compare_rows(self) -> bool:
+        """Whether the loss of some task compares the rows of a batch."""
+        return any(isinstance(loss, BatchLoss) for loss in self.losses.values())
+
+    def compared_rows(self, labels: TaskLabels, outputs: Mapping[str, tf.Tensor]) -> dict[str, ComparedRows]:
+        """Return the rows of the tasks whose losses compare them."""
+        return {
+            task: ComparedRows(y, output, weight)
+            for task, loss, y, output, weight in self._of_tasks(labels, outputs)
+            if isinstance(loss, BatchLoss)
+        }
+
+    def loss_sums(
+        self,
+        labels: TaskLabels,
+        outputs: Mapping[str, tf.Tensor],
+        before: Sequence[Mapping[str, ComparedRows]] = (),
+        after: Sequence[Mapping[str, ComparedRows]] = (),
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Return sum(w * l) of each task over the given rows, T scalars, and sum(w), [T].
 
         The scalars are separate, so that the backward pass of one task does not pass through the others' heads.
+
+        Args:
+            labels: The labels and weights by task.
+            outputs: The outputs by task.
+            before: The `compared_rows` of this replica's micro-batches before the given rows.
+            after: Those of the micro-batches after them.
         """
         pairs = []
         for task, loss, y, output, weight in self._of_tasks(labels, outputs):
-            sums = batch_loss_sums if isinstance(loss, BatchLoss) else weighted_sums
-            pairs.append(sums(task, loss, y, output, weight))
+            if isinstance(loss, BatchLoss):
+                others = [[rows[task] for rows in part] for part in (before, after)]
+                pairs.append(batch_loss_sums(task, loss, ComparedRows(y, output, weight), *others))
+            else:
+                pairs.append(weighted_sums(task, loss, y, output, weight))
         loss_sums, weight_sums = zip(*pairs, strict=True)
         return list(loss_sums), tf.stack(weight_sums)
 

@@ -11,7 +11,8 @@ class BatchLoss(keras.losses.Loss):
     In `MultiTaskModel`, `call` is given the rows of the global batch and their label weights, on every replica, so the
     loss and its gradient are those of one device. Subclasses implement `call(y_true, y_pred, weight=None)`. It returns
     one value per row, [B]. Rows of weight 0 have no label: they must count neither as positives nor as negatives. Their
-    own values are left out. `compile(accumulate=n)` is not supported with such losses.
+    own values are left out. With `compile(accumulate=n)` the micro-batches need one more forward pass, which gives each
+    the outputs of the others.
 
     Any other loss that compares rows is refused where a batch is divided, and with label weights.
 
