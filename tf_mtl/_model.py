@@ -464,9 +464,12 @@ class MultiTaskModel(KerasHooks):
             batch: (x, {task: y}) or (x, {task: y}, {task: weight}).
 
         Raises:
-            ValueError: if the tasks share no trainable variable.
+            ValueError: if the tasks share no trainable variable, and as `fit`.
         """
-        return self._engine_for("gradient_cosines").gradient_cosines.on(self, batch)
+        engine = self._engine_for("gradient_cosines")
+        data = with_checks(keras.utils.unpack_x_y_sample_weight(batch), engine.rules)
+        with readable_errors():
+            return engine.gradient_cosines.on(self, data)
 
     def describe_sharing(self, print_fn: Callable[[str], Any] | None = print) -> Sharing:
         """Print and return which layers are shared by which tasks, with their parameters.

@@ -15,6 +15,14 @@ from tf_mtl.callbacks import _checkpoint_files
 from tf_mtl.callbacks._checkpoint_files import CheckpointFiles
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_raise():
+    """SIGINT raises `KeyboardInterrupt` in a process that was started in the background, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def written(directory, steps, keep=3, size=1):
     files = CheckpointFiles(directory, keep)
     for step in steps:

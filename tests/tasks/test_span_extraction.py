@@ -174,6 +174,25 @@ def test_loss_metrics_and_missing_labels():
             model.evaluate(tf.data.Dataset.from_tensor_slices((x, labels)).batch(3), verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("no_answer", "spans", "message"),
+    [
+        (True, [[5, 6], [1, 20], [0, 0]], r"in its own text.*Received: \[20\]"),
+        (False, [[5, 6], [1, 2], [0, 0]], r"no_answer=True.*Received: \[0 0\]"),
+    ],
+)
+def test_spans_of_arrays_lie_in_their_own_texts(no_answer, spans, message):
+    preprocessor = words()
+    model = build(preprocessor, no_answer=no_answer)
+    model.compile("sgd")
+    x = preprocessor({"context": tf.constant(CONTEXTS), "question": tf.constant(QUESTIONS)})
+    y = {"answer": np.array(spans), "topic": np.zeros(3)}
+    with pytest.raises(ValueError, match=message):
+        model.fit(x, y, verbose=0)
+    weight = np.array([1, 0, 1] if no_answer else [1, 1, 0], "float32")  # 0 for the wrong span
+    model.fit(x, y, sample_weight={"answer": weight}, verbose=0)
+
+
 def test_metrics_by_hand():
     true = np.array([[1, 4], [0, 0], [0, 0], [2, 3], [2, 2]])
     predicted = np.array([[3, 6], [0, 0], [2, 3], [0, 0], [5, 6]])

@@ -112,16 +112,14 @@ class Objectives:
         An output is masked after the end of a sequence (`Task.valid_mask`), and where its Keras mask is False.
         """
         result, specs = dict(labels), {spec.task: spec for spec in self.specs}
-        for task, valid_mask in self.valid_masks.items():
-            valid = valid_mask(outputs[task]) if task in labels else None
+        for task in filter(result.__contains__, self.valid_masks):
+            (y, weight), valid = result[task], self.valid_masks[task](outputs[task])
             if valid is not None:
-                y, weight = result[task]
                 with tf.control_dependencies([_assert_as_long(task, y, valid)]):
                     weight = tf.identity(masked_weight(weight, valid))
-                    assertions = specs[task].assertions(y, weight, valid)
-                with tf.control_dependencies(assertions):
-                    weight = tf.identity(weight)
-                result[task] = clean_labels(self.losses.get(task), y, weight)
+                y, weight = clean_labels(self.losses.get(task), y, weight)
+            with tf.control_dependencies(specs[task].assertions(y, weight, outputs[task], valid)):
+                result[task] = tf.identity(y), weight
         for task, (y, weight) in result.items():
             mask = keras_mask(outputs[task])
             if mask is not None:

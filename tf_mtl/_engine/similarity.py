@@ -23,10 +23,10 @@ class GradientCosines:
         self._objectives, self._parts = objectives, parts
         self._gramian = tf.function(self._gramian_on, reduce_retracing=True, autograph=False)
 
-    def on(self, model: keras.Model, batch: Any) -> np.ndarray:
-        """Return the cosines [T, T] on a batch, in inference mode."""
+    def on(self, model: keras.Model, batch: tuple[Any, Any, Any]) -> np.ndarray:
+        """Return the cosines [T, T] on a batch, (x, y, weight), in inference mode."""
         self._parts.check_shared("gradient_cosines")
-        gramian = self._gramian(model, *keras.utils.unpack_x_y_sample_weight(batch)).numpy().astype("float64")
+        gramian = self._gramian(model, *batch).numpy().astype("float64")
         norms = np.sqrt(np.diag(gramian))
         norms[norms == 0] = np.nan
         return gramian / np.outer(norms, norms)

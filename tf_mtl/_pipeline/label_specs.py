@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.labels import LabelSpec
 from tf_mtl._shapes import match_rank, mixes_rows, needs_output_rank
+from tf_mtl.layers._mask_scores import MASKED
 from tf_mtl.losses import (
     BatchLoss,
     CellwiseBinaryCrossentropy,
@@ -126,8 +127,12 @@ class ArcSpec(LabelSpec):
         """
         super().check_weight_shape(shape[:-1], weight_shape)
 
-    def assertions(self, y: tf.Tensor, weight: tf.Tensor, valid_mask: tf.Tensor) -> list[tf.Tensor]:
+    def assertions(
+        self, y: tf.Tensor, weight: tf.Tensor | None, output: tf.Tensor, valid_mask: tf.Tensor | None
+    ) -> list[tf.Tensor]:
         """Return an op that fails where a head is no word of its own sentence."""
+        if weight is None or valid_mask is None:
+            return []
         heads = tf.cast(y[..., 0], tf.int32)
         is_head = tf.pad(valid_mask, [[0, 0], [1, 0]], constant_values=True)
         is_wrong = ~tf.gather(is_head, tf.clip_by_value(heads, 0, tf.shape(valid_mask)[1]), batch_dims=1)
@@ -156,6 +161,20 @@ class SpanSpec(LabelSpec):
         """Return where the first word is not after the last one, and both or neither are 0."""
         first, last = y[..., :1], y[..., 1:]
         return (first <= last) & ((first == 0) == (last == 0))
+
+    def assertions(
+        self, y: tf.Tensor, weight: tf.Tensor | None, output: tf.Tensor, valid_mask: tf.Tensor | None
+    ) -> list[tf.Tensor]:
+        """Return an op that fails where a word is not one of its own text, or no answer is not allowed."""
+        words = tf.clip_by_value(tf.cast(y, tf.int32), 0, tf.shape(output)[1] - 1)
+        is_wrong = tf.gather(output[..., 0], words, batch_dims=1) <= MASKED / 2
+        if weight is not None:
+            is_wrong &= match_rank(weight, 2) > 0
+        rule = (
+            f"`y['{self.task}']` must hold the first and the last word of a span in its own text, counted from 1, or "
+            "(0, 0) for no answer if the task has no_answer=True, where its weight is not 0."
+        )
+        return [assert_none(is_wrong, words, rule)]
 
     def allowed(self, shape: Sequence[Any]) -> str:
         """Return what spans must be."""

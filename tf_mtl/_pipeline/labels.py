@@ -64,13 +64,16 @@ class LabelSpec:
         """Return what labels of a shape must be, for messages."""
         return f"be class indices from 0 to {self.high}" if self.classes else f"lie in [0, {self.high:g}]"
 
-    def assertions(self, y: tf.Tensor, weight: tf.Tensor, valid_mask: tf.Tensor) -> list[tf.Tensor]:
+    def assertions(
+        self, y: tf.Tensor, weight: tf.Tensor | None, output: tf.Tensor, valid_mask: tf.Tensor | None
+    ) -> list[tf.Tensor]:
         """Return ops that fail where labels break a rule that depends on the output; by default none.
 
         Args:
             y: The labels.
-            weight: Their weights, 0 where the output is masked.
-            valid_mask: The positions of the output that are not masked, [B, W].
+            weight: Their weights, 0 where the output is masked; None if all count.
+            output: The task's output.
+            valid_mask: The positions of the output that are not masked, [B, W]; None without a sequence of labels.
         """
         return []
 
