@@ -59,7 +59,7 @@ def section(example: str) -> str:
     docstring = re.split(r"\n\n(?:Args|Raises|Example|Reference):", inspect.getdoc(kind))[0]
     answer = task.decode(tf.zeros([1, *(size or 1 for size in task.head(features()).shape[1:])]))
     facts = {
-        "reads": ", ".join(f"`{feature}`" for feature in getattr(task, "pair", [task.features])),
+        "reads": ", ".join(f"`{feature}`" for feature in getattr(task, "sides", [task.features])),
         "loss": f"`{type(task.loss).__name__}`",
         "metrics": ", ".join(f"`{metric.name}`" for metric in task.metrics()),
         "answer": ", ".join(f"`{key}`" for key in answer),

@@ -149,6 +149,14 @@ def test_pairs():
     assert names["served"]["answered_label"].numpy().astype("U").tolist() == names["answer"]["label"].tolist()
 
 
+def test_two_towers():
+    names = run("guides/two_towers.md")
+    assert {"match_recall@1", "kind_accuracy"} <= names["history"].keys()
+    assert names["best"] in names["sentences"]
+    expected = names["model"].answer(names["pairs"], names["texts"])["match"]["document"]
+    np.testing.assert_allclose(names["index"], expected, atol=1e-6)
+
+
 def test_custom_task(in_tmp_path):
     names = run("guides/own_task.md")
     x = names["x"]

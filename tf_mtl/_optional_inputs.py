@@ -24,6 +24,18 @@ def is_optional(x: Any) -> bool:
     return isinstance(layer, keras.layers.InputLayer) and layer.optional
 
 
+def inputs_of(output: keras.KerasTensor, inputs: Mapping[str, keras.KerasTensor]) -> list[str]:
+    """Return the names of the inputs that a symbolic tensor depends on, in their order."""
+    stack, seen = [output], set()
+    while stack:
+        tensor = stack.pop()
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            operation, node_index, _ = tensor._keras_history
+            stack += operation._inbound_nodes[node_index].input_tensors
+    return [name for name, x in inputs.items() if id(x) in seen]
+
+
 def make_optional(inputs: Any, names: Iterable[str]) -> None:
     """Make inputs of a dict optional, as `keras.models.clone_model` forgets to."""
     for name in names:

@@ -49,6 +49,31 @@ class RawInputs:
         traced.get_concrete_function()
         return cls(raw, traced, functools.partial(locate, preprocessor) if hasattr(preprocessor, "locate") else None)
 
+    def reduced_to(self, needed: Mapping[str, tf.TensorSpec]) -> "RawInputs":
+        """Return the way from the raw inputs that some of the model's inputs depend on to these.
+
+        Args:
+            needed: The specs of these inputs of the model.
+        """
+        if not isinstance(self.specs, Mapping):
+            specs = self.specs
+        else:
+            function = self.prepare.get_concrete_function()
+            outputs = function.structured_outputs
+            read = _placeholders([function.graph.get_tensor_by_name(outputs[key].name) for key in needed])
+            specs = {key: spec for key, spec in self.specs.items() if spec.name in read}
+
+        def prepare(inputs):
+            if isinstance(specs, Mapping):
+                rows = tf.shape(next(iter(inputs.values())))[:1]
+                inputs = {key: inputs[key] if key in inputs else blank(spec, rows) for key, spec in self.specs.items()}
+            prepared = self.prepare(inputs)
+            return {key: prepared[key] for key in needed}
+
+        traced = tf.function(prepare, input_signature=[specs])
+        traced.get_concrete_function()
+        return RawInputs(specs, traced, None)
+
     def check_lengths(self, specs: Any) -> None:
         """Raise if a row's inputs depend on the others of its batch.
 
@@ -136,6 +161,25 @@ def pack(specs: Any, values: Mapping[str, Any]) -> Any:
     return keras.tree.map_structure(lambda spec: tf.constant(values[spec.name], spec.dtype), specs)
 
 
+def completed(specs: Any, values: Mapping[str, Any]) -> Any:
+    """Return values by name in the structure of specs, with zeros or empty strings for inputs that are not needed."""
+    rows = [len(next(iter(values.values())))]
+    return keras.tree.map_structure(
+        lambda spec: tf.constant(values[spec.name], spec.dtype) if spec.name in values else blank(spec, rows), specs
+    )
+
+
+def blank(spec: tf.TensorSpec, rows: Any) -> tf.Tensor:
+    """Return zeros or empty strings for an input.
+
+    Args:
+        spec: The input's spec.
+        rows: The number of rows, [1].
+    """
+    shape = tf.concat([rows, [size or 1 for size in spec.shape[1:]]], 0)
+    return tf.fill(shape, "") if spec.dtype == tf.string else tf.zeros(shape, spec.dtype)
+
+
 def _specs(inputs):
     if isinstance(inputs, Mapping):
         return {key: _spec(x, key) for key, x in inputs.items() if not is_optional(x)}
@@ -154,6 +198,19 @@ def _spec(x, default_name):
     if x.shape[0] is not None:
         raise ValueError(f"Input '{name}' must accept any number of rows, received the shape {x.shape}.")
     return tf.TensorSpec(x.shape, x.dtype, name=name)
+
+
+def _placeholders(tensors):
+    """The names of the placeholders that tensors of a graph are computed from."""
+    stack, names, seen = [tensor.op for tensor in tensors], set(), set()
+    while stack:
+        operation = stack.pop()
+        if operation.name not in seen:
+            seen.add(operation.name)
+            if operation.type == "Placeholder":
+                names.add(operation.name)
+            stack += [x.op for x in operation.inputs]
+    return names
 
 
 def _in_order(outputs, specs):

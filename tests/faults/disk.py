@@ -38,8 +38,8 @@ def disturb_checkpoints(pause, full, space):
     original, count = _checkpoint_files.whole_file, iter(range(10**9))
 
     @contextlib.contextmanager
-    def whole_file(path):
-        with original(path) as file:
+    def whole_file(*args):
+        with original(*args) as file:
             yield _File(file, pause, space if next(count) in full else None)
 
     _checkpoint_files.whole_file = whole_file

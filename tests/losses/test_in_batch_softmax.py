@@ -67,6 +67,29 @@ def test_duplicates_and_missing_labels(symmetric):
     assert gradient[0].any()
 
 
+def test_hard_negatives_and_probabilities():
+    """Of rows 0, 1 and 3, each with two hard negatives, and a correction of the documents' scores."""
+    rng = np.random.default_rng(2)
+    negatives = rng.normal(size=(2, 5, 4))
+    vectors = np.concatenate([VECTORS, *negatives], 1).astype("float32")
+    labels, weight = np.array([2, 0, 1, 2, 1]), np.array([1.0, 1.0, 0.0, 1.0, 0.0], "float32")
+    vectors[4, 8:] = np.nan
+    probabilities = [0.5, 0.1, 0.25]
+    loss = mtl.losses.InBatchSoftmax(0.2, hard_negatives=2, probabilities=probabilities)
+    loss = keras.losses.deserialize(keras.losses.serialize(loss))
+    values = loss.call(labels, vectors, weight).numpy()
+    queries, documents = np.split(VECTORS.astype("float64"), 2, 1)
+    rows = [0, 1, 3]
+    corrected = np.exp(queries @ documents.T / 0.2) / np.array(probabilities)[labels]
+    for row in rows:
+        own = corrected[row, row]
+        others = sum(corrected[row, other] for other in rows if labels[other] != labels[row])
+        hard = np.exp(np.einsum("d,knd->kn", queries[row], negatives[:, rows]) / 0.2).sum()
+        assert values[row] == pytest.approx(-np.log(own / (own + others + hard)), rel=1e-4)
+    with pytest.raises(ValueError, match="probabilities"):
+        mtl.losses.InBatchSoftmax(probabilities=[0.5, 0.0])
+
+
 def test_one_labelled_document():
     """Where the only other row has no label, the label of the rest is a constant, and those are negatives."""
     values = mtl.losses.InBatchSoftmax(0.1).call(np.array([7, 7, 7, 7, 9]), VECTORS, np.array([1, 1, 1, 1, 0]))

@@ -123,3 +123,28 @@ def test_errors():
     model.compile("sgd")
     with pytest.raises(ValueError, match=r"`y\['match'\]` has shape \(30, 3\)"):
         model.fit(X, {"match": np.zeros((ROWS, 3))}, verbose=0)
+
+
+def test_hard_negatives_are_columns_and_no_part_of_answers():
+    names = ("query", "document", "negative", "other")
+    inputs = {name: keras.Input((3,), name=name) for name in names}
+    towers = mtl.encoders.Towers({name: mtl.encoders.MLPEncoder([4], name=f"{name}_mlp") for name in names})
+    task = mtl.tasks.Matching("match", units=2, features=names, temperature=0.3, document_probabilities=[0.5, 0.2, 0.3])
+    model = mtl.build_model(inputs, mtl.trunks.HardSharing(towers), [task])
+    model.compile(keras.optimizers.SGD(0.0))
+    rng = np.random.default_rng(0)
+    x = {name: rng.normal(size=(6, 3)).astype("float32") for name in names}
+    y = {"match": np.array([0, 1, 2, 0, 1, 2])}
+    output = model.predict(x, verbose=0)["match"]
+    assert output.shape == (6, 8)
+    logs = model.evaluate(x, y, batch_size=6, verbose=0, return_dict=True)
+    loss = mtl.losses.InBatchSoftmax(0.3, hard_negatives=2, probabilities=[0.5, 0.2, 0.3])
+    assert logs["match_loss"] == pytest.approx(float(np.mean(loss.call(y["match"], output))), rel=1e-5)
+    alone = mtl.metrics.Retrieval(2)
+    alone.update_state(y["match"], output[:, :4])
+    assert logs["match_mrr"] == pytest.approx(float(alone.result()["mrr"]), rel=1e-5)
+    assert sorted(model.answer(x)["match"]) == ["document", "query", "score"]
+    projections = {layer.name for layer in model.layers if layer.name.endswith("_projection")}
+    assert projections == {"match_query_projection", "match_document_projection"}
+    with pytest.raises(ValueError, match=r"`y\['match'\]` must lie in \[0, 2\]"):
+        model.evaluate(x, {"match": np.arange(6)}, verbose=0)

@@ -53,7 +53,8 @@ def label_spec(
     if loss is None:
         return LabelSpec(task, counts=has_metrics)
     if isinstance(loss, InBatchSoftmax):
-        return LabelSpec(task, (), output_rank=False)
+        high = None if loss.probabilities is None else len(loss.probabilities) - 1
+        return LabelSpec(task, (), high, output_rank=False)
     if isinstance(loss, BatchLoss):
         return LabelSpec(task, output_rank=False)
     if isinstance(loss, (CellwiseBinaryCrossentropy, SigmoidFocal)):
@@ -89,8 +90,8 @@ def label_spec(
         ignored = getattr(loss, "ignore_class", None)
         return LabelSpec(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, ignored, names=names)
     is_over_last_axis = len(output.shape) > 2 and str(kind).startswith(_OVER_LAST_AXIS)
-    high = 1.0 if kind in _UNIT_RANGE else None
-    return LabelSpec(task, tuple(output.shape[1:]), high, output_rank=not is_over_last_axis)
+    largest = 1.0 if kind in _UNIT_RANGE else None
+    return LabelSpec(task, tuple(output.shape[1:]), largest, output_rank=not is_over_last_axis)
 
 
 @dataclass(frozen=True)

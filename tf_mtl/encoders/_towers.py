@@ -17,7 +17,8 @@ class Towers(keras.layers.Layer):
     Args:
         encoders: `{input: encoder}`. An encoder is a layer or model that returns a vector [B, D], or a dict with
             `pooled`. The same encoder for several inputs is shared; others need different
-            names, `RecurrentEncoder(..., name="query_encoder")`.
+            names, `RecurrentEncoder(..., name="query_encoder")`. Where no input is called `query`, the encoder gets a
+            dict of those that begin with `query_`, without this prefix, as `tf_mtl.text.TwoTexts` returns them.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`.
 
@@ -47,12 +48,9 @@ class Towers(keras.layers.Layer):
 
     def call(self, inputs: Any) -> dict[str, Any]:
         """Return `{input: [B, D], "pooled": [B, ...]}`."""
-        missing = [key for key in self.encoders if key not in inputs]
-        if missing:
-            raise ValueError(f"`inputs` must have the keys {list(self.encoders)}, received {list(inputs)}.")
         vectors = {}
         for key, encoder in self.encoders.items():
-            features = encoder(inputs[key])
+            features = encoder(_inputs_of(key, inputs))
             vectors[key] = features["pooled"] if isinstance(features, Mapping) else features
         return {**vectors, "pooled": keras.ops.concatenate(list(vectors.values()), -1)}
 
@@ -70,3 +68,13 @@ class Towers(keras.layers.Layer):
         inputs = config.pop("inputs")
         encoders = [keras.saving.deserialize_keras_object(encoder) for encoder in config.pop("encoders")]
         return cls({key: encoders[index] for key, index in inputs.items()}, **config)
+
+
+def _inputs_of(key, inputs):
+    """The input of a tower, or a dict of those that begin with its key."""
+    own = {name.removeprefix(f"{key}_"): x for name, x in inputs.items() if name.startswith(f"{key}_")}
+    if key not in inputs and not own:
+        raise ValueError(
+            f"`inputs` must have the key '{key}', or keys that begin with '{key}_', received {list(inputs)}."
+        )
+    return inputs.get(key, own)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
-from tf_mtl._raw_inputs import RawInputs, model_specs, pack
+from tf_mtl._raw_inputs import RawInputs, completed, model_specs
 from tf_mtl.export import _requests, _session
 from tf_mtl.export._answers import answers
 from tf_mtl.export._decoders import check_decoder
@@ -173,9 +173,9 @@ def _with_expected_outputs(
 ) -> Request:
     signature = promised[request.signature]
     if not signature["raw"]:
-        outputs = expected_outputs(model, pack(model_specs(model), request.inputs))
+        outputs = expected_outputs(model, completed(model_specs(model), request.inputs))
     elif raw is not None:
-        inputs = pack(raw.specs, request.inputs)
+        inputs = completed(raw.specs, request.inputs)
         outputs = expected_outputs(model, raw.prepare(inputs), raw.located(inputs))
     elif request.expected:
         return request

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
-from tf_mtl._optional_inputs import OptionalInputs
+from tf_mtl._optional_inputs import OptionalInputs, inputs_of
 from tf_mtl._raw_inputs import RawInputs, model_specs
 from tf_mtl.export._answers import answers
 
@@ -66,14 +66,35 @@ def endpoints(
     served = []
     for name, tasks in {DEFAULT: model.task_names, **_groups(model, signatures)}.items():
         part = OptionalInputs(model.input, {task: model.output[task] for task in tasks})
-        answer = _answer(model, part)
-        weights = [weight.value for weight in part.weights]
-        if raw is None:
-            served.append(_endpoint(name, False, tasks, specs, answer, weights))
-        else:
-            served.append(_endpoint(_from_tensors(name), False, tasks, specs, answer, weights))
-            served.append(_from_raw(name, tasks, raw, answer, weights))
+        served += _with_raw(name, tasks, raw, specs, _answer(model, part), [weight.value for weight in part.weights])
+    if signatures == "per_task":
+        for task in model.tasks:
+            for name, layer in task.parts.items():
+                served += _part(f"{task.name}_{name}", task, model.get_layer(layer).output, model, raw, specs)
     return served
+
+
+def _with_raw(name, tasks, raw, specs, answer, weights):
+    """The signature from the model's inputs and, where there is a preprocessor, that from raw inputs."""
+    if raw is None:
+        return [_endpoint(name, False, tasks, specs, answer, weights)]
+    from_tensors = _endpoint(_from_tensors(name), False, tasks, specs, answer, weights)
+    return [from_tensors, _from_raw(name, tasks, raw, answer, weights)]
+
+
+def _part(name, task, output, model, raw, specs):
+    """The signatures of a part of a task's answer, which need only the inputs that it depends on."""
+    inputs = model.input
+    if isinstance(inputs, Mapping):
+        names = inputs_of(output, inputs)
+        inputs, specs = {key: inputs[key] for key in names}, {key: specs[key] for key in names if key in specs}
+        raw = None if raw is None else raw.reduced_to(specs)
+    part = OptionalInputs(inputs, output)
+
+    def answer(inputs, located=None):
+        return {name: tf.identity(part(inputs, training=False))}
+
+    return _with_raw(name, [task.name], raw, specs, answer, [weight.value for weight in part.weights])
 
 
 def _from_tensors(name):
@@ -144,7 +165,7 @@ def _check_outputs(endpoint):
                 f"The name of decoded output '{name}' must not end in '_bytes', or REST encodes the output in base64. "
                 "Fix the task's `decode`."
             )
-    is_decoded = set(outputs) != set(endpoint.tasks)
+    is_decoded = set(outputs) not in ({*endpoint.tasks}, {endpoint.name}, {endpoint.name.removeprefix(f"{_TENSORS}_")})
     if len(outputs) < 2 and is_decoded:
         raise ValueError(
             f"Signature '{endpoint.name}' must have at least two outputs, received {sorted(outputs)}: REST drops the "

@@ -39,7 +39,8 @@ def saved_model(
 
     - `serving_default`: every task's decoded outputs, named `<task>_<part>`: `topic_label`, `topic_score`,
       `intensity_value`, `intensity_raw`; see the tasks' `decode`;
-    - `<task>`: only that task's decoded outputs; other tasks' heads are not part of its graph.
+    - `<task>`: only that task's decoded outputs; other tasks' heads are not part of its graph;
+    - `<task>_<part>`: a decoded output that needs only some of the inputs, such as one tower of `Matching`.
 
     Without a preprocessor, they take the model's inputs, by the names of its Input layers. With a preprocessor, they
     take its inputs, and `tensors` and `tensors_<task>` are the same signatures from the model's inputs. The outputs of
@@ -155,11 +156,12 @@ def _warmup_requests(
         raise ValueError(
             f"The model fails on generated examples for the warm-up file; pass real ones as `warmup`. {error}"
         ) from error
-    prepared = dict(zip([spec.name for spec in keras.tree.flatten(specs)], keras.tree.flatten(inputs), strict=True))
+    names, values = [spec.name for spec in keras.tree.flatten(specs)], keras.tree.flatten(inputs)
+    prepared = {name: value.numpy() for name, value in zip(names, values, strict=True)}
     requests = [
         Request(
             endpoint.name,
-            given if endpoint.raw == default.raw else {name: value.numpy() for name, value in prepared.items()},
+            {name: (given if endpoint.raw == default.raw else prepared)[name] for name in endpoint.inputs},
             {name: outputs[name] for name in endpoint.outputs},
         )
         for endpoint in served

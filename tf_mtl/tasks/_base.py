@@ -78,6 +78,11 @@ class Task(ABC):
         """The size of the output's last axis."""
 
     @property
+    def parts(self) -> dict[str, str]:
+        """Decoded outputs that exports also serve by themselves, and the layers that they are; by default none."""
+        return {}
+
+    @property
     @abstractmethod
     def loss(self) -> keras.losses.Loss:
         """The task's loss. Its `call` returns one value per row, or per word or cell."""

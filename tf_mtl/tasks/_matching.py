@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
 from tf_mtl.losses import InBatchSoftmax
+from tf_mtl.losses._in_batch_softmax import checked_probabilities
 from tf_mtl.metrics import Retrieval
 from tf_mtl.tasks._base import Task
 
@@ -20,24 +21,31 @@ class Matching(Task):
     vector and then the document's. Each row is a pair that belongs together; the documents of the other rows of the
     global batch are the negatives.
 
+    Further features are hard negatives, documents that are known not to belong to a row's query: their vectors come
+    after the document's, pass through its projection, and are negatives of all queries.
+
     Labels [B] are integers that identify the documents: rows with the same label are never each other's negatives. Pass
     the same number in every row if you do not know duplicates; see `tf_mtl.losses.InBatchSoftmax`. Pairs that do not
     belong together have no label: leave them out, or give them the weight 0. Metrics: `recall@<k>` and `mrr`, among all
     evaluated documents up to `limit`; see `tf_mtl.metrics.Retrieval`. Decoded: `query` and `document`, the vectors
-    [B, units], and `score`, their cosine similarity [B].
+    [B, units], and `score`, their cosine similarity [B]. Exports also have the signatures `<name>_query` and
+    `<name>_document`, which give one vector and need only the inputs of its tower.
 
     Args:
         name: The task's name.
         units: Size of each vector.
-        features: The features of the query and of the document, such as those of `tf_mtl.encoders.Towers`.
+        features: The features of the query, of the document and of hard negatives, if any, such as those of
+            `tf_mtl.encoders.Towers`.
         shared_projection: Whether both features pass through the same projection, as for pairs of one kind.
         temperature: By which the loss divides scores.
         symmetric: Whether the loss also finds each document's query among the queries.
+        document_probabilities: How probable each document is in a row, by its label, for the logQ correction; see
+            `tf_mtl.losses.InBatchSoftmax`.
         top: The values of k of `recall@<k>`.
         limit: The largest number of rows that the metrics compare.
 
     Raises:
-        ValueError: if `features` are not two, or a number is out of range.
+        ValueError: if `features` are less than two, or a number is out of range.
 
     Reference: Karpukhin et al., "Dense passage retrieval for open-domain question answering", EMNLP 2020.
 
@@ -52,11 +60,6 @@ class Matching(Task):
     >>> tower = keras.Model(model.input["query"], model.get_layer("match_query").output)
     >>> tower(np.array([[4, 7, 9, 0, 0, 0]])).shape
     TensorShape([1, 16])
-
-    One tower is exported by itself as a model of its own, whose input has the name that the preprocessor gives:
-
-    >>> ids = keras.Input((6,), dtype="int32", name="token_ids")
-    >>> alone = mtl.MultiTaskModel({"token_ids": ids}, {"vector": tower(ids)})
     """
 
     def __init__(
@@ -67,65 +70,79 @@ class Matching(Task):
         shared_projection: bool = False,
         temperature: float = 0.05,
         symmetric: bool = False,
+        document_probabilities: Sequence[float] | None = None,
         top: Sequence[int] = (1, 10),
         limit: int = 4096,
     ):
         super().__init__(name)
-        if isinstance(features, str) or len(features) != 2:
+        if isinstance(features, str) or len(features) < 2:
             raise ValueError(
-                f"`features` of task '{name}' must be two names, of the query's and the document's features, received "
-                f"{features!r}."
+                f"`features` of task '{name}' must be two names or more, of the query's, the document's and the hard "
+                f"negatives' features, received {features!r}."
             )
-        self.pair = tuple(features)
+        self.sides = tuple(features)
         self.units = integer("units", units, 1)
         self.shared_projection = bool(shared_projection)
         self.temperature = in_range("temperature", temperature, 0, open_low=True)
         self.symmetric = bool(symmetric)
+        self.document_probabilities = checked_probabilities(document_probabilities)
         self.top = [integer("top", k, 1) for k in top]
         self.limit = integer("limit", limit, 1)
 
     @property
     def output_units(self) -> int:
-        """The size of both vectors together."""
-        return 2 * self.units
+        """The size of all vectors together."""
+        return len(self.sides) * self.units
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The layers of both vectors, which exports also serve by themselves."""
+        return {role: f"{self.name}_{role}" for role in ("query", "document")}
 
     @property
     def loss(self) -> keras.losses.Loss:
         """The cross-entropy of each query's document among the documents of the global batch."""
-        return InBatchSoftmax(self.temperature, self.symmetric)
+        return InBatchSoftmax(self.temperature, self.symmetric, len(self.sides) - 2, self.document_probabilities)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return recall@k and MRR, in one metric."""
         return [Retrieval(self.units, self.top, self.limit)]
 
     def head(self, features: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:
-        """Return both vectors, each of unit length, [B, 2 x units].
+        """Return all vectors, each of unit length, [B, n x units].
 
         Raises:
-            ValueError: if the encoder does not return both features.
+            ValueError: if the encoder does not return the features.
         """
-        missing = [feature for feature in self.pair if feature not in features]
+        missing = [feature for feature in self.sides if feature not in features]
         if missing:
             raise ValueError(
                 f"Task '{self.name}' reads features['{missing[0]}'], but the encoder gives {sorted(features)}. Use "
                 "tf_mtl.encoders.Towers, or set the task's `features`."
             )
-        roles = ("query", "document")
-        names = ["projection"] * 2 if self.shared_projection else [f"{role}_projection" for role in roles]
+        negatives = range(1, len(self.sides) - 1)
+        roles = ["query", "document", *(f"hard_negative_{number}" for number in negatives)]
+        names = [f"{'query' if role == 'query' else 'document'}_projection" for role in roles]
+        names = ["projection"] * len(roles) if self.shared_projection else names
         projections = {
-            name: keras.layers.Dense(self.units, dtype="float32", name=f"{self.name}_{name}") for name in names
+            name: keras.layers.Dense(self.units, dtype="float32", name=f"{self.name}_{name}")
+            for name in dict.fromkeys(names)
         }
         vectors = [
             keras.layers.UnitNormalization(dtype="float32", name=f"{self.name}_{role}")(
                 projections[name](features[feature])
             )
-            for role, name, feature in zip(roles, names, self.pair, strict=True)
+            for role, name, feature in zip(roles, names, self.sides, strict=True)
         ]
         return keras.layers.Concatenate(dtype="float32", name=self.name)(vectors)
 
+    def predictions(self, output: tf.Tensor) -> tf.Tensor:
+        """Return the vectors of queries and documents, [B, 2 x units]."""
+        return output[:, : 2 * self.units]
+
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return `query` and `document`, both [B, units], and `score` [B], from the vectors [B, 2 x units]."""
-        query, document = tf.split(tf.cast(output, tf.float32), 2, -1)
+        """Return `query` and `document`, both [B, units], and `score` [B], from all vectors [B, n x units]."""
+        query, document = tf.split(self.predictions(tf.cast(output, tf.float32)), 2, -1)
         return {"query": query, "document": document, "score": tf.reduce_sum(query * document, -1)}
 
     def get_config(self) -> dict[str, Any]:
@@ -133,10 +150,11 @@ class Matching(Task):
         return {
             "name": self.name,
             "units": self.units,
-            "features": list(self.pair),
+            "features": list(self.sides),
             "shared_projection": self.shared_projection,
             "temperature": self.temperature,
             "symmetric": self.symmetric,
+            "document_probabilities": self.document_probabilities,
             "top": self.top,
             "limit": self.limit,
         }

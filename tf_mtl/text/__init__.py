@@ -4,12 +4,14 @@ from tf_mtl.text._base import TextPreprocessor
 from tf_mtl.text._located import LocatedTexts
 from tf_mtl.text._saving import load, save
 from tf_mtl.text._subwords import Subwords
+from tf_mtl.text._two_texts import TwoTexts
 from tf_mtl.text._words import Words
 
 __all__ = [
     "LocatedTexts",
     "Subwords",
     "TextPreprocessor",
+    "TwoTexts",
     "Words",
     "load",
     "save",
