@@ -37,7 +37,8 @@ def encode_text(
         preprocessor: A `tf_mtl.text` object.
         tasks: The tasks that the records have labels for.
         fields: `{task: field}` for tasks whose labels are in a field of another name. Labels are names, or already
-            what the task expects; an empty name, an index below 0 and NaN mean a missing label. For `MultiLabel` they
+            what the task expects; an empty name, an index below 0 and NaN mean a missing label, and so does a negative
+            number of a document for `Matching`. For `MultiLabel` they
             are lists of names: an empty list has none of the labels, and [""] is a missing label. For `SpanExtraction`
             they are byte offsets [2] into the first text, begin and end: (0, 0) is no answer, and a negative begin is a
             missing label. For `DependencyParse` they are an arc for each word, "2:subject": the relation "subject" to

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
@@ -11,15 +12,17 @@ from tf_mtl.losses import InBatchSoftmax
 from tf_mtl.losses._in_batch_softmax import checked_probabilities
 from tf_mtl.metrics import Retrieval
 from tf_mtl.tasks._base import Task
+from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Matching(Task):
     """Two vectors of unit length, of a query and a document, which are close if they belong together.
 
-    Each of two features is projected to `units` and divided by its norm. The output [B, 2 x units] has the query's
-    vector and then the document's. Each row is a pair that belongs together; the documents of the other rows of the
-    global batch are the negatives.
+    Each of two features is projected to `units` and divided by its norm. The projections begin as orthogonal matrices,
+    so that a shared one keeps the angles between features that are not larger than `units`. The output
+    [B, 2 x units] has the query's vector and then the document's. Each row is a pair that belongs together; the
+    documents of the other rows of the global batch are the negatives.
 
     Further features are hard negatives, documents that are known not to belong to a row's query: their vectors come
     after the document's, pass through its projection, and are negatives of all queries.
@@ -99,6 +102,12 @@ class Matching(Task):
         """The layers of both vectors, which exports also serve by themselves."""
         return {role: f"{self.name}_{role}" for role in ("query", "document")}
 
+    def encode_labels(self, labels: tf.Tensor | tf.RaggedTensor, records: TextRecords) -> EncodedLabels:
+        """Return the numbers of documents; a negative one is a missing label."""
+        encoded = super().encode_labels(labels, records)
+        is_labelled = encoded.values >= 0
+        return EncodedLabels(np.maximum(encoded.values, 0), encoded.weights * is_labelled)
+
     @property
     def loss(self) -> keras.losses.Loss:
         """The cross-entropy of each query's document among the documents of the global batch."""
@@ -125,7 +134,9 @@ class Matching(Task):
         names = [f"{'query' if role == 'query' else 'document'}_projection" for role in roles]
         names = ["projection"] * len(roles) if self.shared_projection else names
         projections = {
-            name: keras.layers.Dense(self.units, dtype="float32", name=f"{self.name}_{name}")
+            name: keras.layers.Dense(
+                self.units, kernel_initializer="orthogonal", dtype="float32", name=f"{self.name}_{name}"
+            )
             for name in dict.fromkeys(names)
         }
         vectors = [
