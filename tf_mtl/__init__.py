@@ -1,6 +1,7 @@
 """Multi-task learning for Keras 3 and TensorFlow."""
 
 from tf_mtl import (
+    analysis,
     balancing,
     callbacks,
     data,
@@ -29,6 +30,7 @@ __all__ = [
     "Partition",
     "Sharing",
     "__version__",
+    "analysis",
     "balancing",
     "build_model",
     "callbacks",

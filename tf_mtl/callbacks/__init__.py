@@ -6,6 +6,7 @@ from tf_mtl.callbacks._freezing import Freezing
 from tf_mtl.callbacks._gradient_conflict import GradientConflict
 from tf_mtl.callbacks._magnitude_pruning import MagnitudePruning
 from tf_mtl.callbacks._multi_task_early_stopping import MultiTaskEarlyStopping
+from tf_mtl.callbacks._task_affinity import TaskAffinity
 
 __all__ = [
     "Checkpoint",
@@ -14,4 +15,5 @@ __all__ = [
     "GradientConflict",
     "MagnitudePruning",
     "MultiTaskEarlyStopping",
+    "TaskAffinity",
 ]

@@ -1,0 +1,17 @@
+"""Which tasks belong together: what they label in common, what they gain from each other, and groups of them."""
+
+from tf_mtl.analysis._affinity import Affinity, affinity
+from tf_mtl.analysis._grouping import Grouping, group
+from tf_mtl.analysis._overlap import Overlap, overlap
+from tf_mtl.analysis._subsets import higher_order_affinity, subsets
+
+__all__ = [
+    "Affinity",
+    "Grouping",
+    "Overlap",
+    "affinity",
+    "group",
+    "higher_order_affinity",
+    "overlap",
+    "subsets",
+]
