@@ -149,6 +149,15 @@ def test_pairs():
     assert names["served"]["answered_label"].numpy().astype("U").tolist() == names["answer"]["label"].tolist()
 
 
+def test_which_tasks(capsys):
+    names = run("guides/which_tasks.md")
+    assert names["verdicts"].keys() == {(task, metric) for task in "abcd" for metric in ("mae", "rmse", "pearson")}
+    assert sorted(sum(names["groups"].groups, ())) == list("abcd")
+    assert names["overlap"].shares[0, 2] == 0.5
+    assert names["affinity"].measurements == 5
+    assert "15 models, 0 of them finished; 15 to train here." in capsys.readouterr().out
+
+
 def test_two_towers():
     names = run("guides/two_towers.md")
     assert {"match_recall@1", "kind_accuracy"} <= names["history"].keys()

@@ -1,15 +1,19 @@
 """Which tasks belong together: what they label in common, what they gain from each other, and groups of them."""
 
 from tf_mtl.analysis._affinity import Affinity, affinity
+from tf_mtl.analysis._gains import Gain, Gains, gains
 from tf_mtl.analysis._grouping import Grouping, group
 from tf_mtl.analysis._overlap import Overlap, overlap
 from tf_mtl.analysis._subsets import higher_order_affinity, subsets
 
 __all__ = [
     "Affinity",
+    "Gain",
+    "Gains",
     "Grouping",
     "Overlap",
     "affinity",
+    "gains",
     "group",
     "higher_order_affinity",
     "overlap",

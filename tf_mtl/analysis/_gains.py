@@ -1,0 +1,229 @@
+"""What tasks gain from being trained together."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl._arguments import integer
+from tf_mtl._model import MultiTaskModel
+from tf_mtl._names import check_names
+from tf_mtl.analysis._intervals import Interval, interval
+from tf_mtl.analysis._runs import Results, Run, Runs, train
+from tf_mtl.report import Comparison, compare, table
+
+
+class Gain(NamedTuple):
+    """The relative gain of a metric, over seeds.
+
+    Attributes:
+        task: The task.
+        metric: The metric.
+        multi_task: The mean result of the models of several tasks.
+        single_task: The mean result of the single-task models.
+        gain: The mean gain with its 95% confidence interval.
+    """
+
+    task: str
+    metric: str
+    multi_task: float
+    single_task: float
+    gain: Interval
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says: "gain", "negative transfer", "no difference", or "one seed"."""
+        return _verdict(self.gain)
+
+
+@dataclass(frozen=True)
+class Gains:
+    """The results of models of several tasks beside single-task models; `print` shows the gains of all tasks together.
+
+    Attributes:
+        tasks: The tasks' names.
+        seeds: The seeds.
+        subsets: The subsets of two tasks or more that models were trained on.
+        results: The results of all models, `{(tasks, seed): {task: {metric: value}}}`.
+        lower_is_better: The metrics for which lower is better; None to tell by their names, as `report.compare`.
+    """
+
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    subsets: tuple[tuple[str, ...], ...]
+    results: Mapping[tuple[tuple[str, ...], int], Results]
+    lower_is_better: tuple[str, ...] | None = None
+
+    def of(self, tasks: Sequence[str] | None = None) -> list[Gain]:
+        """Return the gain of each metric in the models of some tasks.
+
+        Args:
+            tasks: One of `subsets`; all tasks by default.
+        """
+        comparisons = self._comparisons(tasks)
+        return [
+            Gain(
+                rows[0].task,
+                rows[0].metric,
+                float(np.mean([row.multi_task for row in rows])),
+                float(np.mean([row.single_task for row in rows])),
+                interval([row.gain for row in rows]),
+            )
+            for rows in zip(*(comparison.rows for comparison in comparisons), strict=True)
+        ]
+
+    def gain_per_task(self, tasks: Sequence[str] | None = None) -> Interval:
+        """Return delta-m as in LibMTL, with its interval: the mean over tasks of their metrics' mean gains."""
+        return interval([comparison.gain_per_task for comparison in self._comparisons(tasks)])
+
+    def drop_per_metric(self, tasks: Sequence[str] | None = None) -> Interval:
+        """Return delta-m as in Nash-MTL, with its interval: the mean drop over all metrics; positive is worse."""
+        return interval([comparison.drop_per_metric for comparison in self._comparisons(tasks)])
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The mean gain of task j (column) when it is trained with task i alone, [T, T], as `group` takes it.
+
+        It is 0 on the diagonal, and NaN for pairs that no model was trained on.
+        """
+        matrix = np.full((len(self.tasks), len(self.tasks)), np.nan)
+        np.fill_diagonal(matrix, 0)
+        for pair in self.subsets:
+            if len(pair) == 2:
+                for helper, task in (pair, pair[::-1]):
+                    gains = [gain.gain.mean for gain in self.of(pair) if gain.task == task]
+                    matrix[self.tasks.index(helper), self.tasks.index(task)] = np.mean(gains)
+        return matrix
+
+    def __str__(self) -> str:
+        rows = [
+            [g.task, g.metric, g.multi_task, g.single_task, _text(g.gain), g.verdict] for g in self.of(self._default())
+        ]
+        header = ["task", "metric", "multi-task", "single-task", "gain, 95% interval", ""]
+        per_task, drop = self.gain_per_task(self._default()), self.drop_per_metric(self._default())
+        return (
+            f"{table(header, rows, digits=4)}\n\n{len(self.seeds)} seeds; tasks: {', '.join(self._default())}."
+            f"\ndelta-m, mean over tasks, as a gain (positive is better): {_text(per_task)}, {_verdict(per_task)}"
+            f"\ndelta-m, mean over metrics, as a drop (positive is worse): {_text(drop)}"
+        )
+
+    def _default(self):
+        return self.tasks if self.tasks in self.subsets else self.subsets[0]
+
+    def _comparisons(self, tasks: Sequence[str] | None) -> list[Comparison]:
+        """The comparison of each seed."""
+        subset = _ordered(tasks or self._default(), self.tasks)
+        if subset not in self.subsets:
+            raise ValueError(f"`tasks` must be one of the subsets {list(self.subsets)}, received {subset}.")
+        return [
+            compare(
+                self.results[subset, seed],
+                {task: self.results[(task,), seed][task] for task in subset},
+                self.lower_is_better,
+            )
+            for seed in self.seeds
+        ]
+
+
+def gains(
+    build: Callable[[tuple[str, ...]], MultiTaskModel],
+    data: tuple[tf.data.Dataset, tf.data.Dataset],
+    seeds: int | Sequence[int],
+    tasks: Sequence[str],
+    subsets: Iterable[Sequence[str]] | None = None,
+    epochs: int = 1,
+    folder: str | Path | None = None,
+    part: tuple[int, int] = (0, 1),
+    lower_is_better: Sequence[str] | None = None,
+    verbose: int = 1,
+) -> Gains:
+    r"""Train models of several tasks and of each task alone, and return what the tasks gain from each other.
+
+    All models get the same batches, with the labels of their own tasks, and so as many updates from as many rows.
+    Models of the same seed are compared: a gain is $\pm(M - B)/|B|$ with the result $M$ of the model of several tasks,
+    that of the single-task model $B$, and the sign that makes better positive. Its interval, over seeds, is Student's.
+    There is "negative transfer" only where it lies below 0, and "no difference" where it holds 0. Intervals of few
+    seeds are wide, and those of many metrics are not corrected for their number.
+
+    Args:
+        build: From the names of tasks to a compiled model of them, with the same encoder each time.
+        data: Batches to train and to test on, (x, {task: y}) or (x, {task: y}, {task: weight}) with the labels of all
+            tasks. A data set to train on may be endless or shuffled in its own way; give it a seed.
+        seeds: The seeds, or their number n for 0 to n - 1. `keras.utils.set_random_seed` gets each.
+        tasks: The tasks' names.
+        subsets: The subsets of tasks to train on; by default all tasks together. `itertools.combinations(tasks, 2)`
+            gives all pairs. Each task alone is always trained.
+        epochs: The epochs of each model.
+        folder: Where results are kept, a file for each model: models that have finished are not trained again. Use
+            another folder after changing the code or data.
+        part: (k, n) for the k-th of n processes that work on the same folder: each trains its share of the models. The
+            result needs all: call `gains` again when all have finished.
+        lower_is_better: See `tf_mtl.report.compare`.
+        verbose: 1 prints the number of models beforehand and a progress bar; 0 prints nothing.
+
+    Returns:
+        The `Gains`.
+
+    Raises:
+        ValueError: for unknown tasks, a result of 0 to compare with, or if `part` leaves models to other processes that
+            have not finished.
+
+    Example:
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(64, 4)).astype("float32")
+    >>> rows = tf.data.Dataset.from_tensor_slices((x, {"a": x[:, 0], "b": x[:, 0] + x[:, 1]})).batch(16)
+    >>> def build(tasks):
+    ...     trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([8]))
+    ...     model = mtl.build_model(keras.Input((4,)), trunk, [mtl.tasks.Regression(task) for task in tasks])
+    ...     model.compile(keras.optimizers.Adam(0.01))
+    ...     return model
+    >>> result = mtl.analysis.gains(build, (rows, rows), seeds=2, tasks=["a", "b"], epochs=2, verbose=0)
+    >>> [(gain.task, gain.metric) for gain in result.of()][:3]
+    [('a', 'mae'), ('a', 'rmse'), ('a', 'pearson')]
+    """
+    order = tuple(tasks)
+    chosen = tuple(_ordered(subset, order) for subset in ([order] if subsets is None else subsets))
+    numbers = tuple(range(integer("seeds", seeds, 1))) if isinstance(seeds, int) else tuple(seeds)
+    together = tuple(dict.fromkeys(subset for subset in chosen if len(subset) > 1))
+    if not together:
+        raise ValueError(f"`subsets` must hold a subset of at least two of the tasks {list(order)}, received {chosen}.")
+    wanted = [Run(subset, seed) for seed in numbers for subset in (*together, *((task,) for task in order))]
+    finished = Runs(folder)
+    missing = [run for run in wanted if finished.find(run) is None]
+    own = [run for index, run in enumerate(wanted) if run in missing and index % part[1] == part[0]]
+    if verbose:
+        print(f"{len(wanted)} models, {len(wanted) - len(missing)} of them finished; {len(own)} to train here.")
+    progress = keras.utils.Progbar(len(own), unit_name="model", verbose=verbose if own else 0)
+    for number, run in enumerate(own, 1):
+        finished.add(run, train(run, build, data, integer("epochs", epochs, 1)))
+        progress.update(number)
+    left = [run for run in wanted if finished.find(run) is None]
+    if left:
+        raise ValueError(
+            f"`part`={part} leaves {len(left)} models to other processes, the first is {left[0]}. Call `gains` again "
+            "when they have finished."
+        )
+    results = {(run.tasks, run.seed): finished.find(run) or {} for run in wanted}
+    lower = None if lower_is_better is None else tuple(lower_is_better)
+    return Gains(order, numbers, together, results, lower)
+
+
+def _ordered(subset: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
+    check_names("subsets", subset, tasks, required=False)
+    return tuple(task for task in tasks if task in subset)
+
+
+def _verdict(gain):
+    if math.isnan(gain.low):
+        return "one seed"
+    return "gain" if gain.low > 0 else "negative transfer" if gain.high < 0 else "no difference"
+
+
+def _text(gain):
+    return f"{gain.mean:+.2%}" if math.isnan(gain.low) else f"{gain.mean:+.2%} [{gain.low:+.2%}, {gain.high:+.2%}]"
