@@ -128,7 +128,8 @@ class Undisturbed:
 
     def _compare_with_one_run(self, expectation, saved):
         results = expectation.outcome.results
-        if len(results["epochs"]) != expectation.config["epochs"] or saved.values["stopped"]:
+        is_beyond = (saved.values["epoch"], saved.values["epoch_batches"]) > (expectation.config["epochs"], 0)
+        if is_beyond or len(results["epochs"]) != expectation.config["epochs"] or saved.values["stopped"]:
             return  # it had trained longer, or was stopped, before the change
         expected = self.from_scratch(expectation.config).outcome.results
         for one, other in zip(results["weights"], expected["weights"], strict=True):

@@ -201,7 +201,9 @@ class Training:
             number.name, f"{'twice ' * twice}{delay:.2f} s after {moment}{'' if started else '?'}, step {steps[-1:]}"
         )
         ends = {signal.SIGKILL: (-9, ""), signal.SIGTERM: (-15, ""), signal.SIGINT: (1, "KeyboardInterrupt")}
-        if (outcome.status, "" if outcome.status < 0 else outcome.error) == ends[number]:
+        end = (outcome.status, "" if outcome.status < 0 else outcome.error)
+        is_cut = number == signal.SIGINT and twice and end == (1, "")  # the second came while the error was printed
+        if end == ends[number] or is_cut:
             after = self._record(expectation, before)
             if steps and number != signal.SIGKILL:
                 told = any(
