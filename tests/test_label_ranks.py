@@ -153,3 +153,22 @@ def test_losses_over_the_last_axis_compare_labels_with_all_positions_as_in_keras
         data = np.random.default_rng(1).normal(size=(4, 5, 3)), {"a": np.eye(5)[[0, 2, 4, 1]], "b": np.ones((4, 5))}
         results.append(model.evaluate(*data, verbose=0, return_dict=True))
     assert results[1] == pytest.approx(results[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("call", ["fit", "evaluate", "train_on_batch", "test_on_batch", "gradient_cosines"])
+def test_label_weights_of_another_rank_in_a_later_call(call):
+    x, y = np.ones((4, 2), "float32"), {"a": np.eye(4, 3, dtype="float32"), "b": np.ones((4, 1), "float32")}
+    tasks = [mtl.tasks.MultiLabel("a", 3), mtl.tasks.Regression("b")]
+    model = mtl.build_model(keras.Input((2,)), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([3])), tasks)
+    model.compile(keras.optimizers.SGD(0.0))
+    rows = np.array([1, 0, 1, 1], "float32")
+    results = []
+    for weight in (rows, np.repeat(rows[:, None], 3, 1), rows):  # of rows, of cells, of rows
+        if call == "gradient_cosines":
+            results.append(model.gradient_cosines((x, y, {"a": weight}))[0, 1])
+        elif call in ("fit", "evaluate"):
+            out = getattr(model, call)(x, y, sample_weight={"a": weight}, verbose=0)
+            results.append(out.history["a_loss"][0] if call == "fit" else out[1])
+        else:
+            results.append(getattr(model, call)(x, y, {"a": weight}, return_dict=True)["a_loss"])
+    assert results == pytest.approx([results[0]] * 3, rel=1e-6)

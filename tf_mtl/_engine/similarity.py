@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.parameter_gradients import shared_gramian
 from tf_mtl._graph.partition import Partition
+from tf_mtl._pipeline.ranks import traced_by_rank
 
 
 class GradientCosines:
@@ -21,7 +22,7 @@ class GradientCosines:
 
     def __init__(self, objectives: Objectives, parts: Partition):
         self._objectives, self._parts = objectives, parts
-        self._gramian = tf.function(self._gramian_on, reduce_retracing=True, autograph=False)
+        self._gramian = traced_by_rank(self._gramian_on, autograph=False)
 
     def on(self, model: keras.Model, batch: tuple[Any, Any, Any]) -> np.ndarray:
         """Return the cosines [T, T] on a batch, (x, y, weight), in inference mode."""

@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._pipeline.division import count_rows, divide
+from tf_mtl._pipeline.ranks import ranks_of, traced_by_rank
 from tf_mtl._pipeline.stream import Pass
 
 
@@ -38,13 +39,18 @@ def step_function(model: keras.Model, step: Callable[[Any], dict]) -> Callable[[
     def one(data):
         return _first(strategy, strategy.run(step, args=(data,)))
 
-    if not model.run_eagerly:
-        one = tf.function(one, reduce_retracing=True, jit_compile=model.jit_compile)
-    one = tf.autograph.experimental.do_not_convert(model._autoconvert_optionals(one))
+    @functools.cache
+    def one_of(ranks):
+        """Return a step on a batch whose tensors have some ranks."""
+        step_on_batch = (
+            one if model.run_eagerly else tf.function(one, reduce_retracing=True, jit_compile=model.jit_compile)
+        )
+        return tf.autograph.experimental.do_not_convert(model._autoconvert_optionals(step_on_batch))
 
     @functools.cache
-    def functions(check):
+    def functions(ranks, check):
         """Return steps on a batch, on the next batch of an iterator, and on so many of its next batches."""
+        one = one_of(ranks)
 
         @tf.autograph.experimental.do_not_convert
         def on_batch(batch):
@@ -65,8 +71,9 @@ def step_function(model: keras.Model, step: Callable[[Any], dict]) -> Callable[[
 
     def function(iterator):
         if not isinstance(iterator, Pass):  # `train_on_batch` passes an iterator of one batch
-            return one(next(iterator))
-        on_batch, single, several = functions(iterator.stream.check)
+            batch = next(iterator)
+            return one_of(ranks_of(batch))(batch)
+        on_batch, single, several = functions(iterator.stream.ranks, iterator.stream.check)
         replayed = iterator.stream.replay(steps_per_call)
         logs, left = iterator.stream.replayed_logs if replayed else None, steps_per_call - replayed
         while left and iterator.remaining != 0:
@@ -106,7 +113,7 @@ def predict_function(model: keras.Model) -> Callable[[list], Any]:
 
     one = tf.autograph.experimental.do_not_convert(one)
     if not model.run_eagerly:
-        one = tf.function(one, reduce_retracing=True, jit_compile=model.jit_compile)
+        one = traced_by_rank(one, jit_compile=model.jit_compile)
     one = model._autoconvert_optionals(one)
 
     def function(batches):

@@ -1,5 +1,6 @@
 """The batches of a data set, with a position that training in another process can resume from."""
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from tf_mtl._pipeline.checks import BatchCheck, CheckedDataset
 from tf_mtl._pipeline.prefetching import gpus, on_device
+from tf_mtl._pipeline.ranks import Ranks, ranks_of
 
 
 class Position(NamedTuple):
@@ -65,6 +67,11 @@ class Stream(DataAdapter):
     def resumable(self) -> bool:
         """Whether the stream can be read again from a position."""
         return self._adapter is None
+
+    @functools.cached_property
+    def ranks(self) -> Ranks:
+        """The ranks of the tensors of a batch."""
+        return ranks_of(self.dataset.element_spec)
 
     @property
     def size(self) -> int:

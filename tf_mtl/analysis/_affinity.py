@@ -12,6 +12,7 @@ from tf_mtl._arguments import in_range
 from tf_mtl._engine.affinity import gradient_step, layers, optimizer_step, probe
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._pipeline.checks import readable_errors, with_checks
+from tf_mtl._pipeline.ranks import traced_by_rank
 from tf_mtl.analysis._overlap import overlap
 from tf_mtl.report import table
 
@@ -65,7 +66,7 @@ class Affinities:
         model._build_optimizer()
         self.tasks = engine.parts.tasks
         self._layers = [name for name, _ in layers(engine.parts)]
-        self._probe = tf.function(self._probe_on, reduce_retracing=True, autograph=False)
+        self._probe = traced_by_rank(self._probe_on, autograph=False)
 
     def empty(self) -> list[np.ndarray]:
         """Return the sums over no batch."""
