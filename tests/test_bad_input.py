@@ -358,3 +358,17 @@ def test_an_optimizer_created_outside_the_scope_of_the_strategy():
 def test_virtual_devices_after_tensorflow_has_started():
     with raises("`virtual_devices=3`", "before TensorFlow", "started with 2", error=RuntimeError):
         mtl.distribute.strategy("mirrored", virtual_devices=3)
+
+
+@pytest.mark.parametrize("labels", [[["a"], ["b", "a"], []], [[0, 1], [1, 0], [1, 1]]])
+def test_lists_in_place_of_arrays(labels):
+    tasks = [mtl.tasks.MultiLabel("moods", ["a", "b"])]
+    model = mtl.build_model(keras.Input((2,)), mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([2])), tasks)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=r"`y\['moods'\]` must be an array.*tf\.ragged\.constant"):
+        model.fit(np.ones((3, 2)), {"moods": labels}, verbose=0)
+    names = tf.ragged.constant([["a"], ["b", "a"], []])
+    model.fit(np.ones((3, 2)), {"moods": names}, verbose=0)
+    weight = {"moods": [1.0, 0.0, 1.0]}
+    with pytest.raises(ValueError, match=r"`sample_weight\['moods'\]` must be an array"):
+        model.fit(np.ones((3, 2)), {"moods": names}, sample_weight=weight, verbose=0)

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,8 @@ def _checked_batch(batch, rules):
 
 def _checked_arrays(data, rules):
     x, y, weight = arrays(data)
+    _refuse_lists("y", y)
+    _refuse_lists("sample_weight", weight)
     if x is None or not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y)) if leaf is not None):
         return x, y, weight
     rules = _check_labels(y, weight, rules)
@@ -67,6 +69,16 @@ def _checked_arrays(data, rules):
         if weights[spec.task] is None and not spec.mixes_rows:
             weights[spec.task] = ones
     return x, y, {task: w for task, w in weights.items() if w is not None}
+
+
+def _refuse_lists(argument, values):
+    """Raise for lists of numbers or names in place of an array, as Keras does, but with a remedy."""
+    for task, part in values.items() if isinstance(values, Mapping) else ():
+        if isinstance(part, tuple):
+            raise ValueError(
+                f"`{argument}['{task}']` must be an array or tensor, received a list. Pass np.array(...), and lists of "
+                "names that differ in length as tf.ragged.constant(...)."
+            )
 
 
 def _check_labels(y, weight, rules):
