@@ -1,4 +1,5 @@
 import pytest
+from matplotlib.figure import Figure
 
 import tf_mtl as mtl
 
@@ -56,3 +57,24 @@ def test_curves(tmp_path):
     assert path.stat().st_size > 5_000
     with pytest.raises(ValueError, match="`history`"):
         mtl.report.curves({}, path)
+
+
+def test_a_row_of_curves_for_each_task(tmp_path, monkeypatch):
+    names = ["loss", "a_loss", "a_b_loss", "a_auc", "a_b_auc", "learning_rate", "a_f1", "a_mae", "a_rmse", "a_r2"]
+    balancing = ["weight/a", "weight/a_b", "cosine/a/a_b"]
+    history = {name: [1.0, 2.0] for name in [*names, *(f"val_{name}" for name in names[:5]), *balancing]}
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: drawn.append(figure))
+    mtl.report.curves(history, tmp_path / "curves.png")
+    panels = [panel for panel in drawn[0].axes if panel.axison]
+    titles = [panel.get_title() for panel in panels]
+    assert titles == [
+        *("loss", "learning_rate"),
+        *("a: loss", "a: auc", "a: f1", "a: mae", "a: rmse", "a: r2"),
+        *("a_b: loss", "a_b: auc"),
+        *("weights, as shares of their sum", "cosines between gradients", ""),  # and the bar of colours
+    ]
+    lines = {title: len(panel.get_lines()) for title, panel in zip(titles, panels, strict=True)}
+    assert (lines["a: auc"], lines["a: f1"]) == (2, 1)
+    heights = {title: round(panel.get_position().y0, 2) for title, panel in zip(titles, panels, strict=True)}
+    assert heights["a: loss"] == heights["a: mae"] > heights["a: rmse"] > heights["a_b: loss"]
