@@ -1,6 +1,7 @@
 """Which tasks belong together: what they label in common, what they gain from each other, and groups of them."""
 
 from tf_mtl.analysis._affinity import Affinity, affinity
+from tf_mtl.analysis._combined import combine
 from tf_mtl.analysis._gains import Gain, Gains, gains
 from tf_mtl.analysis._grouping import Grouping, group
 from tf_mtl.analysis._overlap import Overlap, overlap
@@ -13,6 +14,7 @@ __all__ = [
     "Grouping",
     "Overlap",
     "affinity",
+    "combine",
     "gains",
     "group",
     "higher_order_affinity",
