@@ -201,6 +201,15 @@ def test_an_interrupt_saves_the_step_that_it_ends(tmp_path):
     assert run(tmp_path / "run", epochs=2)[1] == expected
 
 
+def test_an_interrupt_in_the_step_that_an_infinite_loss_ends_is_told(tmp_path):
+    interrupt = At(4, lambda: signal.raise_signal(signal.SIGINT))
+    with (
+        pytest.warns(UserWarning, match="stopped after step 6, .*the next run continues from the checkpoint of step 4"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run(tmp_path, y=too_large(), callbacks=[keras.callbacks.TerminateOnNaN(), interrupt])
+
+
 def test_a_second_interrupt_ends_training_immediately(tmp_path):
     def twice():
         signal.raise_signal(signal.SIGINT)

@@ -163,6 +163,8 @@ class Checkpoint(keras.callbacks.Callback):
         if (due or interrupted) and not self._stopped_by_loss:
             self._save(self._logs)
         if interrupted:
+            if self._stopped_by_loss:
+                self._warn_of_loss()
             self._end_process()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -181,12 +183,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self._resumption is not None:  # training had ended before
             self._restore(self._resumption)
         elif self._stopped_by_loss:
-            self._files.wait()
-            warnings.warn(
-                f"Training was stopped after step {self._steps}, where the loss was {self._logs['loss']}. That is not "
-                f"saved as its end: the next run continues from {self._last_step}.",
-                stacklevel=2,
-            )
+            self._warn_of_loss()
         else:
             self._stream.begin_epoch()
             self._begin_epoch(self._epoch + 1)
@@ -202,6 +199,15 @@ class Checkpoint(keras.callbacks.Callback):
     def _stopped_by_loss(self) -> bool:
         """Whether a callback has ended training at a loss that is NaN or infinite."""
         return self.model.stop_training and not math.isfinite(self._logs.get("loss", 0))
+
+    def _warn_of_loss(self) -> None:
+        """Warn that a loss that is NaN or infinite has ended training, which is not saved as its end."""
+        self._files.wait()
+        warnings.warn(
+            f"Training was stopped after step {self._steps}, where the loss was {self._logs['loss']}. That is not saved "
+            f"as its end: the next run continues from {self._last_step}.",
+            stacklevel=3,
+        )
 
     @property
     def _last_step(self) -> str:
