@@ -207,7 +207,7 @@ def test_an_interrupt_in_the_step_that_an_infinite_loss_ends_is_told(tmp_path):
         pytest.warns(UserWarning, match="stopped after step 6, .*the next run continues from the checkpoint of step 4"),
         pytest.raises(KeyboardInterrupt),
     ):
-        run(tmp_path, y=too_large(), callbacks=[keras.callbacks.TerminateOnNaN(), interrupt])
+        run(tmp_path, y=too_large(), first=[keras.callbacks.TerminateOnNaN()], callbacks=[interrupt])
 
 
 def test_a_second_interrupt_ends_training_immediately(tmp_path):

@@ -204,8 +204,8 @@ class Checkpoint(keras.callbacks.Callback):
         """Warn that a loss that is NaN or infinite has ended training, which is not saved as its end."""
         self._files.wait()
         warnings.warn(
-            f"Training was stopped after step {self._steps}, where the loss was {self._logs['loss']}. That is not saved "
-            f"as its end: the next run continues from {self._last_step}.",
+            f"Training was stopped after step {self._steps}, where the loss was {self._logs['loss']}. That is not "
+            f"saved as its end: the next run continues from {self._last_step}.",
             stacklevel=3,
         )
 
