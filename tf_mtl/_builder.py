@@ -95,6 +95,12 @@ def _with_own_inputs(inputs, tasks):
             f"`inputs` must be a dict {{name: keras.Input}}, since tasks add the inputs {sorted(own)}; "
             f"received {inputs}."
         )
+    misnamed = next((name for name, x in own.items() if x.name != name), None)
+    if misnamed is not None:
+        raise ValueError(
+            f"`own_inputs` of a task must give inputs under their own names, received '{own[misnamed].name}' under "
+            f"'{misnamed}'. Name it: keras.Input(..., name={misnamed!r}, optional=True)."
+        )
     taken = sorted(own.keys() & inputs) if own else []
     if taken:
         raise ValueError(f"`inputs` must not have the names of the tasks' own inputs: rename '{taken[0]}'.")

@@ -52,7 +52,7 @@ def test_models_are_paired_by_seed_and_equal_models_trained_alone():
         assert gain.gain.mean == pytest.approx(gains.mean())
         assert gain.gain.high - gain.gain.low == pytest.approx(2 * 12.7062 * gains.std(ddof=1) / np.sqrt(2), rel=1e-4)
         assert gain.single_task == pytest.approx(alone.mean())
-    assert "2 seeds; tasks: a, b, c." in str(result)
+    assert str(result).startswith("a, b, c; 2 seeds:")
 
 
 def test_finished_models_are_kept_and_processes_share_the_work(tmp_path):
@@ -67,12 +67,16 @@ def test_finished_models_are_kept_and_processes_share_the_work(tmp_path):
     assert len(built) == 6
     assert again == result
     assert json.loads((tmp_path / "a+b.seed-7.json").read_text()) == result.results[("a", "b"), 7]
-    matrix = result.matrix
+    matrix = result.matrix()
+    assert str(result).count("delta-m, mean over tasks") == 3
     assert np.diag(matrix).tolist() == [0, 0, 0]
     assert matrix[0, 1] == pytest.approx(next(gain.gain.mean for gain in result.of("ab") if gain.task == "b"))
     assert matrix[1, 0] == pytest.approx(next(gain.gain.mean for gain in result.of("ba") if gain.task == "a"))
     assert mtl.analysis.group(matrix, TASKS, 2).is_exact
     assert {gain.verdict for gain in result.of(("a", "c"))} == {"one seed"}
+    np.testing.assert_array_equal(result.matrix({"a": "mae"}), matrix)
+    with pytest.raises(ValueError, match="'auc'"):
+        result.matrix({"a": "auc"})
 
 
 def test_the_cost_is_shown_beforehand(capsys):

@@ -135,6 +135,26 @@ def test_a_model_learns_arcs_and_relations_of_texts():
     assert results["relations_micro_f1"] == 1
 
 
+def test_names_of_arcs_and_relations():
+    data = records(
+        words=[["she", "saw"], ["saw"]], parse=[["2:nsubj:pass", "0:root"], [""]], pairs=[["0:works:for:1", ""], []]
+    )
+    assert mtl.data.labels_of(data, "parse", scheme="arcs") == ["nsubj:pass", "root"]
+    assert mtl.data.labels_of(data, "pairs", scheme="relations") == ["works:for"]
+    rows = {"words": tf.ragged.constant([["she", "saw"], ["saw"]]), "tags": tf.ragged.constant([["b", "a"], ["b"]])}
+    assert mtl.data.labels_of(tf.data.Dataset.from_tensor_slices(rows), "tags") == ["a", "b"]
+
+
+@pytest.mark.parametrize("task", [parse(), mtl.tasks.Tagging("parse", ["0:root", "2:subject"], scheme="none")])
+def test_records_of_one_length_are_checked_word_by_word(task):
+    def data(labels):
+        return tf.data.Dataset.from_tensor_slices({"words": [["she", "saw"]] * 2, "parse": [labels] * 2})
+
+    with pytest.raises(ValueError, match="Record 0 has 2 words, but 1 labels of task 'parse'"):
+        rows_of(data(["0:root"]), task)
+    assert rows_of(data(["2:subject", "0:root"]), task)[1][1].tolist() == [1, 1]
+
+
 class Counting(mtl.tasks.Regression):
     """A task whose raw labels are lists of words."""
 

@@ -63,7 +63,7 @@ def test_tags_that_are_not_bio(tag):
         ([scalars("a"), scalars("a").repeat()], "topic", {}, ValueError, "must end, but data set 1 does not"),
         (scalars(""), "topic", {}, ValueError, "must hold labels in the field 'topic'"),
         ([], "topic", {}, ValueError, "must hold labels"),
-        (scalars("a"), "topic", {"scheme": "IOB1"}, ValueError, "`scheme` must be 'none' or 'BIO', received 'IOB1'"),
+        (scalars("a"), "topic", {"scheme": "IOB1"}, ValueError, "`scheme` must be one of .*received 'IOB1'"),
     ],
 )
 def test_errors(data, field, options, error, message):

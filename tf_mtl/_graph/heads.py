@@ -90,7 +90,8 @@ def in_reading_order(tasks: Sequence[Task]) -> list[Task]:
             if name not in names or name == task.name:
                 raise ValueError(
                     f"`after` of task '{task.name}' must name other tasks of {names}, received '{name}'."
-                    f"{nearest(name, [other for other in names if other != task.name])}"
+                    f"{nearest(name, [other for other in names if other != task.name])} It includes tasks that other "
+                    "arguments name, such as `entities` of Relations."
                 )
     ordered: list[Task] = []
     left = list(tasks)

@@ -43,7 +43,7 @@ class Gain(NamedTuple):
 
 @dataclass(frozen=True)
 class Gains:
-    """The results of models of several tasks beside single-task models; `print` shows the gains of all tasks together.
+    """The results of models of several tasks beside single-task models; `print` shows the gains in each subset.
 
     Attributes:
         tasks: The tasks' names.
@@ -63,7 +63,7 @@ class Gains:
         """Return the gain of each metric in the models of some tasks.
 
         Args:
-            tasks: One of `subsets`; all tasks by default.
+            tasks: One of `subsets`; by default the largest, the first of several.
         """
         comparisons = self._comparisons(tasks)
         return [
@@ -85,39 +85,46 @@ class Gains:
         """Return delta-m as in Nash-MTL, with its interval: the mean drop over all metrics; positive is worse."""
         return interval([comparison.drop_per_metric for comparison in self._comparisons(tasks)])
 
-    @property
-    def matrix(self) -> np.ndarray:
-        """The mean gain of task j (column) when it is trained with task i alone, [T, T], as `group` takes it.
+    def matrix(self, metrics: Mapping[str, str] | None = None) -> np.ndarray:
+        """Return the mean gain of task j (column) when it is trained with task i alone, [T, T], as `group` takes it.
 
         It is 0 on the diagonal, and NaN for pairs that no model was trained on.
+
+        Args:
+            metrics: `{task: metric}`, the metric whose gain counts; by default the first of each task. Choose metrics
+                that are not near 0 in single-task models, since gains are relative.
+
+        Raises:
+            ValueError: for unknown tasks or metrics.
         """
+        check_names("metrics", metrics or {}, self.tasks, required=False)
         matrix = np.full((len(self.tasks), len(self.tasks)), np.nan)
         np.fill_diagonal(matrix, 0)
         for pair in self.subsets:
             if len(pair) == 2:
                 for helper, task in (pair, pair[::-1]):
-                    gains = [gain.gain.mean for gain in self.of(pair) if gain.task == task]
-                    matrix[self.tasks.index(helper), self.tasks.index(task)] = np.mean(gains)
+                    gains = {gain.metric: gain.gain.mean for gain in self.of(pair) if gain.task == task}
+                    metric = (metrics or {}).get(task, next(iter(gains)))
+                    check_names(f"metrics['{task}']", [metric], gains, required=False)
+                    matrix[self.tasks.index(helper), self.tasks.index(task)] = gains[metric]
         return matrix
 
     def __str__(self) -> str:
-        rows = [
-            [g.task, g.metric, g.multi_task, g.single_task, _text(g.gain), g.verdict] for g in self.of(self._default())
-        ]
+        return "\n\n".join(map(self._text_of, self.subsets))
+
+    def _text_of(self, tasks: tuple[str, ...]) -> str:
+        rows = [[g.task, g.metric, g.multi_task, g.single_task, _text(g.gain), g.verdict] for g in self.of(tasks)]
         header = ["task", "metric", "multi-task", "single-task", "gain, 95% interval", ""]
-        per_task, drop = self.gain_per_task(self._default()), self.drop_per_metric(self._default())
+        per_task, drop = self.gain_per_task(tasks), self.drop_per_metric(tasks)
         return (
-            f"{table(header, rows, digits=4)}\n\n{len(self.seeds)} seeds; tasks: {', '.join(self._default())}."
+            f"{', '.join(tasks)}; {len(self.seeds)} seeds:\n\n{table(header, rows, digits=4)}\n"
             f"\ndelta-m, mean over tasks, as a gain (positive is better): {_text(per_task)}, {_verdict(per_task)}"
             f"\ndelta-m, mean over metrics, as a drop (positive is worse): {_text(drop)}"
         )
 
-    def _default(self):
-        return self.tasks if self.tasks in self.subsets else self.subsets[0]
-
     def _comparisons(self, tasks: Sequence[str] | None) -> list[Comparison]:
         """The comparison of each seed."""
-        subset = _ordered(tasks or self._default(), self.tasks)
+        subset = _ordered(tasks or max(self.subsets, key=len), self.tasks)
         if subset not in self.subsets:
             raise ValueError(f"`tasks` must be one of the subsets {list(self.subsets)}, received {subset}.")
         return [

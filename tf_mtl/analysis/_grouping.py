@@ -83,7 +83,9 @@ def group(
     np.fill_diagonal(values, 0.0)
     if np.isnan(values).any():
         pair = [tasks[index] for index in np.argwhere(np.isnan(values))[0]]
-        raise ValueError(f"`matrix` must not hold NaN, received it for {pair}. Leave out a task, or measure longer.")
+        raise ValueError(
+            f"`matrix` must not hold NaN, received it for {pair}. Train or measure this pair, too, or leave out a task."
+        )
     largest = count if budget is None else integer("budget", budget, 1)
     if target is not None:
         return _helpers(values, tasks, largest, target)

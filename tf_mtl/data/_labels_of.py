@@ -1,12 +1,20 @@
 """The names of the labels in data sets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tensorflow as tf
 
 from tf_mtl._names import nearest
 
 _BATCH = 1024
+
+
+_NAME_OF: dict[str, Callable[[str], str]] = {
+    "none": str,
+    "BIO": str,
+    "arcs": lambda arc: arc.partition(":")[2],
+    "relations": lambda relation: relation.partition(":")[2].rpartition(":")[0],
+}
 
 
 def labels_of(
@@ -21,7 +29,8 @@ def labels_of(
             data too if their labels are known in advance.
         field: A field of strings: one label per row, or a list of labels per row.
         scheme: "none": the names, sorted. "BIO": "O", then "B-x" and "I-x" for each type x, sorted by type; "O" is
-            always included, and so is the "B-x" of every "I-x".
+            always included, and so is the "B-x" of every "I-x". "arcs": the relations of arcs such as "2:subject";
+            "relations": those of relations such as "3:lives_in:7"; see `encode_text`.
 
     Returns:
         The names. They exclude the empty string, which means a missing label.
@@ -41,18 +50,18 @@ def labels_of(
     >>> mtl.data.labels_of(tagged, "entities", scheme="BIO")
     ['O', 'B-city', 'B-person', 'I-person']
     """
-    if scheme not in ("none", "BIO"):
-        raise ValueError(f"`scheme` must be 'none' or 'BIO', received {scheme!r}.")
+    if scheme not in _NAME_OF:
+        raise ValueError(f"`scheme` must be one of {list(_NAME_OF)}, received {scheme!r}.")
     names: set[bytes] = set()
     for description, dataset in _described(datasets):
         _check(description, dataset, field)
         for batch in dataset.map(lambda row: row[field]).ragged_batch(_BATCH):
             values = batch.flat_values if isinstance(batch, tf.RaggedTensor) else batch
             names.update(values.numpy().ravel().tolist())
-    labels = sorted(name.decode() for name in names if name)
+    labels = sorted({_NAME_OF[scheme](name.decode()) for name in names if name})
     if not labels:
         raise ValueError(f"`datasets` must hold labels in the field '{field}', received none. Check the data.")
-    return labels if scheme == "none" else _bio_labels(labels, field)
+    return _bio_labels(labels, field) if scheme == "BIO" else labels
 
 
 def _described(datasets) -> Iterable[tuple[str, tf.data.Dataset]]:
@@ -73,7 +82,7 @@ def _check(description: str, dataset: tf.data.Dataset, field: str) -> None:
             f"`field` '{field}' is not in {description}, which has {list(element)}.{nearest(field, element)}"
         )
     spec = element[field]
-    if not isinstance(spec, tf.TensorSpec) or spec.dtype != tf.string:
+    if not isinstance(spec, (tf.TensorSpec, tf.RaggedTensorSpec)) or spec.dtype != tf.string:
         raise TypeError(
             f"`field` '{field}' must hold strings, received {spec} from {description}. If they are class indices, pass "
             "the number of labels to the task instead."

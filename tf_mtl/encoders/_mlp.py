@@ -47,6 +47,19 @@ class MLPEncoder(StagedEncoder):
         self.dropout = dropout
         self.stages = [self._stage(index, width) for index, width in enumerate(self.units)]
 
+    def build(self, input_shape: Any) -> None:
+        """Create the layers' variables for vectors [B, F].
+
+        Raises:
+            ValueError: for a dict of inputs.
+        """
+        if isinstance(input_shape, dict):
+            raise ValueError(
+                f"`inputs` must be one tensor, received a dict with the keys {sorted(input_shape)}. For a dict of "
+                "columns use TabularEncoder, or pass a function of the dict: HardSharing(lambda x: encoder(x['name']))."
+            )
+        super().build(input_shape)
+
     def call(self, inputs: Any) -> dict[str, Any]:
         """Return `{"pooled": [B, units[-1]]}`."""
         return {"pooled": self.run(inputs)}

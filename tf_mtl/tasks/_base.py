@@ -101,8 +101,9 @@ class Task(ABC):
     def own_inputs(self) -> dict[str, keras.KerasTensor]:
         """Return optional inputs that the task adds to the model, by name; by default none.
 
-        `head` finds them among the features. `fill_own_inputs` fills them in training and evaluation. `predict`,
-        answers and exports do without: layers that read one are then given None.
+        They are `keras.Input`s with `optional=True`, under their own names. `head` finds them among the features.
+        `fill_own_inputs` fills them in training and evaluation. `predict`, answers and exports do without: layers that
+        read one are then given None. The model's other inputs must be a dict.
         """
         return {}
 
@@ -110,8 +111,12 @@ class Task(ABC):
         """Return the own inputs of a batch, by name, unless the data hold them; by default none.
 
         Args:
-            labels: The batch's labels, as numbers, and their weights, by task; None where all are labelled.
+            labels: The batch's labels, as numbers, and their weights, None where all are labelled, by task. A model of
+                fewer tasks, as `single_task` returns it, lacks those of the others.
             training: Whether the batch is trained on.
+
+        Returns:
+            Values that depend on the labels alone: those of arrays are filled once, for all rows.
         """
         return {}
 
@@ -128,6 +133,8 @@ class Task(ABC):
         Raises:
             ValueError: for labels that do not fit, naming the record.
         """
+        if self.labels_words and isinstance(labels, tf.Tensor) and labels.shape.rank > 1:
+            labels = tf.RaggedTensor.from_tensor(labels)  # all texts have the same number of labels
         return encode_names_or_numbers(self.name, self.labels, labels, records)
 
     def locate(self, answer: Mapping[str, tf.Tensor], located: LocatedTexts) -> dict[str, tf.Tensor]:

@@ -11,7 +11,9 @@ from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords, check_one_per_w
 _CYCLES = "Sentences whose arcs form a cycle are kept, although no tree has such arcs: {counts}."
 
 
-def encode_arcs(task: str, relations: Sequence[str], labels: tf.RaggedTensor, records: TextRecords) -> EncodedLabels:
+def encode_arcs(
+    task: str, relations: Sequence[str], labels: tf.Tensor | tf.RaggedTensor, records: TextRecords
+) -> EncodedLabels:
     """Return heads and relations of words, int32, ragged [B, (W), 2].
 
     Args:
@@ -24,6 +26,8 @@ def encode_arcs(task: str, relations: Sequence[str], labels: tf.RaggedTensor, re
     Raises:
         ValueError: for arcs of another form, to words that do not exist, and of unknown relations.
     """
+    if isinstance(labels, tf.Tensor) and labels.shape.rank == 2:
+        labels = tf.RaggedTensor.from_tensor(labels)  # all texts have the same number of labels
     if labels.dtype != tf.string or not isinstance(labels, tf.RaggedTensor):
         raise ValueError(
             f"The labels of task '{task}' must be an arc for each word, \"2:subject\", received {labels.dtype.name}."
