@@ -1,0 +1,206 @@
+"""One text encoder, five tasks of GLUE: acceptability, sentiment, paraphrase, similarity and entailment.
+
+    python recipes/glue.py --data glue/             # MiniLM, fine-tuned on all tasks together
+    python recipes/glue.py --data glue/ --tune      # then a copy of it for each task, tuned further
+    python recipes/glue.py --data glue/ --single    # and single-task models beside it
+    python recipes/glue.py --data tfds              # the data from TensorFlow Datasets
+
+A folder has GLUE's own folders CoLA, SST-2, MRPC, STS-B and RTE with the files train.tsv and dev.tsv. Single texts and
+pairs are rows of one model. At most `--cap` training rows of a data set are used, which shortens SST-2. The labels of
+GLUE's test sets are not public, so all results are on the development sets, by which no checkpoint is chosen.
+
+Prints GLUE's metrics, writes them to `runs/glue/metrics.json`, exports the joint model to
+`saved_models/glue/<version>/` and asks it about three inputs. Tuned models start from the joint model, as in MT-DNN
+(Liu et al., "Multi-task deep neural networks for natural language understanding", ACL 2019). Single-task models have
+the same encoder, as many updates, and see as many rows of their data. results.json in `runs/glue` has the finished
+models' results: a command that was stopped, or that now has `--tune` or `--single`, resumes with the next model. Delete
+the folder after changing the code.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import quiet_tensorflow  # noqa: F401
+import ask_export
+import glue_data as data
+import glue_metrics
+import keras
+import metrics_file
+import optimizers
+import recipe_options
+import tensorflow as tf
+import training_setup
+from finished_runs import FinishedRuns
+from glue_report import print_results
+from tagging_encoders import ENCODERS, TextEncoder
+
+import tf_mtl as mtl
+
+EXAMPLES = {
+    "first": ("A gripping, beautifully acted film.", "The firm cut 300 jobs on Monday.", "Two dogs run on a beach."),
+    "second": ("", "On Monday the company laid off 300 workers.", "Animals are outdoors."),
+}
+DEFAULTS = {
+    "bilstm": {"epochs": 8, "batch_size": 32, "learning_rate": 2e-3},
+    "transformer": {"epochs": 8, "batch_size": 32, "learning_rate": 1e-3},
+    "minilm": {"epochs": 2, "batch_size": 32, "learning_rate": 1e-4},
+}
+SMOKE = {"epochs": 1}
+TUNE_EPOCHS = 2
+TUNE_FACTOR = 0.3  # of the learning rate
+JOINT = "joint"
+LENGTH = 128
+BOUNDARIES = [10, 14, 20, 28, 40, 56, 80]
+SHUFFLE_BUFFER = 100_000  # more than any data set has
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse(arguments)
+    strategy = training_setup.choose_strategy(args)
+    is_chief = mtl.distribute.is_chief(strategy)
+    runs = FinishedRuns(args.workdir / "results.json", write=is_chief)
+    keras.utils.set_random_seed(args.seed)
+    records = data.load(args.data, args.cap, args.seed, args.smoke)
+    tasks = data.tasks(records)
+    with strategy.scope():
+        text = ENCODERS[args.encoder](data.texts(records), LENGTH, data.TEXTS)
+        model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), tasks)
+    rows = data.encode(records, text.preprocessor, tasks)
+    train, dev = ({task: parts[part] for task, parts in rows.items()} for part in data.PARTS)
+    rates = {"rates": args.rates, "epochs": args.epochs if args.rates == "annealed" else None}
+    mixture = mixed(args, train, args.batch_size, **rates)
+    steps = args.epochs * len(mixture)
+    fractions = mixture.shares(0, steps)
+
+    options = recipe_options.of_a_run(args, "tune", "single")
+    weights = args.workdir / f"{JOINT}.weights.h5"
+    joint = runs.find({"model": JOINT, **options})
+    if joint is None:
+        with strategy.scope():
+            model.compile(optimizers.adamw(args.learning_rate, steps), balancing=args.balancing)
+        seconds = fit(args, model, mixture, args.epochs, JOINT)
+        results = dev_results(model, dev)
+        if is_chief:
+            model.save_weights(weights)
+            export(args, model, text, results)
+        joint = runs.add({"model": JOINT, **options}, {"dev": results, "train_seconds": seconds})
+    else:
+        model.load_weights(weights)
+    tuned: dict[str, float] = {}
+    for task in rows if args.tune else ():
+        run = {"model": f"tuned {task}", **options}
+        tuned |= (runs.find(run) or runs.add(run, tune(args, model, task, train, dev)))["dev"]
+    if not is_chief:
+        return
+    single: dict[str, float] = {}
+    for task in tasks if args.single else ():
+        run = {"model": task.name, **options}
+        if (entry := runs.find(run)) is None:
+            keras.utils.set_random_seed(args.seed)
+            text = ENCODERS[args.encoder](data.texts(records), LENGTH, data.TEXTS)
+            model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), [task])
+            entry = runs.add(run, train_single(args, model, train, dev, fractions[task.name], steps))
+        single |= entry["dev"]
+    shares = ", ".join(f"{task} {fraction:.1%}" for task, fraction in fractions.items())
+    print(f"\n{steps:,} updates in {joint['train_seconds']:.0f} s; rows drawn ({args.rates}): {shares}.")
+    print("On the development sets:\n")
+    print_results(joint["dev"], tuned, single)
+    others = {"tuned": tuned, "single_task": single, "fractions": fractions, "train_seconds": joint["train_seconds"]}
+    print(f"\nWrote {metrics_file.write(args, f'{JOINT}, {args.encoder}', joint['dev'], **others)}.")
+
+
+def mixed(
+    args: argparse.Namespace, sources: Mapping[str, tf.data.Dataset], batch_size: int, **others: object
+) -> mtl.data.Mixture:
+    """Return batches of rows of some sources; `others` are arguments of `mix`."""
+    return mtl.data.mix(
+        sources,
+        batch_size=batch_size,
+        boundaries=BOUNDARIES,
+        shuffle_buffer=SHUFFLE_BUFFER,
+        seed=args.seed,
+        **others,
+    )
+
+
+def fit(args: argparse.Namespace, model: mtl.MultiTaskModel, mixture: mtl.data.Mixture, epochs: int, run: str) -> float:
+    """Train a compiled model, and return the seconds of it."""
+    started = time.time()
+    model.fit(mixture, epochs=epochs, verbose=2, callbacks=[training_setup.checkpoint(args, run)])
+    return time.time() - started
+
+
+def dev_results(model: mtl.MultiTaskModel, dev: Mapping[str, tf.data.Dataset]) -> dict[str, float]:
+    """Return GLUE's metrics of a model's tasks, `{"<task>_<metric>": value}`."""
+    results = {}
+    for task in model.task_names:
+        results |= glue_metrics.scores(model, mtl.data.batch_by_length(dev[task], 64, BOUNDARIES), task)
+    return results
+
+
+def tune(
+    args: argparse.Namespace,
+    model: mtl.MultiTaskModel,
+    task: str,
+    train: Mapping[str, tf.data.Dataset],
+    dev: Mapping[str, tf.data.Dataset],
+) -> dict:
+    """Train a copy of the joint model further on one task, and return its results."""
+    tuned = model.single_task(task, copy=True)
+    mixture = mixed(args, {task: train[task]}, args.batch_size)
+    with model.distribute_strategy.scope():
+        tuned.compile(optimizers.adamw(TUNE_FACTOR * args.learning_rate, TUNE_EPOCHS * len(mixture)))
+    seconds = fit(args, tuned, mixture, TUNE_EPOCHS, f"tuned_{task}")
+    return {"dev": dev_results(tuned, dev), "train_seconds": seconds}
+
+
+def train_single(
+    args: argparse.Namespace,
+    model: mtl.MultiTaskModel,
+    train: Mapping[str, tf.data.Dataset],
+    dev: Mapping[str, tf.data.Dataset],
+    fraction: float,
+    steps: int,
+) -> dict:
+    """Train a model of one task, with as many updates and as many rows of its data as in the joint batches."""
+    (task,) = model.task_names
+    batch_size = max(1, round(args.batch_size * fraction))
+    mixture = mixed(args, {task: train[task]}, batch_size, epoch=math.ceil(steps / args.epochs))
+    model.compile(optimizers.adamw(args.learning_rate, steps))
+    seconds = fit(args, model, mixture, args.epochs, task)
+    return {"dev": dev_results(model, dev), "train_seconds": seconds}
+
+
+def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncoder, results: dict[str, float]) -> None:
+    """Export the model, and ask it about a single text and two pairs."""
+    examples = {name: list(texts) for name, texts in EXAMPLES.items()}
+    path = mtl.export.saved_model(
+        model,
+        args.export,
+        preprocessor=text.preprocessor,
+        warmup=examples,
+        metrics=results,
+        data="GLUE: CoLA, SST-2, MRPC, STS-B and RTE.",
+    )
+    ask_export.ask_in_new_process(path, examples)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = recipe_options.parser("glue", __doc__.splitlines()[0])
+    parser.set_defaults(data=Path(data.TFDS))
+    parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm")
+    parser.add_argument("--rates", choices=["sqrt", "annealed"], default="sqrt", help="of the data sets in a batch")
+    parser.add_argument("--cap", type=int, metavar="N", default=12_000, help="most training rows of a data set")
+    parser.add_argument("--tune", action="store_true", help="tune copies of the joint model further, one per task")
+    parser.add_argument("--single", action="store_true", help="train single-task models too")
+    recipe_options.add_balancing(parser)
+    args = parser.parse_args(arguments)
+    recipe_options.set_defaults(args, DEFAULTS[args.encoder], SMOKE)
+    return args
+
+
+if __name__ == "__main__":
+    main()
