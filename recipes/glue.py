@@ -193,7 +193,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.set_defaults(data=Path(data.TFDS))
     parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm")
     parser.add_argument("--rates", choices=["sqrt", "annealed"], default="sqrt", help="of the data sets in a batch")
-    parser.add_argument("--cap", type=int, metavar="N", default=12_000, help="most training rows of a data set")
+    parser.add_argument("--cap", type=int, metavar="N", default=8_000, help="most training rows of a data set")
     parser.add_argument("--tune", action="store_true", help="tune copies of the joint model further, one per task")
     parser.add_argument("--single", action="store_true", help="train single-task models too")
     recipe_options.add_balancing(parser)

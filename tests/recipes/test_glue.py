@@ -60,7 +60,7 @@ def folder(tmp_path_factory):
 def run(run_in_this_process, folder, tmp_path_factory):
     """A function that runs the recipe and returns its folder, the printed text and metrics.json."""
     workdir = tmp_path_factory.mktemp("glue_runs")
-    options = "--encoder", "bilstm", "--strategy", "one_device", "--epochs", 4, "--learning-rate", 0.02
+    options = "--encoder", "bilstm", "--strategy", "one_device", "--epochs", 3, "--learning-rate", 0.02
 
     def run(*others):
         printed = run_in_this_process("glue", workdir, "--smoke", "--data", folder, *options, *others)

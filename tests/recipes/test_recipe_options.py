@@ -10,8 +10,19 @@ import metrics_file
 import pytest
 import recipe_options
 
-RECIPES = ("sentiment", "fashion_pairs", "census_income", "classify_and_tag", "intent_slots", "glue")
-REQUIRED = {"classify_and_tag": ["--entities", "entities", "--pos", "pos"]}
+RECIPES = (
+    "sentiment",
+    "fashion_pairs",
+    "census_income",
+    "classify_and_tag",
+    "intent_slots",
+    "glue",
+    "question_answering",
+)
+REQUIRED = {
+    "classify_and_tag": ["--entities", "entities", "--pos", "pos"],
+    "question_answering": ["--data", "squad.json"],
+}
 
 
 def common_help(recipe, capsys):
