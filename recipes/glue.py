@@ -22,6 +22,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import quiet_tensorflow  # noqa: F401
 import ask_export
@@ -90,19 +91,17 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         model.load_weights(weights)
     tuned: dict[str, float] = {}
-    for task in rows if args.tune else ():
-        run = {"model": f"tuned {task}", **options}
-        tuned |= (runs.find(run) or runs.add(run, tune(args, model, task, train, dev)))["dev"]
+    for name in rows if args.tune else ():
+        run = {"model": f"tuned {name}", **options}
+        tuned |= (runs.find(run) or runs.add(run, tune(args, model, name, train, dev)))["dev"]
     if not is_chief:
         return
     single: dict[str, float] = {}
     for task in tasks if args.single else ():
         run = {"model": task.name, **options}
-        if (entry := runs.find(run)) is None:
-            keras.utils.set_random_seed(args.seed)
-            text = ENCODERS[args.encoder](data.texts(records), LENGTH, data.TEXTS)
-            model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), [task])
-            entry = runs.add(run, train_single(args, model, train, dev, fractions[task.name], steps))
+        entry = runs.find(run) or runs.add(
+            run, train_single(args, task, data.texts(records), train, dev, fractions[task.name], steps)
+        )
         single |= entry["dev"]
     shares = ", ".join(f"{task} {fraction:.1%}" for task, fraction in fractions.items())
     print(f"\n{steps:,} updates in {joint['train_seconds']:.0f} s; rows drawn ({args.rates}): {shares}.")
@@ -113,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def mixed(
-    args: argparse.Namespace, sources: Mapping[str, tf.data.Dataset], batch_size: int, **others: object
+    args: argparse.Namespace, sources: Mapping[str, tf.data.Dataset], batch_size: int, **others: Any
 ) -> mtl.data.Mixture:
     """Return batches of rows of some sources; `others` are arguments of `mix`."""
     return mtl.data.mix(
@@ -135,7 +134,7 @@ def fit(args: argparse.Namespace, model: mtl.MultiTaskModel, mixture: mtl.data.M
 
 def dev_results(model: mtl.MultiTaskModel, dev: Mapping[str, tf.data.Dataset]) -> dict[str, float]:
     """Return GLUE's metrics of a model's tasks, `{"<task>_<metric>": value}`."""
-    results = {}
+    results: dict[str, float] = {}
     for task in model.task_names:
         results |= glue_metrics.scores(model, mtl.data.batch_by_length(dev[task], 64, BOUNDARIES), task)
     return results
@@ -159,18 +158,21 @@ def tune(
 
 def train_single(
     args: argparse.Namespace,
-    model: mtl.MultiTaskModel,
+    task: mtl.tasks.Task,
+    texts: tf.data.Dataset,
     train: Mapping[str, tf.data.Dataset],
     dev: Mapping[str, tf.data.Dataset],
     fraction: float,
     steps: int,
 ) -> dict:
     """Train a model of one task, with as many updates and as many rows of its data as in the joint batches."""
-    (task,) = model.task_names
+    keras.utils.set_random_seed(args.seed)
+    text = ENCODERS[args.encoder](texts, LENGTH, data.TEXTS)
+    model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), [task])
     batch_size = max(1, round(args.batch_size * fraction))
-    mixture = mixed(args, {task: train[task]}, batch_size, epoch=math.ceil(steps / args.epochs))
+    mixture = mixed(args, {task.name: train[task.name]}, batch_size, epoch=math.ceil(steps / args.epochs))
     model.compile(optimizers.adamw(args.learning_rate, steps))
-    seconds = fit(args, model, mixture, args.epochs, task)
+    seconds = fit(args, model, mixture, args.epochs, task.name)
     return {"dev": dev_results(model, dev), "train_seconds": seconds}
 
 

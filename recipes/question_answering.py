@@ -128,7 +128,7 @@ def scores(
     """Return SQuAD's scores of a model's answers, of all questions and of the answerable ones, and accuracy and AUC."""
     inputs = {text: [getattr(question, text) for question in questions] for text in PAIR}
     answers = model.answer(inputs, preprocessor)
-    results = {}
+    results: dict[str, float] = {}
     if "answer" in answers:
         pairs = list(zip(answers["answer"]["text"].tolist(), (question.answers for question in questions), strict=True))
         answerable = [(text, references) for text, references in pairs if references]
