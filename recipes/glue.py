@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
         model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), tasks)
     rows = data.encode(records, text.preprocessor, tasks)
     train, dev = ({task: parts[part] for task, parts in rows.items()} for part in data.PARTS)
-    rates = {"rates": args.rates, "epochs": args.epochs if args.rates == "annealed" else None}
+    rates = {"rates": args.rates, "epochs": max(2, args.epochs) if args.rates == "annealed" else None}
     mixture = mixed(args, train, args.batch_size, **rates)
     steps = args.epochs * len(mixture)
     fractions = mixture.shares(0, steps)
@@ -148,6 +148,7 @@ def tune(
     dev: Mapping[str, tf.data.Dataset],
 ) -> dict:
     """Train a copy of the joint model further on one task, and return its results."""
+    keras.utils.set_random_seed(args.seed)
     tuned = model.single_task(task, copy=True)
     mixture = mixed(args, {task: train[task]}, args.batch_size)
     with model.distribute_strategy.scope():
