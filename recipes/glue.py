@@ -6,13 +6,14 @@
     python recipes/glue.py --data tfds              # the data from TensorFlow Datasets
 
 A folder has GLUE's own folders CoLA, SST-2, MRPC, STS-B and RTE with the files train.tsv and dev.tsv. Single texts and
-pairs are rows of one model. At most `--cap` training rows of a data set are used, which shortens SST-2. The labels of
-GLUE's test sets are not public, so all results are on the development sets, by which no checkpoint is chosen.
+pairs are rows of one model. All rows of a batch are of one task, and data sets with more than `--cap` rows, which is
+SST-2, are drawn as often as one of `--cap` rows. The labels of GLUE's test sets are not public, so all results are on
+the development sets, by which no checkpoint is chosen.
 
 Prints GLUE's metrics, writes them to `runs/glue/metrics.json`, exports the joint model to
 `saved_models/glue/<version>/` and asks it about three inputs. Tuned models start from the joint model, as in MT-DNN
 (Liu et al., "Multi-task deep neural networks for natural language understanding", ACL 2019). Single-task models have
-the same encoder, as many updates, and see as many rows of their data. results.json in `runs/glue` has the finished
+the same encoder, and as many updates on the task as the joint model. results.json in `runs/glue` has the finished
 models' results: a command that was stopped, or that now has `--tune` or `--single`, resumes with the next model. Delete
 the folder after changing the code.
 """
@@ -47,7 +48,7 @@ EXAMPLES = {
 DEFAULTS = {
     "bilstm": {"epochs": 8, "batch_size": 32, "learning_rate": 2e-3},
     "transformer": {"epochs": 8, "batch_size": 32, "learning_rate": 1e-3},
-    "minilm": {"epochs": 2, "batch_size": 32, "learning_rate": 1e-4},
+    "minilm": {"epochs": 5, "batch_size": 32, "learning_rate": 1e-4},
 }
 SMOKE = {"epochs": 1}
 TUNE_EPOCHS = 2
@@ -64,15 +65,15 @@ def main(arguments: list[str] | None = None) -> None:
     is_chief = mtl.distribute.is_chief(strategy)
     runs = FinishedRuns(args.workdir / "results.json", write=is_chief)
     keras.utils.set_random_seed(args.seed)
-    records = data.load(args.data, args.cap, args.seed, args.smoke)
+    records = data.load(args.data, args.smoke)
     tasks = data.tasks(records)
     with strategy.scope():
         text = ENCODERS[args.encoder](data.texts(records), LENGTH, data.TEXTS)
         model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), tasks)
     rows = data.encode(records, text.preprocessor, tasks)
     train, dev = ({task: parts[part] for task, parts in rows.items()} for part in data.PARTS)
-    rates = {"rates": args.rates, "epochs": max(2, args.epochs) if args.rates == "annealed" else None}
-    mixture = mixed(args, train, args.batch_size, **rates)
+    annealed = {"epochs": max(2, args.epochs)} if args.rates == "annealed" else {}
+    mixture = batches(args, train, updates(args, train), rates=args.rates, cap=args.cap, **annealed)
     steps = args.epochs * len(mixture)
     fractions = mixture.shares(0, steps)
 
@@ -99,30 +100,38 @@ def main(arguments: list[str] | None = None) -> None:
     single: dict[str, float] = {}
     for task in tasks if args.single else ():
         run = {"model": task.name, **options}
+        steps_per_epoch = max(1, round(len(mixture) * fractions[task.name]))
         entry = runs.find(run) or runs.add(
-            run, train_single(args, task, data.texts(records), train, dev, fractions[task.name], steps)
+            run, train_single(args, task, data.texts(records), train, dev, steps_per_epoch)
         )
         single |= entry["dev"]
     shares = ", ".join(f"{task} {fraction:.1%}" for task, fraction in fractions.items())
-    print(f"\n{steps:,} updates in {joint['train_seconds']:.0f} s; rows drawn ({args.rates}): {shares}.")
+    print(f"\n{steps:,} updates in {joint['train_seconds']:.0f} s; batches drawn ({args.rates}): {shares}.")
     print("On the development sets:\n")
     print_results(joint["dev"], tuned, single)
     others = {"tuned": tuned, "single_task": single, "fractions": fractions, "train_seconds": joint["train_seconds"]}
     print(f"\nWrote {metrics_file.write(args, f'{JOINT}, {args.encoder}', joint['dev'], **others)}.")
 
 
-def mixed(
-    args: argparse.Namespace, sources: Mapping[str, tf.data.Dataset], batch_size: int, **others: Any
+def batches(
+    args: argparse.Namespace, sources: Mapping[str, tf.data.Dataset], steps_per_epoch: int, **others: Any
 ) -> mtl.data.Mixture:
-    """Return batches of rows of some sources; `others` are arguments of `mix`."""
+    """Return batches, each of one source; `others` are arguments of `mix`."""
     return mtl.data.mix(
         sources,
-        batch_size=batch_size,
+        batch_size=args.batch_size,
+        batches="homogeneous",
         boundaries=BOUNDARIES,
+        epoch=steps_per_epoch,
         shuffle_buffer=SHUFFLE_BUFFER,
         seed=args.seed,
         **others,
     )
+
+
+def updates(args: argparse.Namespace, sources: Mapping[str, tf.data.Dataset]) -> int:
+    """Return the number of batches of all rows of some sources, `--cap` rows at most of each."""
+    return math.ceil(sum(min(len(rows), args.cap) for rows in sources.values()) / args.batch_size)
 
 
 def fit(args: argparse.Namespace, model: mtl.MultiTaskModel, mixture: mtl.data.Mixture, epochs: int, run: str) -> float:
@@ -150,7 +159,8 @@ def tune(
     """Train a copy of the joint model further on one task, and return its results."""
     keras.utils.set_random_seed(args.seed)
     tuned = model.single_task(task, copy=True)
-    mixture = mixed(args, {task: train[task]}, args.batch_size)
+    source = {task: train[task]}
+    mixture = batches(args, source, updates(args, source))
     with model.distribute_strategy.scope():
         tuned.compile(optimizers.adamw(TUNE_FACTOR * args.learning_rate, TUNE_EPOCHS * len(mixture)))
     seconds = fit(args, tuned, mixture, TUNE_EPOCHS, f"tuned_{task}")
@@ -163,16 +173,14 @@ def train_single(
     texts: tf.data.Dataset,
     train: Mapping[str, tf.data.Dataset],
     dev: Mapping[str, tf.data.Dataset],
-    fraction: float,
-    steps: int,
+    steps_per_epoch: int,
 ) -> dict:
-    """Train a model of one task, with as many updates and as many rows of its data as in the joint batches."""
+    """Train a model of one task, with as many updates as the joint model's on this task."""
     keras.utils.set_random_seed(args.seed)
     text = ENCODERS[args.encoder](texts, LENGTH, data.TEXTS)
     model = mtl.build_model(text.preprocessor.inputs(), mtl.trunks.HardSharing(text.encoder), [task])
-    batch_size = max(1, round(args.batch_size * fraction))
-    mixture = mixed(args, {task.name: train[task.name]}, batch_size, epoch=math.ceil(steps / args.epochs))
-    model.compile(optimizers.adamw(args.learning_rate, steps))
+    mixture = batches(args, {task.name: train[task.name]}, steps_per_epoch)
+    model.compile(optimizers.adamw(args.learning_rate, args.epochs * steps_per_epoch))
     seconds = fit(args, model, mixture, args.epochs, task.name)
     return {"dev": dev_results(model, dev), "train_seconds": seconds}
 
@@ -196,7 +204,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.set_defaults(data=Path(data.TFDS))
     parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm")
     parser.add_argument("--rates", choices=["sqrt", "annealed"], default="sqrt", help="of the data sets in a batch")
-    parser.add_argument("--cap", type=int, metavar="N", default=8_000, help="most training rows of a data set")
+    parser.add_argument("--cap", type=int, metavar="N", default=12_000, help="limit on the sizes that rates depend on")
     parser.add_argument("--tune", action="store_true", help="tune copies of the joint model further, one per task")
     parser.add_argument("--single", action="store_true", help="train single-task models too")
     recipe_options.add_balancing(parser)

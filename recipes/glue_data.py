@@ -49,20 +49,15 @@ SETS = {
 Rows = dict[str, dict[str, tf.data.Dataset]]  # by task and part
 
 
-def load(source: Path, cap: int, seed: int, smoke: bool) -> Rows:
+def load(source: Path, smoke: bool) -> Rows:
     """Return `{task: {part: records}}`.
 
     Args:
         source: The folder that has the data sets' folders, or `TFDS`.
-        cap: The largest number of training rows of a data set; of a larger one, so many are drawn at random.
-        seed: Seed of this draw.
         smoke: Whether to take only a few hundred records.
     """
     read = _from_tfds if source == TFDS else _from_files
     records = {task: {part: read(source, task, part) for part in PARTS} for task in SETS}
-    for parts in records.values():
-        train = parts["train"]
-        parts["train"] = train.shuffle(len(train), seed, reshuffle_each_iteration=False).take(cap)
     if not smoke:
         return records
     return {
