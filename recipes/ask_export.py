@@ -1,12 +1,13 @@
 """Ask an exported model about texts, in a process that has only TensorFlow.
 
 python recipes/ask_export.py saved_models/sentiment/1 "What a lovely day!" "I want my money back."
+python recipes/ask_export.py saved_models/glue/1 first="It rains." second="It is wet."    # a model of pairs
 """
 
 import contextlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,15 @@ import tensorflow as tf
 PADDING = {"O": b"", "i": -1, "f": 0.0}  # by kind of dtype: the values after a list's end
 
 
-def ask_in_new_process(path: Path, texts: Sequence[str]) -> None:
-    """Print the answers of an exported model, from a new process."""
+def ask_in_new_process(path: Path, texts: Sequence[str] | Mapping[str, Sequence[str]]) -> None:
+    """Print the answers of an exported model, from a new process.
+
+    Args:
+        path: The exported model.
+        texts: The texts, or `{input: texts}` for a model of pairs.
+    """
+    if isinstance(texts, Mapping):
+        texts = [f"{name}={text}" for name in texts for text in texts[name]]
     print(f"\nExported to {path}; its answers, from a new process:\n", flush=True)
     subprocess.run([sys.executable, __file__, path, *texts], check=True)
 
@@ -26,11 +34,24 @@ def main(path: str, *texts: str) -> None:
     with contextlib.suppress(ImportError):
         import tensorflow_text  # noqa: F401  registers the ops of WordPiece tokenizers
     serve = tf.saved_model.load(path).signatures["serving_default"]
-    outputs = serve(text=tf.constant(list(texts)))
-    for i, text in enumerate(texts):
-        print(text)
+    inputs = by_input(texts, list(serve.structured_input_signature[1]))
+    outputs = serve(**{name: tf.constant(values) for name, values in inputs.items()})
+    for i, values in enumerate(zip(*inputs.values(), strict=True)):
+        print(*values, sep=" | ")
         for name in sorted(outputs):
             print(f"    {name:<22} {as_text(outputs[name][i].numpy())}")
+
+
+def by_input(texts: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """Return texts by the names of the model's inputs; of several inputs, a text begins with "<input>="."""
+    if len(names) == 1:
+        return {names[0]: list(texts)}
+    inputs: dict[str, list[str]] = {}
+    for name, _, text in (text.partition("=") for text in texts):
+        inputs.setdefault(name, []).append(text)
+    if inputs.keys() != set(names) or len(set(map(len, inputs.values()))) > 1:
+        raise SystemExit(f"Give one text for each input in turn, {' '.join(f'{name}=TEXT' for name in names)}.")
+    return inputs
 
 
 def as_text(value: Any) -> str:

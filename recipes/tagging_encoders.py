@@ -1,6 +1,6 @@
-"""The text encoders of the tagging recipes: from sentences to features of each word and of the sentence."""
+"""The text encoders of several recipes: from texts, or pairs of them, to features of each word and of the whole."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -8,7 +8,7 @@ import minilm as pretrained
 
 import tf_mtl as mtl
 
-LENGTH = 256  # the longest sentence; batches are as long as they need
+LENGTH = 256  # the longest sentence by default; batches are as long as they need
 
 
 @dataclass(frozen=True)
@@ -24,25 +24,26 @@ class TextEncoder:
     encoder: keras.layers.Layer
 
 
-def bilstm(sentences: Iterable) -> TextEncoder:
+def bilstm(sentences: Iterable, length: int = LENGTH, pair: Sequence[str] | None = None) -> TextEncoder:
     """Return a bidirectional LSTM over the words of some sentences, to be trained from scratch."""
-    words = mtl.text.Words.learn(sentences, LENGTH, min_count=2)
+    words = mtl.text.Words.learn(sentences, length, min_count=2, pair=pair)
     return TextEncoder(words, mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=128, units=128, dropout=0.5))
 
 
-def transformer(sentences: Iterable) -> TextEncoder:
+def transformer(sentences: Iterable, length: int = LENGTH, pair: Sequence[str] | None = None) -> TextEncoder:
     """Return a small Transformer over sub-words learnt from some sentences, to be trained from scratch."""
-    subwords = mtl.text.Subwords.learn(sentences, LENGTH, vocabulary_size=8_000)
+    subwords = mtl.text.Subwords.learn(sentences, length, vocabulary_size=8_000, pair=pair)
     encoder = mtl.encoders.TransformerEncoder(
-        subwords.vocabulary_size, LENGTH, dim=128, layers=2, heads=4, feedforward_dim=256, dropout=0.3
+        subwords.vocabulary_size, length, dim=128, layers=2, heads=4, feedforward_dim=256, dropout=0.3
     )
     return TextEncoder(subwords, encoder)
 
 
-def minilm(sentences: Iterable) -> TextEncoder:
+def minilm(sentences: Iterable, length: int = LENGTH, pair: Sequence[str] | None = None) -> TextEncoder:
     """Return MiniLM, all of which is fine-tuned."""
     tokenizer, backbone = pretrained.load()
-    return TextEncoder(mtl.text.Subwords(tokenizer, LENGTH), mtl.encoders.BackboneEncoder(backbone, name="minilm"))
+    subwords = mtl.text.Subwords(tokenizer, length, pair)
+    return TextEncoder(subwords, mtl.encoders.BackboneEncoder(backbone, name="minilm"))
 
 
 ENCODERS = {"bilstm": bilstm, "transformer": transformer, "minilm": minilm}
