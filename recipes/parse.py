@@ -43,8 +43,9 @@ METRICS = {"parse": ("uas", "las"), "pos": ("accuracy",), "features": ("accuracy
 DEFAULTS = {
     "bilstm": {"epochs": 8, "batch_size": 32, "learning_rate": 2e-3},
     "minilm": {"epochs": 3, "batch_size": 32, "learning_rate": 1e-3},
+    "minilm_capitals": {"epochs": 3, "batch_size": 32, "learning_rate": 1e-3},
 }
-ENCODER_FACTORS = {"bilstm": 1.0, "minilm": 0.2}  # of the learning rate: the heads are trained from scratch
+ENCODER_FACTORS = {"bilstm": 1.0, "minilm": 0.2, "minilm_capitals": 0.2}  # of the learning rate: heads are new
 SMOKE = {"epochs": 1}
 JOINT = "joint"
 BOUNDARIES = [8, 16, 24, 32, 48]
@@ -174,7 +175,7 @@ def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncode
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = recipe_options.parser("parse", __doc__.splitlines()[0])
-    parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm")
+    parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm_capitals")
     parser.add_argument("--no-single-task", action="store_true", help="do not train the single-task models")
     recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)

@@ -10,8 +10,20 @@ import metrics_file
 import pytest
 import recipe_options
 
-RECIPES = ("sentiment", "fashion_pairs", "census_income", "classify_and_tag", "intent_slots")
-REQUIRED = {"classify_and_tag": ["--entities", "entities", "--pos", "pos"]}
+RECIPES = (
+    "sentiment",
+    "fashion_pairs",
+    "census_income",
+    "classify_and_tag",
+    "intent_slots",
+    "entities_relations",
+    "parse",
+)
+REQUIRED = {
+    "classify_and_tag": ["--entities", "entities", "--pos", "pos"],
+    "entities_relations": ["--data", "conll04"],
+    "parse": ["--data", "treebank"],
+}
 
 
 def common_help(recipe, capsys):
@@ -24,7 +36,8 @@ def common_help(recipe, capsys):
 def test_all_recipes_have_the_same_options(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     help_texts = {recipe: common_help(recipe, capsys).replace(recipe, "RECIPE") for recipe in RECIPES}
-    assert help_texts["sentiment"] == help_texts["classify_and_tag"] == help_texts["intent_slots"]
+    for recipe in ("classify_and_tag", "intent_slots", "entities_relations", "parse"):
+        assert help_texts[recipe] == help_texts["sentiment"]
     assert help_texts["fashion_pairs"] == help_texts["census_income"]
     without_seeds = [re.sub(r".*--seeds? .*\n", "", help_texts[recipe]) for recipe in ("sentiment", "fashion_pairs")]
     assert without_seeds[0] == without_seeds[1]
