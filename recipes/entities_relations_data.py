@@ -65,7 +65,7 @@ def _records(sentences: list[_Sentence]) -> tf.data.Dataset:
 
 def _read(path: Path) -> list[_Sentence]:
     sentences = [_Sentence()]
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if line.startswith("#doc") or not line.strip():
             sentences.append(_Sentence())
         else:

@@ -22,12 +22,9 @@ def print_results(results: Mapping[int | str, Mapping[str, Any]], pipeline: str)
     header = ["own layers", *(name.replace("_", " ").replace("f1", "F1") for name in names), "seconds"]
     print("\nStrict F1 on the test data:\n")
     print(mtl.report.table(header, rows, digits=4))
-    joint, single = (
-        (_by_task(results[own]["test"]) for own in (next(iter(results)), pipeline) if own in results)
-        if pipeline in results
-        else ({}, {})
-    )
+    single = _by_task(results[pipeline]["test"]) if pipeline in results else {}
     if single and all(value for metrics in single.values() for value in metrics.values()):
+        joint = _by_task(next(iter(results.values()))["test"])
         print(f"\nThe first of them beside the pipeline:\n\n{mtl.report.compare(joint, single)}")
 
 

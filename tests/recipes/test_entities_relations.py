@@ -56,37 +56,41 @@ def run(run_in_this_process, folder):
 
 
 @pytest.fixture(scope="module")
-def results(run, tmp_path_factory):
-    """The folder, printed text and metrics.json of a joint model and a pipeline."""
+def joint_only(run, tmp_path_factory):
+    """The folder, printed text and metrics.json of a run without the pipeline."""
     workdir = tmp_path_factory.mktemp("entities_relations")
-    return workdir, *run(workdir)
+    return workdir, *run(workdir, "--no-single-task")
 
 
-def test_entities_and_relations_are_learnt(results):
-    _, printed, document = results
+def test_entities_and_relations_are_learnt(joint_only):
+    _, printed, document = joint_only
     assert document["model"] == "joint, bilstm, 0 own layers"
     names = {f"{task}_{metric}" for task in ("entities", "relations") for metric in ("micro_f1", "macro_f1")}
-    for metrics in (document["test"], document["single_task"]):
-        assert set(metrics) == names
-        assert min(metrics.values()) > 0.9  # words determine entities, and the verb the relation
+    assert set(document["test"]) == names
+    assert min(document["test"].values()) > 0.9  # words determine entities, and the verb the relation
     assert document["own_layers"] == {"0": document["test"]}
-    (row,) = [line for line in printed.splitlines() if line.startswith("| pipeline")]
-    assert float(row.split("|")[2]) == pytest.approx(document["single_task"]["entities_micro_f1"], abs=6e-5)
-    assert "delta-m, mean over tasks" in printed
+    assert document["single_task"] == {}
+    assert "delta-m" not in printed
+    (row,) = [line for line in printed.splitlines() if line.startswith("|          0")]
+    assert float(row.split("|")[2]) == pytest.approx(document["test"]["entities_micro_f1"], abs=6e-5)
 
 
-def test_finished_models_are_not_trained_again(run, results):
-    workdir, _, before = results
+@pytest.mark.slow
+def test_own_layers_and_the_pipeline(run, joint_only):
+    workdir, _, before = joint_only
     printed, after = run(workdir, "--own-layers", 0, 1)
     assert "Exported to" not in printed
     assert after["own_layers"]["0"] == before["test"] == after["test"]
-    assert after["own_layers"]["1"]["entities_micro_f1"] > 0.9
+    for metrics in (after["own_layers"]["1"], after["single_task"]):
+        assert set(metrics) == set(after["test"])
+        assert metrics["entities_micro_f1"] > 0.9
+    assert "delta-m, mean over tasks" in printed
     runs = json.loads((workdir / "runs" / "results.json").read_text())
-    assert [entry["model"] for entry in runs] == [0, "pipeline", 1]
+    assert [entry["model"] for entry in runs] == [0, 1, "pipeline"]
 
 
-def test_the_exported_model_finds_relations(results):
-    workdir, *_ = results
+def test_the_exported_model_finds_relations(joint_only):
+    workdir, *_ = joint_only
     signatures = tf.saved_model.load(str(workdir / "export" / "1")).signatures
     outputs = signatures["serving_default"](text=tf.constant(["Bo Li inhabits New York", "Ann left Rome"]))
     assert outputs["relations_labels"].numpy()[:, 0].tolist() == [b"Live_In", b""]
