@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 import quiet_tensorflow  # noqa: F401
 import ask_export
@@ -57,6 +58,14 @@ EXPORTED_LENGTH = 128
 PIPELINE = "pipeline"
 
 
+class Trained(NamedTuple):
+    """A trained model, its text encoder, and its results: those on the test data, and the seconds of training."""
+
+    model: mtl.MultiTaskModel
+    text: TextEncoder
+    results: dict
+
+
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     strategy = training_setup.choose_strategy(args)
@@ -76,10 +85,10 @@ def main(arguments: list[str] | None = None) -> None:
         run = {"model": own, **options}
         entry = runs.find(run)
         if entry is None:
-            model, text, test = train(args, strategy, records, tasks, own)
-            entry = runs.add(run, test)
+            trained = train(args, strategy, records, tasks, own)
+            entry = runs.add(run, trained.results)
             if is_chief and own == models[0]:
-                export(args, model, text, test["test"])
+                export(args, trained)
         results[own] = entry
         if is_chief:
             path = write(args, results)
@@ -94,8 +103,8 @@ def train(
     records: Mapping[str, tf.data.Dataset],
     tasks: list[mtl.tasks.Task],
     own: int | str,
-) -> tuple[mtl.MultiTaskModel, TextEncoder, dict]:
-    """Train a model, and return it with its text encoder, its test results and the seconds of training.
+) -> Trained:
+    """Train a model.
 
     Args:
         args: The recipe's options.
@@ -140,7 +149,7 @@ def train(
         callbacks=[training_setup.checkpoint(args, f"own_{own}")],
     )
     seconds = time.time() - started
-    return model, text, {"test": test_results(model, rows["test"]), "train_seconds": seconds}
+    return Trained(model, text, {"test": test_results(model, rows["test"]), "train_seconds": seconds})
 
 
 def batches(rows: tf.data.Dataset) -> tf.data.Dataset:
@@ -173,14 +182,14 @@ def write(args: argparse.Namespace, results: Mapping[int | str, dict]) -> Path:
     )
 
 
-def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncoder, results: dict[str, float]) -> None:
+def export(args: argparse.Namespace, trained: Trained) -> None:
     """Export the model, and ask it about three sentences."""
     path = mtl.export.saved_model(
-        model,
+        trained.model,
         args.export,
-        preprocessor=text.preprocessor.with_length(EXPORTED_LENGTH),
+        preprocessor=trained.text.preprocessor.with_length(EXPORTED_LENGTH),
         warmup=list(SENTENCES),
-        metrics=results,
+        metrics=trained.results["test"],
         data=f"{args.data}: sentences with entities and relations.",
     )
     ask_export.ask_in_new_process(path, SENTENCES)

@@ -19,6 +19,7 @@ import argparse
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import quiet_tensorflow  # noqa: F401
 import ask_export
@@ -54,6 +55,14 @@ EXPORTED_LENGTH = 96
 Rows = Mapping[str, tf.data.Dataset]  # by part
 
 
+class Trained(NamedTuple):
+    """A trained model, its text encoder, and its results: those on the test data, and the seconds of training."""
+
+    model: mtl.MultiTaskModel
+    text: TextEncoder
+    results: dict
+
+
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     strategy = training_setup.choose_strategy(args)
@@ -65,17 +74,17 @@ def main(arguments: list[str] | None = None) -> None:
 
     joint = runs.find({"model": JOINT, **options})
     if joint is None:
-        model, text, results = train(args, strategy, records, tasks)
-        joint = runs.add({"model": JOINT, **options}, results)
+        trained = train(args, strategy, records, tasks)
+        joint = runs.add({"model": JOINT, **options}, trained.results)
         if is_chief:
             write(args, joint)
-            export(args, model, text, joint["test"])
+            export(args, trained)
     single: dict[str, float] = {}
     for task in [] if args.no_single_task else tasks:
         run = {"model": task.name, **options}
         entry = runs.find(run)
         if entry is None:
-            entry = runs.add(run, train(args, strategy, records, [task])[-1])
+            entry = runs.add(run, train(args, strategy, records, [task]).results)
         single |= entry["test"]
         if is_chief:
             write(args, joint, single)
@@ -89,8 +98,8 @@ def train(
     strategy: tf.distribute.Strategy,
     records: Rows,
     tasks: Sequence[mtl.tasks.Task],
-) -> tuple[mtl.MultiTaskModel, TextEncoder, dict]:
-    """Train a model of some tasks, and return it with its text encoder, test results and seconds of training."""
+) -> Trained:
+    """Train a model of some tasks."""
     keras.utils.set_random_seed(args.seed)
     with strategy.scope():
         text = ENCODERS[args.encoder](records["train"].map(lambda record: record["words"]))
@@ -119,7 +128,8 @@ def train(
     seconds = time.time() - started
     results = model.evaluate(batches(rows["test"]), return_dict=True, verbose=0)
     names = [f"{task.name}_{metric}" for task in tasks for metric in METRICS[task.name]]
-    return model, text, {"test": {name: float(results[name]) for name in names}, "train_seconds": seconds}
+    test = {name: float(results[name]) for name in names}
+    return Trained(model, text, {"test": test, "train_seconds": seconds})
 
 
 def batches(rows: tf.data.Dataset) -> tf.data.Dataset:
@@ -160,14 +170,14 @@ def write(args: argparse.Namespace, joint: Mapping, single: Mapping[str, float] 
     )
 
 
-def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncoder, results: dict[str, float]) -> None:
+def export(args: argparse.Namespace, trained: Trained) -> None:
     """Export the model, and ask it about three sentences."""
     path = mtl.export.saved_model(
-        model,
+        trained.model,
         args.export,
-        preprocessor=text.preprocessor.with_length(EXPORTED_LENGTH),
+        preprocessor=trained.text.preprocessor.with_length(EXPORTED_LENGTH),
         warmup=list(SENTENCES),
-        metrics=results,
+        metrics=trained.results["test"],
         data=f"{args.data}: a treebank of Universal Dependencies.",
     )
     ask_export.ask_in_new_process(path, SENTENCES)
