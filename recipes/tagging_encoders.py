@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import capitals
 import keras
 import minilm as pretrained
 
@@ -46,4 +47,11 @@ def minilm(sentences: Iterable, length: int = LENGTH, pair: Sequence[str] | None
     return TextEncoder(subwords, mtl.encoders.BackboneEncoder(backbone, name="minilm"))
 
 
-ENCODERS = {"bilstm": bilstm, "transformer": transformer, "minilm": minilm}
+def minilm_capitals(sentences: Iterable) -> TextEncoder:
+    """Return MiniLM, all of which is fine-tuned, which learns what capital letters mean."""
+    text = minilm(sentences)
+    capitals.forget_segments(text.encoder.backbone)
+    return TextEncoder(capitals.CapitalizedSubwords(text.preprocessor), capitals.BertWithCapitals(text.encoder))
+
+
+ENCODERS = {"bilstm": bilstm, "transformer": transformer, "minilm": minilm, "minilm_capitals": minilm_capitals}

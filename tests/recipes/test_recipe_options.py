@@ -18,10 +18,16 @@ RECIPES = (
     "intent_slots",
     "glue",
     "question_answering",
+    "retrieve",
+    "entities_relations",
+    "parse",
 )
 REQUIRED = {
     "classify_and_tag": ["--entities", "entities", "--pos", "pos"],
     "question_answering": ["--data", "squad.json"],
+    "retrieve": ["--data", "qnli"],
+    "entities_relations": ["--data", "conll04"],
+    "parse": ["--data", "treebank"],
 }
 
 

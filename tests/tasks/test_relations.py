@@ -69,6 +69,14 @@ def test_scores_equal_numpy():
         assert output[row, i, j, 2] == tag_scores[row, i].argmax()
 
 
+def test_probabilities_begin_near_a_hundredth():
+    model = build()
+    model.get_layer("relations_scores").kernel.assign(np.zeros((6, 2)))
+    x, _, is_word = sentences()
+    logits = model.predict(x, verbose=0)["relations"][pairs_of(is_word), :2]
+    np.testing.assert_allclose(sigmoid(logits), 0.01, rtol=1e-5)
+
+
 @pytest.mark.parametrize("options", [{}, {"pos_weight": [3.0, 1.0], "label_smoothing": 0.1}, {"focal": 2.0}])
 def test_loss_and_metric_equal_numpy(options):
     model = build(**options)
@@ -95,7 +103,7 @@ def test_loss_and_metric_equal_numpy(options):
 
 
 def test_padding_does_not_matter():
-    model = build()
+    model = build(threshold=0.01)
     x, y, _ = sentences()
     model.compile("sgd", joint_metrics=[mtl.metrics.RelationF1(TAGS, 2)], jit_compile=False)
     expected, answers = model.evaluate(x, y, verbose=0, return_dict=True), model.answer(x)["relations"]

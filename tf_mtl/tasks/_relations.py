@@ -1,5 +1,6 @@
 """Relations between entities."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 from tf_mtl.tasks._words_of_texts import substrings, word_offsets
 from tf_mtl.text import LocatedTexts
 
+_PRIOR = 0.01  # the probability of each relation before training (Lin et al., "Focal loss", ICCV 2017)
+
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class Relations(PairTask):
@@ -41,9 +44,9 @@ class Relations(PairTask):
 
     Labels are 0 or 1, [B, W, W, R]. Label weights are 0 where a label is missing: [B] for whole sentences, [B, W, W]
     for pairs, or [B, W, W, R]. Pairs that are not two words never count. The loss is the binary cross-entropy per cell.
-    Few cells are 1, so the mean over cells is small beside the losses of other tasks: see `loss_weights` in
-    `MultiTaskModel.compile`. The metric `micro_f1` is over all cells. That of whole relations between entities is
-    `tf_mtl.metrics.RelationF1`.
+    Few cells are 1, so all probabilities begin near 0.01, and the mean over cells is small beside the losses of other
+    tasks: see `loss_weights` in `MultiTaskModel.compile`. The metric `micro_f1` is over all cells. That of whole
+    relations between entities is `tf_mtl.metrics.RelationF1`.
 
     Decoded are the relations between words that end entities, those of the highest probability first, all
     [B, `most`]: `labels`, the names of relations; `scores`, their probabilities; `head_types`, `head_begins` and
@@ -172,7 +175,8 @@ class Relations(PairTask):
         heads = self.dense(self.units, f"{self.name}_heads", dtype=None)(x)
         tails = self.dense(self.units, f"{self.name}_tails", dtype=None, use_bias=False)(x)
         pairs = PairFeatures(name=f"{self.name}_pairs")([heads, tails])
-        return self.dense(len(self.labels), f"{self.name}_scores")(pairs)
+        bias = keras.initializers.Constant(math.log(_PRIOR / (1 - _PRIOR)))
+        return self.dense(len(self.labels), f"{self.name}_scores", bias_initializer=bias)(pairs)
 
     def marked(self, scores: keras.KerasTensor, mask: keras.KerasTensor | None) -> keras.KerasTensor:
         """Return the logits, in which pairs that are not two words are marked; `head` joins the tags."""
