@@ -36,7 +36,7 @@ DEFAULTS = {
     "transformer": {"epochs": 10, "batch_size": 64, "learning_rate": 1e-3},
     "minilm": {"epochs": 2, "batch_size": 64, "learning_rate": 5e-5},
 }
-SMOKE = {"epochs": 2}
+SMOKE = {"epochs": 1}
 TEXTS = ("question", "sentence")
 UNITS = 384
 LENGTH = 64
