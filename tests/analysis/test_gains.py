@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 from tf_mtl.analysis._intervals import interval, t_quantile
+from tf_mtl.analysis._runs import Run
 
 TASKS = ("a", "b", "c")
 RNG = np.random.default_rng(0)
@@ -66,7 +67,10 @@ def test_finished_models_are_kept_and_processes_share_the_work(tmp_path):
     again = mtl.analysis.gains(*arguments, folder=tmp_path, verbose=0)
     assert len(built) == 6
     assert again == result
-    assert json.loads((tmp_path / "a+b.seed-7.json").read_text()) == result.results[("a", "b"), 7]
+    (file,) = tmp_path.glob("a+b.*.seed-7.epochs-1.json")
+    assert json.loads(file.read_text()) == result.results[("a", "b"), 7]
+    mtl.analysis.gains(*arguments, epochs=2, folder=tmp_path, verbose=0)
+    assert len(built) == 12  # results of other epochs are others
     matrix = result.matrix()
     assert str(result).count("delta-m, mean over tasks") == 3
     assert np.diag(matrix).tolist() == [0, 0, 0]
@@ -77,6 +81,16 @@ def test_finished_models_are_kept_and_processes_share_the_work(tmp_path):
     np.testing.assert_array_equal(result.matrix({"a": "mae"}), matrix)
     with pytest.raises(ValueError, match="'auc'"):
         result.matrix({"a": "auc"})
+
+
+def test_names_of_files_are_short_and_results_of_0_are_left_out(tmp_path):
+    tasks = tuple(f"task_{letter * 30}" for letter in "abcdefgh")
+    assert len(Run(tasks, 0, 1).file) < 130
+    assert Run(tasks, 0, 1).file != Run(tasks[:-1], 0, 1).file
+    results = {(("a", "b"), 0): {task: {"f1": 0.5, "auc": 0.6} for task in "ab"}}
+    results |= {((task,), 0): {task: {"f1": 0.0 if task == "a" else 0.4, "auc": 0.5}} for task in "ab"}
+    result = mtl.analysis.Gains(("a", "b"), (0,), (("a", "b"),), results)
+    assert [(gain.task, gain.metric) for gain in result.of()] == [("a", "auc"), ("b", "f1"), ("b", "auc")]
 
 
 def test_the_cost_is_shown_beforehand(capsys):
@@ -117,6 +131,12 @@ def test_errors():
         mtl.analysis.gains(builder([]), data, 1, TASKS, [("a",)])
     with pytest.raises(ValueError, match="`build` must return a model of the tasks"):
         mtl.analysis.gains(lambda tasks: builder([])(("a",)), data, 1, ("a", "b"), verbose=0)
+    for seeds in ([], [1, 1]):
+        with pytest.raises(ValueError, match="`seeds` must be different numbers"):
+            mtl.analysis.gains(builder([]), data, seeds, TASKS)
+    for part in ((0, 0), (2, 2), (-1, 2)):
+        with pytest.raises(ValueError, match="`part` must be"):
+            mtl.analysis.gains(builder([]), data, 1, TASKS, part=part)
     result = mtl.analysis.Gains(TASKS, (0,), (("a", "b"),), {})
     with pytest.raises(ValueError, match="must be one of the subsets"):
         result.of(("a", "c"))

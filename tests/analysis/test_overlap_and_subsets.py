@@ -35,10 +35,18 @@ def test_rows_in_common_are_counted():
 def test_data_that_do_not_fit():
     with pytest.raises(ValueError, match="must end"):
         mtl.analysis.overlap(tf.data.Dataset.from_tensors(data()).repeat())
-    with pytest.raises(ValueError, match="must give labels"):
+    with pytest.raises(ValueError, match="must give .x, .task: y"):
         mtl.analysis.overlap((np.zeros(3), np.zeros(3)))
     with pytest.raises(ValueError, match="at least one row"):
         mtl.analysis.overlap(tf.data.Dataset.from_tensors(data()).take(0))
+
+
+def test_ragged_labels_and_misspelt_weights():
+    ragged = tf.ragged.constant([[1.0, 0.0], [0.0], [0.0, 2.0, 1.0]])
+    result = mtl.analysis.overlap((np.zeros(3), {"a": ragged, "b": np.zeros(3)}, {"a": ragged}))
+    assert result.counts.tolist() == [[2, 2], [2, 3]]
+    with pytest.raises(ValueError, match="received 'bb'"):
+        mtl.analysis.overlap((np.zeros(3), {"b": np.zeros(3)}, {"bb": np.zeros(3)}))
 
 
 def test_subsets_are_different_and_balanced():

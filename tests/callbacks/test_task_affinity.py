@@ -37,6 +37,16 @@ def test_every_so_many_steps_on_one_batch_after_the_other():
     assert set(affinity.result().conflicts) == set(mtl.analysis.affinity(still, batches()).cosines)
 
 
+def test_steps_of_earlier_training_do_not_count():
+    trained = model()
+    trained.fit(batches(), epochs=3, verbose=0)  # 12 steps
+    affinity = mtl.callbacks.TaskAffinity([(X, Y)], every=10)
+    trained.fit(batches(), epochs=1, verbose=0, callbacks=[affinity])
+    assert affinity.measurements == 0
+    trained.fit(batches(), epochs=1, verbose=0, callbacks=[affinity])
+    assert affinity.measurements == 1
+
+
 def test_training_is_the_same():
     plain, measured = model(), model()
     affinity = mtl.callbacks.TaskAffinity([(X, Y)], every=1)

@@ -120,13 +120,24 @@ def pair_encoder():
     return keras.Model(inputs, features)
 
 
-OWN_ENCODERS = {pair_encoder: (pair_encoder, pair_inputs, pairs)}  # for tasks whose features no encoder has
+def words_encoder():
+    return mtl.encoders.RecurrentEncoder(20, dim=6, units=4, layers=2, cell="gru")
+
+
+OWN_ENCODERS = {  # for tasks whose features no encoder has, or that need a dict of inputs
+    pair_encoder: (pair_encoder, pair_inputs, pairs),
+    words_encoder: (
+        words_encoder,
+        lambda: {"token_ids": keras.Input((8,), dtype="int32", name="token_ids")},
+        lambda rows: {"token_ids": ids(rows)},
+    ),
+}
 ENCODER_OF = {  # if not MLPEncoder
     mtl.tasks.Tagging: mtl.encoders.RecurrentEncoder,
     mtl.tasks.DependencyParse: mtl.encoders.RecurrentEncoder,
     mtl.tasks.SpanExtraction: mtl.encoders.RecurrentEncoder,
     mtl.tasks.MaskedLM: mtl.encoders.RecurrentEncoder,
-    mtl.tasks.Relations: mtl.encoders.RecurrentEncoder,
+    mtl.tasks.Relations: words_encoder,
     mtl.tasks.Matching: mtl.encoders.Towers,
     mtl.tasks.Ranking: pair_encoder,
 }

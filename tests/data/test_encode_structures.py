@@ -57,6 +57,14 @@ def test_arcs_to_truncated_words_are_lost_and_counted():
     assert weights.tolist() == [0, 1]
 
 
+def test_texts_without_words():
+    ((values, weights),) = rows_of(records(words=[[]], parse=[[]]), parse())
+    assert values.shape == (0, 2)
+    assert weights.shape == (0,)
+    ((values, _),) = rows_of(records(words=[[]], relations=[[]]), relations())
+    assert values.shape[-1] == 2
+
+
 def test_cycles_of_arcs_are_kept_and_reported():
     cycle, tree = ["2:subject", "1:subject", "0:root"], ["2:subject", "0:root", "2:subject"]
     data = records(words=[["she", "saw", "him"]] * 3, parse=[cycle, tree, cycle])

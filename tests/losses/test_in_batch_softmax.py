@@ -86,6 +86,10 @@ def test_hard_negatives_and_probabilities():
         others = sum(corrected[row, other] for other in rows if labels[other] != labels[row])
         hard = np.exp(np.einsum("d,knd->kn", queries[row], negatives[:, rows]) / 0.2).sum()
         assert values[row] == pytest.approx(-np.log(own / (own + others + hard)), rel=1e-4)
+    of_floats = loss.call(np.where(weight > 0, labels, -1).astype("float32"), vectors, weight).numpy()
+    np.testing.assert_array_equal(of_floats[rows], values[rows])
+    with pytest.raises(ValueError, match="received none"):
+        mtl.losses.InBatchSoftmax(probabilities=[])
     with pytest.raises(ValueError, match="probabilities"):
         mtl.losses.InBatchSoftmax(probabilities=[0.5, 0.0])
 

@@ -113,6 +113,18 @@ def test_towers_restored_from_their_config_share_encoders():
         mtl.encoders.Towers({})
 
 
+def test_a_key_that_another_begins_with_gets_its_own_inputs():
+    towers = mtl.encoders.Towers({"doc": lambda x: x["ids"], "doc_long": lambda x: x["ids"]})
+    inputs = {"doc_ids": np.ones((1, 2)), "doc_long_ids": np.zeros((1, 3))}
+    features = towers.call(inputs)
+    assert (features["doc"].shape, features["doc_long"].shape) == ((1, 2), (1, 3))
+    seen = []
+    mtl.encoders.Towers({"doc": lambda x: seen.append(sorted(x)) or x["ids"], "doc_long": lambda x: x["ids"]}).call(
+        inputs
+    )
+    assert seen == [["ids"]]
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"`features` of task 'm' must be two names.*'pooled'"):
         mtl.tasks.Matching("m", features="pooled")

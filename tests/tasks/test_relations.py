@@ -11,6 +11,7 @@ from tf_mtl.export._decoders import check_decoder
 TAGS = ["O", "B-person", "I-person", "B-place", "I-place"]
 RELATIONS = ["lives_in", "left"]
 NO_PAIR = -1e9
+UNLABELLED = {"relations_tags": None}  # for models that do not know that an input may be missing
 
 
 class PassThrough(keras.layers.Layer):
@@ -196,7 +197,9 @@ def test_the_loss_trains_the_entity_task_if_wanted(gradients):
     x, y, _ = sentences()
     before = model.get_layer("entities_scores").kernel.numpy()
     model.compile(keras.optimizers.SGD(0.5), loss_weights={"entities": 0.0}, jit_compile=False)
-    model.fit(x, y, verbose=0)
+    model.fit(x, y, verbose=0)  # reads the labelled tags
+    np.testing.assert_array_equal(model.get_layer("entities_scores").kernel, before)
+    model.fit(x, y, sample_weight={"entities": np.zeros(8)}, verbose=0)
     assert (model.get_layer("entities_scores").kernel.numpy() != before).any() == gradients
 
 
@@ -260,7 +263,7 @@ def test_tags_before_a_crf():
     """The metric takes the entities of the most probable path, and the output the tags before the CRF."""
     model = build(crf=True)
     x, y, is_word = sentences()
-    scores = keras.Model(model.input, model.get_layer("entities_emissions").output)(x).numpy()
+    scores = keras.Model(model.input, model.get_layer("entities_emissions").output)(UNLABELLED | x).numpy()
     tags = model(x)["relations"].numpy()[..., 2].diagonal(0, 1, 2)
     np.testing.assert_array_equal(tags[is_word], scores.argmax(-1)[is_word])
     model.compile("sgd", joint_metrics=[mtl.metrics.RelationF1(TAGS, 2)], jit_compile=False)
@@ -273,7 +276,7 @@ def test_one_relation_and_its_hidden_features():
     reader = mtl.tasks.Tagging("reader", 2, scheme="none", after={"relations": "hidden"})
     model = build(reader, hidden_units=3)
     layer = model.get_layer("relations_hidden_of_words")
-    hidden = keras.Model(model.input, layer.output)(x).numpy()
+    hidden = keras.Model(model.input, layer.output)(UNLABELLED | x).numpy()
     assert (hidden[~is_word] == 0).all()
     assert (hidden[is_word] != 0).any()
     loss = mtl.losses.RelationLoss()

@@ -135,8 +135,9 @@ def affinity(
 
     for the gradient $g_i$ of task i's loss by the shared variables, which alone are moved (Fifty et al., 2021).
     Positive values mean that task i helps task j now. They say little about the gains of trained models: see
-    `tf_mtl.analysis.group`. Everything is measured in inference mode, and the model does not change. A batch costs
-    T + 1 forward passes and T backward passes, or one and T for "first_order".
+    `tf_mtl.analysis.group`. Everything is measured in inference mode, but with the inputs that tasks fill in training,
+    and the model does not change. A batch costs T + 1 forward passes and T backward passes, or one and T for
+    "first_order".
 
     Args:
         model: A compiled model of several tasks.

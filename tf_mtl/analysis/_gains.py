@@ -50,7 +50,7 @@ class Gains:
         seeds: The seeds.
         subsets: The subsets of two tasks or more that models were trained on.
         results: The results of all models, `{(tasks, seed): {task: {metric: value}}}`.
-        lower_is_better: The metrics for which lower is better; None to tell by their names, as `report.compare`.
+        lower_is_better: The metrics for which lower is better; None to go by their names, as `report.compare` does.
     """
 
     tasks: tuple[str, ...]
@@ -61,6 +61,8 @@ class Gains:
 
     def of(self, tasks: Sequence[str] | None = None) -> list[Gain]:
         """Return the gain of each metric in the models of some tasks.
+
+        Metrics that are 0 in a single-task model are left out, since gains are relative.
 
         Args:
             tasks: One of `subsets`; by default the largest, the first of several.
@@ -127,14 +129,14 @@ class Gains:
         subset = _ordered(tasks or max(self.subsets, key=len), self.tasks)
         if subset not in self.subsets:
             raise ValueError(f"`tasks` must be one of the subsets {list(self.subsets)}, received {subset}.")
-        return [
-            compare(
-                self.results[subset, seed],
-                {task: self.results[(task,), seed][task] for task in subset},
-                self.lower_is_better,
-            )
-            for seed in self.seeds
-        ]
+        together = [self.results[subset, seed] for seed in self.seeds]
+        alone = [{task: self.results[(task,), seed][task] for task in subset} for seed in self.seeds]
+        defined = {task: [m for m in alone[0][task] if all(each[task][m] for each in alone)] for task in subset}
+        comparisons = []
+        for pair in zip(together, alone, strict=True):
+            results = [{task: {m: part[task][m] for m in defined[task]} for task in subset} for part in pair]
+            comparisons.append(compare(results[0], results[1], self.lower_is_better))
+        return comparisons
 
 
 def gains(
@@ -167,7 +169,7 @@ def gains(
             gives all pairs. Each task alone is always trained.
         epochs: The epochs of each model.
         folder: Where results are kept, a file for each model: models that have finished are not trained again. Use
-            another folder after changing the code or data.
+            another folder after changing the code or the data.
         part: (k, n) for the k-th of n processes that work on the same folder: each trains its share of the models. The
             result needs all: call `gains` again when all have finished.
         lower_is_better: See `tf_mtl.report.compare`.
@@ -177,8 +179,8 @@ def gains(
         The `Gains`.
 
     Raises:
-        ValueError: for unknown tasks, a result of 0 to compare with, or if `part` leaves models to other processes that
-            have not finished.
+        ValueError: for unknown tasks, repeated seeds, or if `part` leaves models to other processes that have not
+            finished.
 
     Example:
 
@@ -196,29 +198,39 @@ def gains(
     """
     order = tuple(tasks)
     chosen = tuple(_ordered(subset, order) for subset in ([order] if subsets is None else subsets))
-    numbers = tuple(range(integer("seeds", seeds, 1))) if isinstance(seeds, int) else tuple(seeds)
+    numbers = _seeds(seeds)
+    if not 0 <= part[0] < part[1]:
+        raise ValueError(f"`part` must be (k, n), the k-th of n processes counted from 0, received {part}.")
     together = tuple(dict.fromkeys(subset for subset in chosen if len(subset) > 1))
     if not together:
         raise ValueError(f"`subsets` must hold a subset of at least two of the tasks {list(order)}, received {chosen}.")
-    wanted = [Run(subset, seed) for seed in numbers for subset in (*together, *((task,) for task in order))]
+    epochs = integer("epochs", epochs, 1)
+    runs = [Run(subset, seed, epochs) for seed in numbers for subset in (*together, *((task,) for task in order))]
     finished = Runs(folder)
-    missing = [run for run in wanted if finished.find(run) is None]
-    own = [run for index, run in enumerate(wanted) if run in missing and index % part[1] == part[0]]
+    missing = [run for run in runs if finished.find(run) is None]
+    to_train = [run for index, run in enumerate(runs) if run in missing and index % part[1] == part[0]]
     if verbose:
-        print(f"{len(wanted)} models, {len(wanted) - len(missing)} of them finished; {len(own)} to train here.")
-    progress = keras.utils.Progbar(len(own), unit_name="model", verbose=verbose if own else 0)
-    for number, run in enumerate(own, 1):
-        finished.add(run, train(run, build, data, integer("epochs", epochs, 1)))
+        print(f"{len(runs)} models, {len(runs) - len(missing)} of them finished; {len(to_train)} to train here.")
+    progress = keras.utils.Progbar(len(to_train), unit_name="model", verbose=verbose if to_train else 0)
+    for number, run in enumerate(to_train, 1):
+        finished.add(run, train(run, build, data))
         progress.update(number)
-    left = [run for run in wanted if finished.find(run) is None]
+    left = [run for run in runs if finished.find(run) is None]
     if left:
         raise ValueError(
             f"`part`={part} leaves {len(left)} models to other processes, the first is {left[0]}. Call `gains` again "
             "when they have finished."
         )
-    results = {(run.tasks, run.seed): finished.find(run) or {} for run in wanted}
+    results = {(run.tasks, run.seed): finished.find(run) or {} for run in runs}
     lower = None if lower_is_better is None else tuple(lower_is_better)
     return Gains(order, numbers, together, results, lower)
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    numbers = tuple(range(integer("seeds", seeds, 1))) if isinstance(seeds, int) else tuple(seeds)
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"`seeds` must be different numbers, at least one, received {list(numbers)}.")
+    return numbers
 
 
 def _ordered(subset: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:

@@ -67,10 +67,16 @@ def overlap(data: Any) -> Overlap:
     counts, rows, tasks = np.zeros([], "int64"), 0, tuple[str, ...]()
     for batch in data if isinstance(data, tf.data.Dataset) else [data]:
         _, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        if not isinstance(y, Mapping):
-            raise ValueError(f"`data` must give labels {{task: y}}, received {type(y).__name__}.")
+        if not isinstance(y, Mapping) or not isinstance(weight, (Mapping, type(None))):
+            raise ValueError(
+                "`data` must give (x, {task: y}) or (x, {task: y}, {task: weight}), received labels "
+                f"{type(y).__name__} and weights {type(weight).__name__}."
+            )
         tasks = tuple(y)
-        size = len(next(iter(y.values())))
+        unknown = sorted(set(weight or {}) - set(y))
+        if unknown:
+            raise ValueError(f"`data` must give label weights of the tasks {list(y)}, received '{unknown[0]}'.")
+        size = int(next(iter(y.values())).shape[0])
         labelled = np.array([_labelled((weight or {}).get(task), size) for task in tasks], "int64")
         counts, rows = counts + labelled @ labelled.T, rows + size
     if not rows:
@@ -82,4 +88,6 @@ def _labelled(weight, rows):
     """Which rows a task labels, [B]."""
     if weight is None:
         return np.ones(rows, bool)
+    if isinstance(weight, tf.RaggedTensor):
+        weight = weight.to_tensor()
     return (np.asarray(weight) != 0).reshape(rows, -1).any(1)

@@ -1,5 +1,6 @@
 """Training runs on subsets of tasks, whose results are kept."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,15 +21,19 @@ class Run(NamedTuple):
     Attributes:
         tasks: The tasks that it is trained on.
         seed: The seed of its weights, its dropout and Keras' shuffling.
+        epochs: The number of epochs.
     """
 
     tasks: tuple[str, ...]
     seed: int
+    epochs: int
 
     @property
     def file(self) -> str:
-        """The name of the file with its results."""
-        return f"{'+'.join(self.tasks)}.seed-{self.seed}.json"
+        """The name of the file with its results, in which long lists of tasks are cut."""
+        names = "+".join(self.tasks)
+        digest = hashlib.sha256(names.encode()).hexdigest()[:8]
+        return f"{names[:80]}.{digest}.seed-{self.seed}.epochs-{self.epochs}.json"
 
 
 class Runs:
@@ -61,7 +66,6 @@ def train(
     run: Run,
     build: Callable[[tuple[str, ...]], MultiTaskModel],
     data: tuple[tf.data.Dataset, tf.data.Dataset],
-    epochs: int,
 ) -> dict[str, dict[str, float]]:
     """Return the results on the test data, `{task: {metric: value}}`, of a model trained on some tasks.
 
@@ -74,7 +78,7 @@ def train(
     if set(model.task_names) != set(run.tasks):
         raise ValueError(f"`build` must return a model of the tasks {list(run.tasks)}, received {model.task_names}.")
     train_data, test_data = (of_tasks(part, run.tasks) for part in data)
-    model.fit(train_data, epochs=epochs, verbose=0)
+    model.fit(train_data, epochs=run.epochs, verbose=0)
     results = model.evaluate(test_data, verbose=0, return_dict=True)
     return {task: dict(_of_task(task, model, results)) for task in run.tasks}
 

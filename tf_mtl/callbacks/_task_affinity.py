@@ -57,6 +57,7 @@ class TaskAffinity(keras.callbacks.Callback):
         """Prepare the measurements of this model, after those of earlier calls of `fit`, if any."""
         self._affinities = Affinities(self.model, self._update)
         self._source = None
+        self.steps = max(self.steps, int(self.model.optimizer.iterations))
         self.sums = self.sums or self._affinities.empty()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

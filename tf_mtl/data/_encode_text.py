@@ -45,7 +45,7 @@ def encode_text(
             word 2, counted from 1, with 0 for the root. For `Relations` they are a list of relations of a text,
             "3:lives_in:7": the last word of the head, the relation, and the last word of the tail, counted from 0;
             [""] is a missing label. Spans, arcs and relations to truncated words are lost: they have the weight 0,
-            or no cell, and are counted in the warning. Another task says in `encode_labels` what it takes.
+            or no cell, and are counted in the warning. For other tasks see their `encode_labels`.
         text: The field of the texts, strings, or of their words, strings [None]. For pairs, the fields of the first
             and the second text.
 

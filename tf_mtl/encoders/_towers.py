@@ -50,7 +50,7 @@ class Towers(keras.layers.Layer):
         """Return `{input: [B, D], "pooled": [B, ...]}`."""
         vectors = {}
         for key, encoder in self.encoders.items():
-            features = encoder(_inputs_of(key, inputs))
+            features = encoder(_inputs_of(key, self.encoders, inputs))
             vectors[key] = features["pooled"] if isinstance(features, Mapping) else features
         return {**vectors, "pooled": keras.ops.concatenate(list(vectors.values()), -1)}
 
@@ -70,11 +70,16 @@ class Towers(keras.layers.Layer):
         return cls({key: encoders[index] for key, index in inputs.items()}, **config)
 
 
-def _inputs_of(key, inputs):
-    """The input of a tower, or a dict of those that begin with its key."""
-    own = {name.removeprefix(f"{key}_"): x for name, x in inputs.items() if name.startswith(f"{key}_")}
+def _inputs_of(key, keys, inputs):
+    """The input of a tower, or a dict of those that begin with its key, and with no longer one."""
+    own = {name.removeprefix(f"{key}_"): x for name, x in inputs.items() if _longest(name, keys) == key}
     if key not in inputs and not own:
         raise ValueError(
             f"`inputs` must have the key '{key}', or keys that begin with '{key}_', received {list(inputs)}."
         )
     return inputs.get(key, own)
+
+
+def _longest(name, keys):
+    """The longest key that an input's name begins with; None if there is none."""
+    return max((key for key in keys if name.startswith(f"{key}_")), key=len, default=None)

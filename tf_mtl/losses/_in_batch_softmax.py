@@ -79,7 +79,7 @@ class InBatchSoftmax(BatchLoss):
         """Return one value per row, [B].
 
         Args:
-            y_true: Which document each row has, [B] or [B, 1]; None if no document occurs twice.
+            y_true: Which document each row has, [B] or [B, 1]; None if no document occurs twice, without a correction.
             y_pred: Query, document and hard negatives' vectors, [B, (2 + K)D].
             weight: The label weights [B]; None where every row is labelled.
         """
@@ -110,19 +110,22 @@ class InBatchSoftmax(BatchLoss):
 
     def _corrected(self, scores, labels):
         """The scores without the logarithms of the documents' probabilities."""
-        if self.probabilities is None:
+        if self.probabilities is None or labels is None:
             return scores
-        return scores - tf.math.log(tf.gather(tf.constant(self.probabilities), tf.reshape(labels, [-1])))
+        indices = tf.clip_by_value(tf.cast(tf.reshape(labels, [-1]), tf.int32), 0, len(self.probabilities) - 1)
+        return scores - tf.math.log(tf.gather(tf.constant(self.probabilities), indices))
 
 
 def checked_probabilities(probabilities: Sequence[float] | None) -> list[float] | None:
     """Return probabilities as numbers.
 
     Raises:
-        ValueError: for one that is not positive.
+        ValueError: for one that is not positive, or none.
     """
     if probabilities is None:
         return None
+    if not len(probabilities):
+        raise ValueError("`probabilities` must hold one for each document, received none. Pass None for no correction.")
     return [in_range("probabilities", float(p), 0, open_low=True) for p in probabilities]
 
 

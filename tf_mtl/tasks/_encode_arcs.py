@@ -35,9 +35,9 @@ def encode_arcs(
     check_one_per_word(task, labels, records)
     word_records = np.repeat(records.numbers, records.word_counts)
     arcs = np.array([text(arc) for arc in labels.flat_values.numpy().tolist()], str)
-    heads, _, names = np.char.partition(arcs, ":").T
+    heads, _, names = np.array([arc.partition(":") for arc in arcs.tolist()], str).reshape(-1, 3).T
     is_labelled = arcs != ""
-    wrong = np.flatnonzero(is_labelled & ~np.char.isdecimal(heads))
+    wrong = np.flatnonzero(is_labelled & ~np.array([head.isdecimal() and len(head) < 10 for head in heads], bool))
     if len(wrong):
         raise ValueError(
             f"Record {word_records[wrong[0]]} has the arc '{arcs[wrong[0]]}' of task '{task}'. Give the head and the "
