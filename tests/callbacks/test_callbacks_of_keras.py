@@ -53,7 +53,7 @@ DOWN = {"loss", "mae", "perplexity", "rmse"}
 def model():
     encoder = mtl.encoders.TransformerEncoder(9, 6, dim=4, layers=1, heads=1)
     trunk = mtl.trunks.HardSharing(encoder)
-    model = mtl.build_model(keras.Input((6,), dtype="int32", name="token_ids"), trunk, TASKS)
+    model = mtl.build_model({"token_ids": keras.Input((6,), dtype="int32", name="token_ids")}, trunk, TASKS)
     model.compile("sgd", joint_metrics=JOINT_METRICS)
     return model
 
@@ -97,7 +97,7 @@ def test_every_value_that_evaluate_reports(model):
         "relations": np.zeros((2, 6, 6, 2), "int32"),
     }
     y = {task: np.array(labels) for task, labels in y.items()}
-    results = model.evaluate(np.ones((2, 6), "int32"), y, verbose=0, return_dict=True)
+    results = model.evaluate({"token_ids": np.ones((2, 6), "int32")}, y, verbose=0, return_dict=True)
     assert {"frame_accuracy", "words_span_f1", "price_pearson", "binary_auc", "topic_loss"} <= set(results)
     check(model, [*results, *(f"val_{name}" for name in results)])
 

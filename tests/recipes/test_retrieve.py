@@ -39,7 +39,8 @@ def test_the_joint_model_finds_answers(run_in_this_process, folder, tmp_path):
     assert document["test"]["match_mrr"] > 2 * max(document[way]["match_mrr"] for way in ("before", "BM25"))
     assert set(document["answered"]) == {"answered_accuracy"}
     assert set(document["match"]) == set(document["BM25"])
-    assert f"| BM25            |     {document['BM25']['match_recall@1']:.3f} |" in printed
+    (row,) = [line for line in printed.splitlines() if line.startswith("| BM25 ")]
+    assert row.split("|")[2].strip() == f"{document['BM25']['match_recall@1']:.3f}"
     assert "delta-m" in printed
     assert printed.count(" ?\n    ") == 3
 

@@ -69,6 +69,7 @@ def fit_feed(
     steps_per_epoch = steps_per_epoch_of(x, steps_per_epoch)
     mixture = x if isinstance(x, Mixture) else None
     if validation_split and validation_data is None:
+        _read(data, rules, strategy)  # raises for arrays that do not belong together
         data, validation_data = split(arrays(data), validation_split)
     data = _read(data, rules, strategy)
     validation = None

@@ -19,8 +19,8 @@ from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 class Matching(Task):
     """Two vectors of unit length, of a query and a document, which are close if they belong together.
 
-    Each of two features is projected to `units` and divided by its norm. The projections begin as orthogonal matrices,
-    so that a shared one keeps the angles between features that are not larger than `units`. The output
+    Each of two features is projected to `units` and divided by its norm. A shared projection begins as an orthogonal
+    matrix, which keeps the angles between features that are not larger than `units`. The output
     [B, 2 x units] has the query's vector and then the document's. Each row is a pair that belongs together; the
     documents of the other rows of the global batch are the negatives.
 
@@ -133,9 +133,10 @@ class Matching(Task):
         roles = ["query", "document", *(f"hard_negative_{number}" for number in negatives)]
         names = [f"{'query' if role == 'query' else 'document'}_projection" for role in roles]
         names = ["projection"] * len(roles) if self.shared_projection else names
+        initializer = "orthogonal" if self.shared_projection else "glorot_uniform"
         projections = {
             name: keras.layers.Dense(
-                self.units, kernel_initializer="orthogonal", dtype="float32", name=f"{self.name}_{name}"
+                self.units, kernel_initializer=initializer, dtype="float32", name=f"{self.name}_{name}"
             )
             for name in dict.fromkeys(names)
         }
