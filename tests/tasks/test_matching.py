@@ -79,7 +79,7 @@ def test_pairs_are_learnt_saved_and_answered(shared, tmp_path):
     model.compile(keras.optimizers.Adam(0.02), jit_compile=False)
     y = {"match": np.zeros(ROWS, int)}  # nothing is known about duplicates
     mrr = model.fit(X, y, batch_size=ROWS, epochs=40, verbose=0).history["match_mrr"]
-    assert mrr[-1] > max(mrr[0] + 0.2, 0.8)
+    assert mrr[-1] > min(mrr[0] + 0.3, 0.9)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     answer = loaded.answer(X)["match"]
