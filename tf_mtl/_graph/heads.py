@@ -61,7 +61,7 @@ def _with_mixed_stages(task: Task, features: Features) -> Features:
             f"`layers` of task '{task.name}' needs features['{stages_key(task.features)}'], but the encoder gives "
             f"{sorted(features)}. Use encoders.WithStages(encoder), shared as a whole by HardSharing."
         )
-    chosen, count = None if task.layers == "all" else task.layers, stages.shape[-2]
+    chosen, count = task.layers if isinstance(task.layers, list) else None, stages.shape[-2]
     if chosen is not None and max(chosen) >= count:
         raise ValueError(
             f"`layers` of task '{task.name}' must be below {count}, the number of stages, received {chosen}."

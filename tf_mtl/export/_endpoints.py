@@ -165,8 +165,8 @@ def _check_outputs(endpoint):
                 f"The name of decoded output '{name}' must not end in '_bytes', or REST encodes the output in base64. "
                 "Fix the task's `decode`."
             )
-    is_decoded = set(outputs) not in ({*endpoint.tasks}, {endpoint.name}, {endpoint.name.removeprefix(f"{_TENSORS}_")})
-    if len(outputs) < 2 and is_decoded:
+    may_stand_alone = {*endpoint.tasks, endpoint.name.removeprefix(f"{_TENSORS}_")}  # named like the task or signature
+    if len(outputs) < 2 and not may_stand_alone.issuperset(outputs):
         raise ValueError(
             f"Signature '{endpoint.name}' must have at least two outputs, received {sorted(outputs)}: REST drops the "
             "name of a single one. Let the task's `decode` return at least two tensors."

@@ -7,15 +7,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl._arguments import in_range, integer
+from tf_mtl._arguments import in_range
 from tf_mtl._keys import MASK, after_key, key_of
 from tf_mtl._names import check_task_name
 from tf_mtl.layers._attach_mask import AttachMask
 from tf_mtl.layers._join_features import JoinFeatures
+from tf_mtl.tasks._head_arguments import checked_hidden_units, checked_layers, parts_by_task
 from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords, encode_names_or_numbers
 from tf_mtl.text import LocatedTexts
-
-READABLE = ("output", "probabilities", "hidden")
 
 
 class Task(ABC):
@@ -65,11 +64,11 @@ class Task(ABC):
         check_task_name("`name` of a task", name)
         self.name = name
         self.features = features
-        self.hidden_units = _hidden(hidden_units)
+        self.hidden_units = checked_hidden_units(hidden_units)
         self.dropout = in_range("dropout", dropout, 0, 1, open_high=True)
-        self.after = _parts_by_task(name, after)
+        self.after = parts_by_task(name, after)
         self.after_gradients = bool(after_gradients)
-        self.layers = _layers(layers)
+        self.layers = checked_layers(layers)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     @property
@@ -269,31 +268,6 @@ class Task(ABC):
         if isinstance(hidden, dict):
             config = {**config, "hidden_units": keras.saving.deserialize_keras_object(hidden)}
         return cls(**config)
-
-
-def _layers(layers):
-    if layers is None or (isinstance(layers, str) and layers == "all"):
-        return layers
-    if isinstance(layers, str) or not len(layers):
-        raise ValueError(f'`layers` must be "all", indices of stages, or None, received {layers!r}.')
-    return [integer("layers", index, 0) for index in layers]
-
-
-def _hidden(units):
-    if isinstance(units, keras.layers.Layer):
-        return units
-    if isinstance(units, (list, tuple)) and units:
-        return [integer("hidden_units", number, 1) for number in units]
-    return integer("hidden_units", units, 0, none=True)
-
-
-def _parts_by_task(name: str, after: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    after = [after] if isinstance(after, str) else after
-    parts = dict(after) if isinstance(after, Mapping) else dict.fromkeys(after, "output")
-    for task, part in parts.items():
-        if part not in READABLE:
-            raise ValueError(f"`after['{task}']` of task '{name}' must be one of {list(READABLE)}, received {part!r}.")
-    return parts
 
 
 def layer_output(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor | None:

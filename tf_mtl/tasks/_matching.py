@@ -20,9 +20,9 @@ class Matching(Task):
     """Two vectors of unit length, of a query and a document, which are close if they belong together.
 
     Each of two features is projected to `units` and divided by its norm. A shared projection begins as an orthogonal
-    matrix, which keeps the angles between features that are not larger than `units`. The output
-    [B, 2 x units] has the query's vector and then the document's. Each row is a pair that belongs together; the
-    documents of the other rows of the global batch are the negatives.
+    matrix, which keeps the angles between features that are not larger than `units`. The output [B, 2 x units] has the
+    query's vector and then the document's. Each row is a pair that belongs together; the documents of the other rows of
+    the global batch are the negatives.
 
     Further features are hard negatives, documents that are known not to belong to a row's query: their vectors come
     after the document's, pass through its projection, and are negatives of all queries.
@@ -48,7 +48,7 @@ class Matching(Task):
         limit: The largest number of rows that the metrics compare.
 
     Raises:
-        ValueError: if `features` are less than two, or a number is out of range.
+        ValueError: for fewer than two `features`, or if a number is out of range.
 
     Reference: Karpukhin et al., "Dense passage retrieval for open-domain question answering", EMNLP 2020.
 
