@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import quiet_tensorflow  # noqa: F401
-import ask_export
 import classify_and_tag_data as data
 import keras
 import metrics_file
@@ -28,6 +27,7 @@ import recipe_options
 import tensorflow as tf
 import training_setup
 from classify_and_tag_report import METRICS, print_results
+from export_and_ask import export_and_ask
 from finished_runs import FinishedRuns
 from tagging_encoders import ENCODERS, TextEncoder
 
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     steps = args.epochs * len(mixture)
     fractions = mixture.shares(0, steps)
 
-    options = recipe_options.of_a_run(args, "no_single_task")
+    options = recipe_options.of_a_run(args)
     joint = runs.find({"model": JOINT, **options})
     if joint is None:
         with strategy.scope():
@@ -179,15 +179,14 @@ def write(
 
 def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncoder, results: dict[str, float]) -> None:
     """Export the model, and ask it about three sentences."""
-    path = mtl.export.saved_model(
+    export_and_ask(
+        args,
         model,
-        args.export,
-        preprocessor=text.preprocessor.with_length(EXPORTED_LENGTH),
-        warmup=list(SENTENCES),
-        metrics=results,
-        data="VADER's rated sentences; entities and parts of speech from CoNLL files.",
+        text.preprocessor.with_length(EXPORTED_LENGTH),
+        SENTENCES,
+        results,
+        "VADER's rated sentences; entities and parts of speech from CoNLL files.",
     )
-    ask_export.ask_in_new_process(path, SENTENCES)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -196,7 +195,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pos", required=True, metavar="FOLDER", help="CoNLL-U files")
     parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm")
     parser.add_argument("--rates", choices=["uniform", "proportional", "sqrt"], help="of the sources in a batch")
-    parser.add_argument("--no-single-task", action="store_true", help="do not train the single-task models")
+    recipe_options.add_no_single_task(parser)
     recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)
     recipe_options.set_defaults(args, DEFAULTS[args.encoder], SMOKE)

@@ -25,7 +25,6 @@ from statistics import fmean
 from typing import NamedTuple
 
 import quiet_tensorflow  # noqa: F401
-import ask_export
 import entities_relations_data as data
 import keras
 import metrics_file
@@ -34,6 +33,7 @@ import recipe_options
 import tensorflow as tf
 import training_setup
 from entities_relations_report import print_results
+from export_and_ask import export_and_ask
 from finished_runs import FinishedRuns
 from own_layers import OwnLastLayers
 from tagging_encoders import ENCODERS, TextEncoder
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         mtl.tasks.Tagging("entities", labels=tags, dropout=0.1),
         mtl.tasks.Relations("relations", labels=relations, tags=tags, units=256, dropout=0.1),
     ]
-    options = recipe_options.of_a_run(args, "own_layers", "no_single_task")
+    options = recipe_options.of_a_run(args, "own_layers")
     models = [*args.own_layers, *([] if args.no_single_task else [PIPELINE])]
     results = {}
     for own in models:
@@ -184,15 +184,14 @@ def write(args: argparse.Namespace, results: Mapping[int | str, dict]) -> Path:
 
 def export(args: argparse.Namespace, trained: Trained) -> None:
     """Export the model, and ask it about three sentences."""
-    path = mtl.export.saved_model(
+    export_and_ask(
+        args,
         trained.model,
-        args.export,
-        preprocessor=trained.text.preprocessor.with_length(EXPORTED_LENGTH),
-        warmup=list(SENTENCES),
-        metrics=trained.results["test"],
-        data=f"{args.data}: sentences with entities and relations.",
+        trained.text.preprocessor.with_length(EXPORTED_LENGTH),
+        SENTENCES,
+        trained.results["test"],
+        f"{args.data}: sentences with entities and relations.",
     )
-    ask_export.ask_in_new_process(path, SENTENCES)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -206,11 +205,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="N",
         help="number of the encoder's last layers that each task has its own copy of; a model for each N (default: 0)",
     )
-    parser.add_argument("--no-single-task", action="store_true", help="do not train the pipeline")
+    recipe_options.add_no_single_task(parser, "the pipeline")
     recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)
-    if args.data is None:
-        parser.error("--data is required: a folder with train.txt, dev.txt and test.txt")
+    recipe_options.require_data(parser, args, "a folder with train.txt, dev.txt and test.txt")
     recipe_options.set_defaults(args, DEFAULTS[args.encoder], SMOKE)
     return args
 

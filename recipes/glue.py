@@ -1,9 +1,9 @@
 """One text encoder, five tasks of GLUE: acceptability, sentiment, paraphrase, similarity and entailment.
 
-    python recipes/glue.py --data glue/             # MiniLM, fine-tuned on all tasks together
-    python recipes/glue.py --data glue/ --tune      # then a copy of it for each task, tuned further
-    python recipes/glue.py --data glue/ --single    # and single-task models beside it
-    python recipes/glue.py --data tfds              # the data from TensorFlow Datasets
+    python recipes/glue.py --data glue/                     # MiniLM, fine-tuned on all tasks, and on each
+    python recipes/glue.py --data glue/ --no-single-task    # on all tasks only
+    python recipes/glue.py --data glue/ --tune              # and a copy of it for each task, tuned further
+    python recipes/glue.py --data tfds                      # the data from TensorFlow Datasets
 
 A folder has GLUE's own folders CoLA, SST-2, MRPC, STS-B and RTE with the files train.tsv and dev.tsv. Single texts and
 pairs are rows of one model. All rows of a batch are of one task, and data sets with more than `--cap` rows, which is
@@ -14,8 +14,8 @@ Prints GLUE's metrics, writes them to `runs/glue/metrics.json`, exports the join
 `saved_models/glue/<version>/` and asks it about three inputs. Tuned models start from the joint model, as in MT-DNN
 (Liu et al., "Multi-task deep neural networks for natural language understanding", ACL 2019). Single-task models have
 the same encoder, and as many updates on the task as the joint model. results.json in `runs/glue` has the finished
-models' results: a command that was stopped, or that now has `--tune` or `--single`, resumes with the next model. Delete
-the folder after changing the code.
+models' results: a command that was stopped, or that now has `--tune`, resumes with the next model. Delete the folder
+after changing the code.
 """
 
 import argparse
@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import quiet_tensorflow  # noqa: F401
-import ask_export
 import glue_data as data
 import glue_metrics
 import keras
@@ -35,6 +34,7 @@ import optimizers
 import recipe_options
 import tensorflow as tf
 import training_setup
+from export_and_ask import export_and_ask
 from finished_runs import FinishedRuns
 from glue_report import print_results
 from tagging_encoders import ENCODERS, TextEncoder
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     steps = args.epochs * len(mixture)
     fractions = mixture.shares(0, steps)
 
-    options = recipe_options.of_a_run(args, "tune", "single")
+    options = recipe_options.of_a_run(args, "tune")
     weights = args.workdir / f"{JOINT}.weights.h5"
     joint = runs.find({"model": JOINT, **options})
     if joint is None:
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not is_chief:
         return
     single: dict[str, float] = {}
-    for task in tasks if args.single else ():
+    for task in () if args.no_single_task else tasks:
         run = {"model": task.name, **options}
         steps_per_epoch = max(1, round(len(mixture) * fractions[task.name]))
         entry = runs.find(run) or runs.add(
@@ -187,16 +187,7 @@ def train_single(
 
 def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncoder, results: dict[str, float]) -> None:
     """Export the model, and ask it about a single text and two pairs."""
-    examples = {name: list(texts) for name, texts in EXAMPLES.items()}
-    path = mtl.export.saved_model(
-        model,
-        args.export,
-        preprocessor=text.preprocessor,
-        warmup=examples,
-        metrics=results,
-        data="GLUE: CoLA, SST-2, MRPC, STS-B and RTE.",
-    )
-    ask_export.ask_in_new_process(path, examples)
+    export_and_ask(args, model, text.preprocessor, EXAMPLES, results, "GLUE: CoLA, SST-2, MRPC, STS-B and RTE.")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -206,7 +197,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rates", choices=["sqrt", "annealed"], default="sqrt", help="of the data sets in a batch")
     parser.add_argument("--cap", type=int, metavar="N", default=12_000, help="limit on the sizes that rates depend on")
     parser.add_argument("--tune", action="store_true", help="tune copies of the joint model further, one per task")
-    parser.add_argument("--single", action="store_true", help="train single-task models too")
+    recipe_options.add_no_single_task(parser)
     recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)
     recipe_options.set_defaults(args, DEFAULTS[args.encoder], SMOKE)

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import quiet_tensorflow  # noqa: F401
-import ask_export
 import home_assistant_data
 import keras
 import metrics_file
@@ -25,6 +24,7 @@ import optimizers
 import recipe_options
 import tensorflow as tf
 import training_setup
+from export_and_ask import export_and_ask
 from tagging_encoders import ENCODERS, TextEncoder
 
 import tf_mtl as mtl
@@ -128,15 +128,14 @@ def export(
 ) -> None:
     """Export the model, and ask it about three test sentences."""
     sentences = [b" ".join(record["words"]).decode() for record in test.take(3).as_numpy_iterator()]
-    path = mtl.export.saved_model(
+    export_and_ask(
+        args,
         model,
-        args.export,
-        preprocessor=text.preprocessor.with_length(EXPORTED_LENGTH),
-        warmup=sentences,
-        metrics=results,
-        data=f"{args.data}: sentences with intents and slots.",
+        text.preprocessor.with_length(EXPORTED_LENGTH),
+        sentences,
+        results,
+        f"{args.data}: sentences with intents and slots.",
     )
-    ask_export.ask_in_new_process(path, sentences)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

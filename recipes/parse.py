@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import quiet_tensorflow  # noqa: F401
-import ask_export
 import keras
 import metrics_file
 import optimizers
@@ -30,6 +29,7 @@ import parse_data as data
 import recipe_options
 import tensorflow as tf
 import training_setup
+from export_and_ask import export_and_ask
 from finished_runs import FinishedRuns
 from tagging_encoders import ENCODERS, TextEncoder
 
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     runs = FinishedRuns(args.workdir / "results.json", write=is_chief)
     records = data.load(args.data, args.smoke)
     tasks = data.tasks(records)
-    options = recipe_options.of_a_run(args, "no_single_task")
+    options = recipe_options.of_a_run(args)
 
     joint = runs.find({"model": JOINT, **options})
     if joint is None:
@@ -172,25 +172,23 @@ def write(args: argparse.Namespace, joint: Mapping, single: Mapping[str, float] 
 
 def export(args: argparse.Namespace, trained: Trained) -> None:
     """Export the model, and ask it about three sentences."""
-    path = mtl.export.saved_model(
+    export_and_ask(
+        args,
         trained.model,
-        args.export,
-        preprocessor=trained.text.preprocessor.with_length(EXPORTED_LENGTH),
-        warmup=list(SENTENCES),
-        metrics=trained.results["test"],
-        data=f"{args.data}: a treebank of Universal Dependencies.",
+        trained.text.preprocessor.with_length(EXPORTED_LENGTH),
+        SENTENCES,
+        trained.results["test"],
+        f"{args.data}: a treebank of Universal Dependencies.",
     )
-    ask_export.ask_in_new_process(path, SENTENCES)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = recipe_options.parser("parse", __doc__.splitlines()[0])
     parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm_capitals")
-    parser.add_argument("--no-single-task", action="store_true", help="do not train the single-task models")
+    recipe_options.add_no_single_task(parser)
     recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)
-    if args.data is None:
-        parser.error("--data is required: a folder of CoNLL-U files")
+    recipe_options.require_data(parser, args, "a folder of CoNLL-U files")
     recipe_options.set_defaults(args, DEFAULTS[args.encoder], SMOKE)
     return args
 

@@ -1,8 +1,7 @@
 """One text encoder, two tasks: the answer to a question about a paragraph, and whether the paragraph has it.
 
-    python recipes/question_answering.py --data xquad.en.json           # MiniLM, fine-tuned
-    python recipes/question_answering.py --data squad/                  # a folder with train-v2.0.json, dev-v2.0.json
-    python recipes/question_answering.py --data squad/ --single         # and single-task models beside it
+    python recipes/question_answering.py --data xquad.en.json    # MiniLM, fine-tuned
+    python recipes/question_answering.py --data squad/           # a folder with train-v2.0.json, dev-v2.0.json
 
 The files are in SQuAD's JSON format. One file is split by article. SQuAD 1 and XQuAD have only questions that their
 paragraph answers: half of them are also asked about another paragraph of the same article, which does not.
@@ -10,8 +9,8 @@ paragraph answers: half of them are also asked about another paragraph of the sa
 Prints exact match and F1 by SQuAD's rules on the test data and how many answers were truncated, writes
 `runs/question_answering/metrics.json`, exports the joint model to `saved_models/question_answering/<version>/` and asks
 it three questions. Single-task models have the same encoder and the same batches. results.json in
-`runs/question_answering` has the finished models' results: a command that was stopped, or that now has `--single`,
-resumes with the next model. Delete the folder after changing the code.
+`runs/question_answering` has the finished models' results: a command that was stopped resumes with the next model.
+Delete the folder after changing the code.
 """
 
 import argparse
@@ -19,7 +18,6 @@ import time
 from collections.abc import Mapping, Sequence
 
 import quiet_tensorflow  # noqa: F401
-import ask_export
 import keras
 import metrics_file
 import optimizers
@@ -27,6 +25,7 @@ import recipe_options
 import squad_data as data
 import tensorflow as tf
 import training_setup
+from export_and_ask import export_and_ask
 from finished_runs import FinishedRuns
 from squad_data import Question
 from tagging_encoders import ENCODERS, TextEncoder
@@ -57,8 +56,11 @@ def main(arguments: list[str] | None = None) -> None:
     is_chief = mtl.distribute.is_chief(strategy)
     runs = FinishedRuns(args.workdir / "results.json", write=is_chief)
     questions = data.load(args.data, args.smoke)
-    models: dict[str, Sequence[str]] = {JOINT: TASKS, **({task: [task] for task in TASKS} if args.single else {})}
-    options = recipe_options.of_a_run(args, "single")
+    models: dict[str, Sequence[str]] = {
+        JOINT: TASKS,
+        **({} if args.no_single_task else {task: [task] for task in TASKS}),
+    }
+    options = recipe_options.of_a_run(args)
     entries = {}
     for model, names in models.items():
         run = {"model": model, **options}
@@ -172,26 +174,16 @@ def by_task(results: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncoder, results: dict[str, float]) -> None:
     """Export the model, and ask it three questions."""
-    examples = {name: list(texts) for name, texts in EXAMPLES.items()}
-    path = mtl.export.saved_model(
-        model,
-        args.export,
-        preprocessor=text.preprocessor,
-        warmup=examples,
-        metrics=results,
-        data=f"{args.data}: questions about paragraphs.",
-    )
-    ask_export.ask_in_new_process(path, examples)
+    export_and_ask(args, model, text.preprocessor, EXAMPLES, results, f"{args.data}: questions about paragraphs.")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = recipe_options.parser("question_answering", __doc__.splitlines()[0])
     parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm")
-    parser.add_argument("--single", action="store_true", help="train single-task models too")
+    recipe_options.add_no_single_task(parser)
     recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)
-    if args.data is None:
-        parser.error("--data FILE or FOLDER is required: SQuAD's files are not downloaded")
+    recipe_options.require_data(parser, args, "files in SQuAD's format, which are not downloaded")
     recipe_options.set_defaults(args, DEFAULTS[args.encoder], SMOKE)
     return args
 

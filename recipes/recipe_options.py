@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 # Options that do not change the results of a run.
-_WITHOUT_EFFECT = ("workdir", "export", "seeds", "strategy", "virtual_devices", "resume")
+_WITHOUT_EFFECT = ("workdir", "export", "seeds", "strategy", "virtual_devices", "resume", "no_single_task")
 
 
 def parser(recipe: str, description: str, several_seeds: bool = False) -> argparse.ArgumentParser:
@@ -40,6 +40,23 @@ def parser(recipe: str, description: str, several_seeds: bool = False) -> argpar
 def add_balancing(parser: argparse.ArgumentParser) -> None:
     """Add `--balancing`."""
     parser.add_argument("--balancing", default="equal", metavar="NAME", help="method of tf_mtl.balancing")
+
+
+def add_no_single_task(parser: argparse.ArgumentParser, models: str = "the single-task models") -> None:
+    """Add `--no-single-task`."""
+    parser.add_argument("--no-single-task", action="store_true", help=f"do not train {models}")
+
+
+def require_data(parser: argparse.ArgumentParser, args: argparse.Namespace, files: str) -> None:
+    """End with a message unless `--data` was given.
+
+    Args:
+        parser: The parser.
+        args: The parsed options.
+        files: What the data are.
+    """
+    if args.data is None:
+        parser.error(f"--data is required: {files}")
 
 
 def set_defaults(args: argparse.Namespace, defaults: Mapping[str, Any], smoke: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
         mtl.tasks.Classification("answered", labels=data.LABELS, hidden_units=256, dropout=0.1),
     ]
     chosen = {JOINT: tasks} | ({} if args.no_single_task else {task.name: [task] for task in tasks})
-    options = recipe_options.of_a_run(args, "no_single_task")
+    options = recipe_options.of_a_run(args)
     results: dict[str, dict] = {BM25: {"test": bm25_results(parts["test"])}}
     for name, of_model in chosen.items():
         run = {"model": name, **options}
@@ -183,11 +183,10 @@ def export(
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = recipe_options.parser("retrieve", __doc__.splitlines()[0])
     parser.add_argument("--encoder", choices=list(DEFAULTS), default="minilm")
-    parser.add_argument("--no-single-task", action="store_true", help="do not train the single-task models")
+    recipe_options.add_no_single_task(parser)
     recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)
-    if args.data is None:
-        parser.error("--data must name a folder with QNLI's dev.tsv")
+    recipe_options.require_data(parser, args, "a folder with QNLI's dev.tsv")
     recipe_options.set_defaults(args, DEFAULTS[args.encoder], SMOKE)
     return args
 

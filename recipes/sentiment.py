@@ -12,7 +12,6 @@ import argparse
 import time
 
 import quiet_tensorflow  # noqa: F401
-import ask_export
 import keras
 import metrics_file
 import numpy as np
@@ -21,6 +20,7 @@ import recipe_options
 import sentiment_data
 import tensorflow as tf
 import training_setup
+from export_and_ask import export_and_ask
 from sentiment_data import Sentences
 from sentiment_encoders import ENCODERS, TextEncoder
 
@@ -163,15 +163,14 @@ def report(args: argparse.Namespace, results: dict[str, float], history: dict[st
 
 def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncoder, results: dict[str, float]) -> None:
     """Export the model, and ask it about three sentences."""
-    path = mtl.export.saved_model(
+    export_and_ask(
+        args,
         model,
-        args.export,
-        preprocessor=text.preprocessor,
-        warmup=list(SENTENCES),
-        metrics=results,
-        data="VADER's rated sentences: tweets, film reviews, product reviews and editorials.",
+        text.preprocessor,
+        SENTENCES,
+        results,
+        "VADER's rated sentences: tweets, film reviews, product reviews and editorials.",
     )
-    ask_export.ask_in_new_process(path, SENTENCES)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -71,7 +71,7 @@ def run(run_in_this_process, folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def joint(run):
-    return run()
+    return run("--no-single-task")
 
 
 def test_every_task_learns(joint):
@@ -106,7 +106,7 @@ def test_texts_that_are_not_one_for_each_input():
 
 @pytest.mark.slow
 def test_tuned_and_single_task_models(joint, run):
-    workdir, printed, document = run("--tune", "--single")
+    workdir, printed, document = run("--tune")
     assert document["test"] == joint[2]["test"]  # the joint model is not trained again
     assert "Exported to" not in printed
     assert set(document["tuned"]) == set(document["single_task"]) == METRICS

@@ -62,7 +62,7 @@ def run(run_in_this_process, file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def joint(run):
-    return run()
+    return run("--no-single-task")
 
 
 def test_the_scores(joint, file):
@@ -92,7 +92,7 @@ def test_the_exported_model_answers(joint):
 
 @pytest.mark.slow
 def test_single_task_models(joint, run):
-    workdir, printed, document = run("--single")
+    workdir, printed, document = run()
     assert document["test"] == joint[2]["test"]  # the joint model is not trained again
     assert set(document["single_task"]) == METRICS
     entries = json.loads((workdir / "runs" / "results.json").read_text())

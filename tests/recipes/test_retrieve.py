@@ -83,4 +83,4 @@ def test_files_that_do_not_fit(tmp_path):
 def test_the_folder_must_be_given(capsys):
     with pytest.raises(SystemExit):
         retrieve.main(["--smoke"])
-    assert "--data must name a folder" in capsys.readouterr().err
+    assert "--data is required: a folder with QNLI's dev.tsv" in capsys.readouterr().err

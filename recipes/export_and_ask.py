@@ -1,0 +1,33 @@
+"""Export a recipe's model, and ask it about a few texts."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+import ask_export
+
+import tf_mtl as mtl
+
+
+def export_and_ask(
+    args: argparse.Namespace,
+    model: mtl.MultiTaskModel,
+    preprocessor: mtl.text.TextPreprocessor,
+    texts: Sequence[str] | Mapping[str, Sequence[str]],
+    results: Mapping[str, float],
+    data: str,
+) -> None:
+    """Export a model, and print its answers from a new process.
+
+    Args:
+        args: The recipe's options.
+        model: The model.
+        preprocessor: What turns texts into its inputs.
+        texts: The texts to ask it about, or `{input: texts}` for a model of pairs.
+        results: Its test results, for the model card.
+        data: What it was trained on, for the model card.
+    """
+    texts = {name: list(part) for name, part in texts.items()} if isinstance(texts, Mapping) else list(texts)
+    path = mtl.export.saved_model(
+        model, args.export, preprocessor=preprocessor, warmup=texts, metrics=results, data=data
+    )
+    ask_export.ask_in_new_process(path, texts)
