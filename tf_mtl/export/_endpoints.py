@@ -69,7 +69,7 @@ def endpoints(
         served += _with_raw(name, tasks, raw, specs, _answer(model, part), [weight.value for weight in part.weights])
     if signatures == "per_task":
         for task in model.tasks:
-            for name, layer in task.parts.items():
+            for name, layer in task.served_alone.items():
                 served += _part(f"{task.name}_{name}", task, model.get_layer(layer).output, model, raw, specs)
     return served
 

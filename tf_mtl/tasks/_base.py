@@ -77,7 +77,7 @@ class Task(ABC):
         """The size of the output's last axis."""
 
     @property
-    def parts(self) -> dict[str, str]:
+    def served_alone(self) -> dict[str, str]:
         """Decoded outputs that exports also serve by themselves, and the layers that they are; by default none."""
         return {}
 

@@ -98,7 +98,7 @@ class Matching(Task):
         return len(self.sides) * self.units
 
     @property
-    def parts(self) -> dict[str, str]:
+    def served_alone(self) -> dict[str, str]:
         """The layers of both vectors, which exports also serve by themselves."""
         return {role: f"{self.name}_{role}" for role in ("query", "document")}
 
