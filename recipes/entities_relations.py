@@ -2,6 +2,7 @@
 
     python recipes/entities_relations.py --data conll04/                             # MiniLM, fine-tuned
     python recipes/entities_relations.py --data conll04/ --own-layers 0 1 2
+    python recipes/entities_relations.py --data conll04/ --train-on-dev    # as published models are trained
 
 The folder has train.txt, dev.txt and test.txt; entities_relations_data.py describes them. Relations read the tags of
 entities: in training the labelled ones, in answers the predicted ones. With --own-layers, the joint model is trained
@@ -72,6 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     is_chief = mtl.distribute.is_chief(strategy)
     runs = FinishedRuns(args.workdir / "results.json", write=is_chief)
     records = data.load(args.data, args.smoke)
+    if args.train_on_dev:
+        records["train"] = records["train"].concatenate(records.pop("validation"))
     tags = mtl.data.labels_of(records, "entities", scheme="BIO")
     relations = sorted({name for part in records for name in data.relation_names(records[part])})
     tasks = [
@@ -143,7 +146,7 @@ def train(
     started = time.time()
     model.fit(
         mixture,
-        validation_data=batches(rows["validation"]),
+        validation_data=batches(rows["validation"]) if "validation" in rows else None,
         epochs=args.epochs,
         verbose=2,
         callbacks=[training_setup.checkpoint(args, f"own_{own}")],
@@ -205,6 +208,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="N",
         help="number of the encoder's last layers that each task has its own copy of; a model for each N (default: 0)",
     )
+    parser.add_argument("--train-on-dev", action="store_true", help="train on train.txt and dev.txt together")
     recipe_options.add_no_single_task(parser, "the pipeline")
     recipe_options.add_balancing(parser)
     args = parser.parse_args(arguments)

@@ -318,6 +318,8 @@ class MultiTaskModel(KerasHooks):
                 )
         finally:
             self._feed = outer
+            if outer is None:
+                self._reset_task_factors()
 
     @in_one_thread
     def evaluate(

@@ -35,7 +35,7 @@ class BatchLosses:
         slopes: The derivative of each loss by its sum, [T].
         weight_sums: sum(w) of each task over these rows, [T].
         penalty: The penalty, a scalar or None.
-        labelled: Which tasks have a label in the global batch, [T].
+        learns: Which tasks learn from the global batch, [T]: see `Objectives.learns`.
     """
 
     def __init__(
@@ -59,22 +59,23 @@ class BatchLosses:
         self.slopes: tf.Tensor | None = None
         self.weight_sums: tf.Tensor | None = None
         self.penalty: tf.Tensor | None = None
-        self.labelled: tf.Tensor | None = None
+        self.learns: tf.Tensor | None = None
 
     def losses_and_penalty(self, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Return the contributions to the losses [T] and to the penalty, for the outputs of the training pass."""
         self.loss_sums, self.weight_sums = self._sums(outputs)
         self.penalty = self.forward.penalty()
         global_weight_sums = self._global(self.weight_sums)
-        self.labelled = global_weight_sums > 0
-        self.slopes = tf.math.divide_no_nan(self._factors(), global_weight_sums)
-        losses = tf.math.divide_no_nan(tf.stack(self.loss_sums), global_weight_sums) * self._factors()
+        self.learns = self._objectives.learns(global_weight_sums)
+        factors = self._objectives.factors()
+        self.slopes = tf.math.divide_no_nan(factors, global_weight_sums)
+        losses = tf.math.divide_no_nan(tf.stack(self.loss_sums), global_weight_sums) * factors
         return losses, None if self.penalty is None else per_replica_share(self.penalty) / self._pieces
 
     def losses(self, outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return the contributions to the losses [T] for other outputs; no attribute changes."""
         loss_sums, weight_sums = self._sums(outputs)
-        return tf.math.divide_no_nan(tf.stack(loss_sums), self._global(weight_sums)) * self._factors()
+        return tf.math.divide_no_nan(tf.stack(loss_sums), self._global(weight_sums)) * self._objectives.factors()
 
     def bad_rows(self, outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor | int, tf.Tensor]:
         """Return the global index of the first row, and which rows have a loss that is not finite, [T, B]."""
@@ -133,6 +134,3 @@ class BatchLosses:
             task: (y, rows if weight is None else weight * match_rank(rows, len(weight.shape)))
             for task, (y, weight) in self.labels.items()
         }
-
-    def _factors(self):
-        return tf.constant(self._objectives.loss_weights)

@@ -14,6 +14,7 @@ from tf_mtl._engine.non_finite import SKIPPED_STEPS
 from tf_mtl._engine.objectives import Objectives
 from tf_mtl._engine.saved_losses import serialized_losses
 from tf_mtl._engine.step import Engine, results_over_replicas
+from tf_mtl._engine.task_factors import TaskFactors
 from tf_mtl._graph.functional import ClonedOutputs
 from tf_mtl._optional_inputs import OptionalInputs
 from tf_mtl._pipeline.feed import Feed
@@ -136,6 +137,23 @@ class KerasHooks(OptionalInputs):
         """Train the variables that are trainable now; state is kept, and the training step is traced again."""
         self._engine = self._engine_for("fit").with_current_trainable(self)
         self.make_train_function(force=True)
+
+    def _task_factors(self) -> TaskFactors:
+        """Return the factors of the tasks' losses that callbacks set; the first call traces the training step again."""
+        engine = self._engine_for("fit")
+        if engine.objectives.task_factors is not None:
+            return engine.objectives.task_factors
+        with self.distribute_strategy.scope():
+            factors = TaskFactors(engine.parts.tasks)
+        self._engine = engine.with_task_factors(factors)
+        self.make_train_function(force=True)
+        return factors
+
+    def _reset_task_factors(self):
+        """Undo what callbacks did to the tasks' factors."""
+        factors = self._engine_for("fit").objectives.task_factors
+        if factors is not None:
+            factors.reset()
 
     def _engine_for(self, caller: str) -> Engine:
         """Return the engine for a method, which `compile` must precede."""

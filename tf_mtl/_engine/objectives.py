@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_mtl._engine.global_rows import ComparedRows, batch_loss_sums
 from tf_mtl._engine.masked_losses import as_loss, bad_rows, clean_labels, weighted_sums
+from tf_mtl._engine.task_factors import TaskFactors
 from tf_mtl._names import by_output
 from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.label_specs import label_spec
@@ -30,12 +31,14 @@ class Objectives:
         loss_weights: The factor of each loss, in the same order.
         specs: What the labels of each output must look like.
         valid_masks: For task objects, the function from the output to the positions that labels may stand at.
+        task_factors: Further factors, which callbacks change; None unless there is such a callback.
     """
 
     losses: dict[str, keras.losses.Loss]
     loss_weights: list[float]
     specs: list[LabelSpec]
     valid_masks: dict[str, Callable[[tf.Tensor], tf.Tensor | None]]
+    task_factors: TaskFactors | None = None
 
     @classmethod
     def create(
@@ -125,6 +128,18 @@ class Objectives:
             if mask is not None:
                 result[task] = y, masked_weight(weight, mask)
         return result
+
+    def factors(self) -> tf.Tensor:
+        """Return the factor of each loss, [T]."""
+        constant = tf.constant(self.loss_weights)
+        return constant if self.task_factors is None else constant * self.task_factors.value
+
+    def learns(self, weight_sums: tf.Tensor) -> tf.Tensor:
+        """Return which tasks learn from a global batch with these sums of label weights, [T]: not those it has no label
+        of, nor those whose factor a callback has set to 0.
+        """
+        labelled = weight_sums > 0
+        return labelled if self.task_factors is None else labelled & (self.task_factors.value > 0)
 
     @property
     def compare_rows(self) -> bool:

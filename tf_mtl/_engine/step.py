@@ -24,6 +24,7 @@ from tf_mtl._engine.objectives import Objectives, TaskLabels
 from tf_mtl._engine.replicas import replica_sum
 from tf_mtl._engine.scalarized import nothing_shared
 from tf_mtl._engine.similarity import GradientCosines
+from tf_mtl._engine.task_factors import TaskFactors
 from tf_mtl._engine.task_losses import TaskLosses
 from tf_mtl._engine.task_metrics import TaskMetrics
 from tf_mtl._engine.training_pass import TrainingPass, total_penalty
@@ -111,7 +112,7 @@ class Engine:
         with tf.control_dependencies(losses):  # which are asserted to be high enough
             apply_global(model.optimizer, update.gradients)
         for values in saved:
-            restore_where_unlabelled(values, batches[0].labelled)
+            restore_where_unlabelled(values, batches[0].learns)
         if seeds is not None:
             losses.append(lookahead.global_losses(model, batches, seeds))
             with tf.control_dependencies(assert_losses(model, self.balancing, losses[-1])):
@@ -140,6 +141,10 @@ class Engine:
             update = nothing_shared
         return dataclasses.replace(self, parts=parts, update=update)
 
+    def with_task_factors(self, task_factors: TaskFactors) -> Engine:
+        """Return the engine with further factors of the losses; its state is this one's."""
+        return dataclasses.replace(self, objectives=dataclasses.replace(self.objectives, task_factors=task_factors))
+
     def _micro_batches(self, model, data, objectives_of, pieces=1):
         """This replica's rows of a global batch, as micro-batches with their losses."""
         batches = []
@@ -151,8 +156,9 @@ class Engine:
         return batches
 
     def _save_unlabelled(self, model: keras.Model, labels: TaskLabels) -> list[SavedValues]:
-        """Read what belongs to tasks that may have no label in this batch, optimizer slots included."""
-        tasks = [index for index, task in enumerate(self.parts.tasks) if labels[task][1] is not None]
+        """Read what belongs to tasks that may not learn from this batch, optimizer slots included."""
+        may_rest = self.objectives.task_factors is not None
+        tasks = [index for index, task in enumerate(self.parts.tasks) if may_rest or labels[task][1] is not None]
         saved = []
         for index in tasks:
             variables = with_slots(model.optimizer, self.parts.own[self.parts.tasks[index]])

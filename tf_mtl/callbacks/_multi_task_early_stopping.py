@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
-from tf_mtl._names import check_names, nearest
+from tf_mtl._names import check_names
 from tf_mtl.callbacks._direction import direction
+from tf_mtl.callbacks._monitored import check_monitor, check_monitored
 
 
 class MultiTaskEarlyStopping(keras.callbacks.Callback):
@@ -81,8 +82,7 @@ class MultiTaskEarlyStopping(keras.callbacks.Callback):
         start_from_epoch: int = 0,
     ):
         super().__init__()
-        if not isinstance(monitor, Mapping) or not monitor:
-            raise ValueError(f"`monitor` must be a dict {{task: name of a metric}}, received {monitor!r}.")
+        monitor = check_monitor(monitor)
         if weights is not None and worst:
             raise ValueError("`weights` are for the mean, not for worst=True. Leave out one of them.")
         for argument, given in (("reference", reference), ("weights", weights)):
@@ -99,7 +99,7 @@ class MultiTaskEarlyStopping(keras.callbacks.Callback):
         if lower_is_better is not None:
             lower_is_better = list(lower_is_better)
             check_names("lower_is_better", lower_is_better, monitor, required=False)
-        self.monitor = dict(monitor)
+        self.monitor = monitor
         self.reference = reference
         self.weights = weights
         self.worst = worst
@@ -144,17 +144,7 @@ class MultiTaskEarlyStopping(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Reset the callback, and check the names."""
-        check_names("monitor", self.monitor, self.model.task_names, required=False)
-        metrics = list(self.model.get_metrics_result())
-        for task, name in self.monitor.items():
-            if name.startswith("val_") and self.model._feed.validation is None:
-                raise ValueError(f"`monitor['{task}']` is '{name}', but `fit` has no `validation_data`. Pass some.")
-            if name.removeprefix("val_") not in metrics:
-                names = [*metrics, *(f"val_{metric}" for metric in metrics)]
-                raise ValueError(
-                    f"`monitor['{task}']` must be a metric of the model, received '{name}'. The metrics are "
-                    f"{metrics}, and those of validation begin with val_.{nearest(name, names)}"
-                )
+        check_monitored(self.monitor, self.model)
         self._begin()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
