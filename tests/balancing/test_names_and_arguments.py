@@ -69,6 +69,8 @@ B = mtl.balancing
         (lambda: B.AlignedMTL(scale="meadian"), "received 'meadian'. Did you mean 'median'"),
         (lambda: B.UPGrad(preference={"a": "x"}), "`preference` must contain finite numbers of at least 0"),
         (lambda: B.UPGrad(preference={"a": -1.0}), "`preference` must contain finite numbers of at least 0"),
+        (lambda: B.NashMTL(preference=[1.0, 0.0])(np.eye(2)), "`preference` of NashMTL must be above 0 for each task"),
+        (lambda: B.FairGrad(preference=[1.0, 0.0])(np.eye(2)), "`preference` of FairGrad must be above 0"),
         (lambda: B.UPGrad(preference=[0.0, 0.0]), "`preference` must contain .* one above 0, received"),
         (lambda: B.Every(B.EMA(B.MGDA()), 2)(np.eye(2)), "`method` must not have state.*received EMA"),
         (lambda: B.Krum(byzantine=1)(np.eye(3)), "needs at least 4 tasks, received 3"),

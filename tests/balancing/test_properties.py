@@ -116,6 +116,33 @@ def test_fair_grad_is_fair_at_every_scale(alpha):
             )
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
+def test_preferences_of_fair_gradients(alpha):
+    """The weights solve G w = (w / p)^(-1/alpha), for p of the mean 1."""
+    preference = np.array([4.0, 1.0, 0.5, 2.5])
+    method = functools.partial(mtl.balancing.FairGrad, alpha, preference=list(preference / 7))
+    for jacobian in jacobians(4, 10, seed=3):
+        weights = weights_of(method, jacobian)
+        gains = jacobian @ jacobian.T @ weights
+        if length_and_cosines(jacobian, weights)[0] > 1e-5:
+            np.testing.assert_allclose(gains * (weights / (preference / 2)) ** (1 / alpha), np.ones(4), rtol=1e-5)
+            if alpha == 1:
+                nash = functools.partial(mtl.balancing.NashMTL, None, preference=list(preference))
+                np.testing.assert_allclose(weights_of(nash, jacobian), weights, rtol=1e-6)
+
+
+def test_a_preference_of_2_counts_a_task_twice():
+    """Two equal gradients are one player of twice the bargaining power."""
+    for jacobian in jacobians(3, 6, seed=5):
+        twice = np.concatenate([jacobian[:1], jacobian])
+        weights = weights_of(functools.partial(mtl.balancing.NashMTL, None), twice)
+        preferred = functools.partial(mtl.balancing.NashMTL, None, preference=[2, 1, 1])
+        direction = jacobian.T @ weights_of(preferred, jacobian)
+        if np.linalg.norm(direction) > 1e-5:
+            scaled = twice.T @ weights * np.sqrt(3 / 4)
+            np.testing.assert_allclose(direction, scaled, rtol=1e-4, atol=1e-6 * np.abs(jacobian).max())
+
+
 @pytest.mark.parametrize("name", ["NashMTL", "IMTLGrad"])
 def test_scaling_one_gradient_does_not_turn_the_direction(name):
     for jacobian in jacobians(4, 12, seed=4):

@@ -38,5 +38,18 @@ class WithPreference(Balancing):
         importance = in_task_order("preference", preference, self.tasks, size, default=1.0)
         self.importance: np.ndarray = importance / importance.sum()
 
+    def positive_importance(self) -> np.ndarray:
+        """Return the tasks' importance, scaled to the mean 1, for a method that cannot leave out tasks.
+
+        Raises:
+            ValueError: if that of a task is zero.
+        """
+        if not self.importance.all():
+            raise ValueError(
+                f"`preference` of {type(self).__name__} must be above 0 for each task, received {self.preference!r}. "
+                "Give the task a small number, or build the model without it."
+            )
+        return self.importance * len(self.importance)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "preference": self.preference}

@@ -8,6 +8,7 @@ left out: their weight is 0, or its lower bound if the problem has one.
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl.balancing._gramians import UnitGramian, unit_diagonal
@@ -90,20 +91,26 @@ def minimum_of_norm_and_line(gramian: tf.Tensor, direction: tf.Tensor, radius: f
     return _on_simplex(_minimum_over_nonnegative(objective, linear[None])[0], unit)
 
 
-def proportional_fairness(gramian: tf.Tensor, alpha: float) -> tf.Tensor:
-    r"""Solve $G a = a^{-1/\alpha}$ for a > 0: Nash bargaining for alpha = 1, alpha-fair gradients in general.
+def proportional_fairness(gramian: tf.Tensor, alpha: float, importance: np.ndarray) -> tf.Tensor:
+    r"""Solve $G a = (a / p)^{-1/\alpha}$ for a > 0: Nash bargaining for alpha = 1, alpha-fair gradients in general.
 
-    Newton's method on $\frac12 y^\top C y - \sum_t s_t^2 \phi(y_t / s_t)$, $\phi'(x) = x^{-1/\alpha}$, with
-    $a = (y / s) D^{-2\alpha/(1+\alpha)}$, where $s = D^{(1-\alpha)/(1+\alpha)}$ makes y = s the solution for orthogonal
-    gradients. After each step y is scaled to the length that minimizes the function. At a stationary point there is
-    no solution; a is large, and $J^\top a$ is close to 0.
+    Newton's method on $\frac12 y^\top C y - \sum_t p_t^{1/\alpha} s_t^2 \phi(y_t / s_t)$, $\phi'(x) = x^{-1/\alpha}$,
+    with $a = (y / s) D^{-2\alpha/(1+\alpha)}$, where $s = D^{(1-\alpha)/(1+\alpha)}$ makes
+    $y = s p^{1/(1 + \alpha)}$ the solution for orthogonal gradients. After each step y is scaled to the length that
+    minimizes the function. At a stationary point there is no solution; a is large, and $J^\top a$ is close to 0.
+
+    Args:
+        gramian: G, [T, T].
+        alpha: Fairness.
+        importance: p, positive, [T].
     """
     unit = unit_diagonal(gramian)
     power = 1.0 / alpha
     scale = unit.norms ** ((1 - alpha) / (1 + alpha))
+    factors = tf.constant(importance**power, tf.float64)
 
     def marginal(y: tf.Tensor) -> tf.Tensor:
-        return scale * (y / scale) ** -power
+        return factors * scale * (y / scale) ** -power
 
     def rescaled(y: tf.Tensor) -> tf.Tensor:
         square = tf.reduce_sum(y * tf.linalg.matvec(unit.cosines, y))
@@ -120,7 +127,7 @@ def proportional_fairness(gramian: tf.Tensor, alpha: float) -> tf.Tensor:
         change = -tf.linalg.solve(hessian, error(y)[:, None])[:, 0]
         return step + 1, rescaled(y + _step_length(y, change, 0.9) * change)
 
-    _, y = tf.while_loop(is_unsolved, newton_step, (0, rescaled(scale)))
+    _, y = tf.while_loop(is_unsolved, newton_step, (0, rescaled(scale * factors ** (1 / (1 + power)))))
     return unit.valid * unit.present * y / scale * unit.norms ** (-2 * alpha / (1 + alpha))
 
 
