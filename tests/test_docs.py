@@ -158,6 +158,15 @@ def test_which_tasks(capsys):
     assert "15 models, 0 of them finished; 15 to train here." in capsys.readouterr().out
 
 
+def test_weights_and_schedules(capsys):
+    names = run("guides/weights_and_schedules.md")
+    assert len(names["search"].trials) == 3
+    assert names["best"] in names["search"].trials
+    assert sum(names["guess"].values()) == pytest.approx(2)
+    assert names["factors"][0] == 0
+    assert "| Pareto |" in capsys.readouterr().out
+
+
 def test_two_towers():
     names = run("guides/two_towers.md")
     assert {"match_recall@1", "kind_accuracy"} <= names["history"].keys()

@@ -68,7 +68,7 @@ def test_finished_models_are_kept_and_processes_share_the_work(tmp_path):
     assert len(built) == 6
     assert again == result
     (file,) = tmp_path.glob("a+b.*.seed-7.epochs-1.json")
-    assert json.loads(file.read_text()) == result.results[("a", "b"), 7]
+    assert json.loads(file.read_text())["results"] == result.results[("a", "b"), 7]
     mtl.analysis.gains(*arguments, epochs=2, folder=tmp_path, verbose=0)
     assert len(built) == 12  # results of other epochs are others
     matrix = result.matrix()
@@ -85,8 +85,9 @@ def test_finished_models_are_kept_and_processes_share_the_work(tmp_path):
 
 def test_names_of_files_are_short_and_results_of_0_are_left_out(tmp_path):
     tasks = tuple(f"task_{letter * 30}" for letter in "abcdefgh")
-    assert len(Run(tasks, 0, 1).file) < 130
-    assert Run(tasks, 0, 1).file != Run(tasks[:-1], 0, 1).file
+    names = ["+".join(tasks), "+".join(tasks[:-1])]
+    assert len(Run(names[0], tasks, 0, 1).file) < 130
+    assert Run(names[0], tasks, 0, 1).file != Run(names[1], tasks[:-1], 0, 1).file
     results = {(("a", "b"), 0): {task: {"f1": 0.5, "auc": 0.6} for task in "ab"}}
     results |= {((task,), 0): {task: {"f1": 0.0 if task == "a" else 0.4, "auc": 0.5}} for task in "ab"}
     result = mtl.analysis.Gains(("a", "b"), (0,), (("a", "b"),), results)
@@ -140,3 +141,30 @@ def test_errors():
     result = mtl.analysis.Gains(TASKS, (0,), (("a", "b"),), {})
     with pytest.raises(ValueError, match="must be one of the subsets"):
         result.of(("a", "c"))
+
+
+def test_gaps_at_equal_training_loss(tmp_path):
+    from tf_mtl.analysis._gaps import at_equal_training_loss
+
+    one = [[2.0, 3.0], [1.0, 2.0], [0.5, 1.8], [0.2, 1.9]]
+    other = [[2.0, 2.9], [0.8, 1.5], [0.4, 1.6]]
+    level, first, second = at_equal_training_loss(one, other)
+    assert (level, second) == (0.4, 1.6)
+    assert first == pytest.approx(1.8 + 0.1 / 0.3 * 0.1)
+    arguments = (builder([]), (rows(), rows(False)), 2, ("a", "b"))
+    result = mtl.analysis.gains(*arguments, epochs=3, folder=tmp_path, gaps=True, verbose=0)
+    keras.utils.set_random_seed(1)
+    model = builder([])(("a",))
+    losses = [[model.evaluate(X, {"a": Y["a"]}, verbose=0, return_dict=True)["a_loss"]] * 2]
+    for _ in range(3):
+        model.fit(X, {"a": Y["a"]}, batch_size=16, shuffle=False, verbose=0)
+        losses.append([model.evaluate(X, {"a": Y["a"]}, verbose=0, return_dict=True)["a_loss"]] * 2)
+    np.testing.assert_allclose(result.losses[("a",), 1]["a"], losses, rtol=1e-4)
+    gap = result.gaps()[0]
+    assert (gap.task, gap.multi_task) == ("a", pytest.approx(gap.train_loss, rel=1e-5))  # the same rows
+    assert gap.difference.mean == pytest.approx(0, abs=1e-5)
+    assert mtl.analysis.gains(*arguments, epochs=3, folder=tmp_path, gaps=True, verbose=0) == result
+    plain = mtl.analysis.gains(*arguments, epochs=3, folder=tmp_path, verbose=0)
+    assert plain.results == result.results  # measuring changes nothing
+    with pytest.raises(ValueError, match="`gaps=True`"):
+        plain.gaps()

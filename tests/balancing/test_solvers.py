@@ -18,7 +18,7 @@ def compiled(name, size, jit):
         "above": lambda g: _solvers.minimum_above(g, np.eye(size) / size),
         "norm": _solvers.minimum_norm,
         "line": lambda g: _solvers.minimum_of_norm_and_line(g, tf.fill([size], tf.constant(1 / size, g.dtype)), 0.4),
-        "fair": lambda g: _solvers.proportional_fairness(g, 1.0),
+        "fair": lambda g: _solvers.proportional_fairness(g, 1.0, np.ones(g.shape[0])),
     }
     signature = [tf.TensorSpec((size, size), tf.float64)]
     return tf.function(functions[name], input_signature=signature, jit_compile=jit, autograph=False)
@@ -83,12 +83,13 @@ def test_minimum_of_norm_and_line_is_optimal(size):
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("size", SIZES)
 def test_proportional_fairness(size, alpha):
-    solver = tf.function(lambda g: _solvers.proportional_fairness(g, alpha), autograph=False)
-    for jacobian in jacobians(size):
-        product = jacobian @ jacobian.T
-        a = solver(product).numpy()
-        assert a.min() > 0
-        np.testing.assert_allclose(a ** (1 / alpha) * (product @ a), np.ones(size), rtol=1e-6)
+    for importance in (np.ones(size), np.geomspace(0.1, 10, size)):
+        solver = tf.function(lambda g: _solvers.proportional_fairness(g, alpha, importance), autograph=False)  # noqa: B023
+        for jacobian in jacobians(size):
+            product = jacobian @ jacobian.T
+            a = solver(product).numpy()
+            assert a.min() > 0
+            np.testing.assert_allclose((a / importance) ** (1 / alpha) * (product @ a), np.ones(size), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["above", "norm", "line", "fair"])

@@ -29,6 +29,7 @@ class Affinity:
         cosines: By layer with shared variables, the cosines of the tasks' gradients, [T, T].
         conflicts: By layer, the fraction of pairs of tasks, over all batches, whose gradients have a negative cosine.
         common: The rows that both tasks label over those that one of them labels, [T, T].
+        norms: The mean norm of each task's gradient of the shared variables; NaN where no batch has labels of it.
     """
 
     tasks: tuple[str, ...]
@@ -36,6 +37,7 @@ class Affinity:
     cosines: dict[str, np.ndarray]
     conflicts: dict[str, float]
     common: np.ndarray
+    norms: dict[str, float]
 
     @property
     def few_common_rows(self) -> list[tuple[str, str]]:
@@ -71,7 +73,8 @@ class Affinities:
     def empty(self) -> list[np.ndarray]:
         """Return the sums over no batch."""
         count, size = len(self.tasks), len(self._layers)
-        return [np.zeros((count, count)) for _ in range(3)] + [np.zeros((size, count, count)) for _ in range(3)]
+        by_layer = [np.zeros((size, count, count)) for _ in range(3)]
+        return [np.zeros((count, count)) for _ in range(3)] + by_layer + [np.zeros(count) for _ in range(2)]
 
     def add(self, sums: Sequence[np.ndarray], batch: Any) -> list[np.ndarray]:
         """Return the sums with those of a batch.
@@ -100,12 +103,14 @@ class Affinities:
             np.where(is_measured[1], cosines, 0),
             is_measured[1],
             cosines < 0,
+            np.sqrt((norms**2).sum(0)),
+            np.diag(is_measured[0]),
         ]
         return [one + other for one, other in zip(sums, new, strict=True)]
 
     def mean(self, sums: Sequence[np.ndarray]) -> Affinity:
         """Return the means of sums."""
-        affinity, batches, counts, cosines, measured, negative = sums
+        affinity, batches, counts, cosines, measured, negative, norms, labelled_batches = sums
         labelled = np.diag(counts)
         either = labelled[:, None] + labelled - counts
         by_layer = _ratio(cosines, measured)
@@ -117,6 +122,7 @@ class Affinities:
             dict(zip(self._layers, by_layer, strict=True)),
             dict(zip(self._layers, conflicts.tolist(), strict=True)),
             _ratio(counts, either),
+            dict(zip(self.tasks, _ratio(norms, labelled_batches).tolist(), strict=True)),
         )
 
     def _probe_on(self, x, y, weight, rate):

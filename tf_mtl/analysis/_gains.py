@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
+from tf_mtl.analysis._gaps import Gap, at_equal_training_loss
 from tf_mtl.analysis._intervals import Interval, interval
-from tf_mtl.analysis._runs import Results, Run, Runs, train
+from tf_mtl.analysis._runs import Finished, Results, Run, finish, seed_numbers
 from tf_mtl.report import Comparison, compare, table
 
 
@@ -51,6 +51,8 @@ class Gains:
         subsets: The subsets of two tasks or more that models were trained on.
         results: The results of all models, `{(tasks, seed): {task: {metric: value}}}`.
         lower_is_better: The metrics for which lower is better; None to go by their names, as `report.compare` does.
+        losses: The losses of all models, `{(tasks, seed): {task: [[train, test], ...]}}`, before training and after
+            each epoch, if `gains` was called with `gaps=True`.
     """
 
     tasks: tuple[str, ...]
@@ -58,6 +60,7 @@ class Gains:
     subsets: tuple[tuple[str, ...], ...]
     results: Mapping[tuple[tuple[str, ...], int], Results]
     lower_is_better: tuple[str, ...] | None = None
+    losses: Mapping[tuple[tuple[str, ...], int], Mapping[str, Sequence[Sequence[float]]]] = field(default_factory=dict)
 
     def of(self, tasks: Sequence[str] | None = None) -> list[Gain]:
         """Return the gain of each metric in the models of some tasks.
@@ -86,6 +89,32 @@ class Gains:
     def drop_per_metric(self, tasks: Sequence[str] | None = None) -> Interval:
         """Return delta-m as in Nash-MTL, with its interval: the mean drop over all metrics; positive is worse."""
         return interval([comparison.drop_per_metric for comparison in self._comparisons(tasks)])
+
+    def gaps(self, tasks: Sequence[str] | None = None) -> list[Gap]:
+        """Return the test loss of each task at the same training loss, in the models of some tasks and of each alone.
+
+        A model of several tasks may have a better result since it generalises better, or since it fits the training
+        data better. At the lowest training loss that both models reach, only the former makes a difference. Between
+        epochs, losses are interpolated.
+
+        Args:
+            tasks: One of `subsets`; by default the largest, the first of several.
+
+        Raises:
+            ValueError: if losses were not measured: call `gains` with `gaps=True`.
+        """
+        if not self.losses:
+            raise ValueError("`gaps` needs the losses after each epoch. Call `gains` with `gaps=True`.")
+        subset, gaps = self._subset(tasks), []
+        for task in subset:
+            of_seeds = [
+                at_equal_training_loss(self.losses[subset, seed][task], self.losses[(task,), seed][task])
+                for seed in self.seeds
+            ]
+            level, together, alone = np.array(of_seeds).T
+            means = [float(values.mean()) for values in (level, together, alone)]
+            gaps.append(Gap(task, means[0], means[1], means[2], interval((together - alone).tolist())))
+        return gaps
 
     def matrix(self, metrics: Mapping[str, str] | None = None) -> np.ndarray:
         """Return the mean gain of task j (column) when it is trained with task i alone, [T, T], as `group` takes it.
@@ -124,11 +153,15 @@ class Gains:
             f"\ndelta-m, mean over metrics, as a drop (positive is worse): {_text(drop)}"
         )
 
-    def _comparisons(self, tasks: Sequence[str] | None) -> list[Comparison]:
-        """The comparison of each seed."""
+    def _subset(self, tasks):
         subset = _ordered(tasks or max(self.subsets, key=len), self.tasks)
         if subset not in self.subsets:
             raise ValueError(f"`tasks` must be one of the subsets {list(self.subsets)}, received {subset}.")
+        return subset
+
+    def _comparisons(self, tasks: Sequence[str] | None) -> list[Comparison]:
+        """The comparison of each seed."""
+        subset = self._subset(tasks)
         together = [self.results[subset, seed] for seed in self.seeds]
         alone = [{task: self.results[(task,), seed][task] for task in subset} for seed in self.seeds]
         defined = {task: [m for m in alone[0][task] if all(each[task][m] for each in alone)] for task in subset}
@@ -149,6 +182,7 @@ def gains(
     folder: str | Path | None = None,
     part: tuple[int, int] = (0, 1),
     lower_is_better: Sequence[str] | None = None,
+    gaps: bool = False,
     verbose: int = 1,
 ) -> Gains:
     r"""Train models of several tasks and of each task alone, and return what the tasks gain from each other.
@@ -173,6 +207,7 @@ def gains(
         part: (k, n) for the k-th of n processes that work on the same folder: each trains its share of the models. The
             result needs all: call `gains` again when all have finished.
         lower_is_better: See `tf_mtl.report.compare`.
+        gaps: Whether to measure the losses on the training and the test data after each epoch, for `Gains.gaps`.
         verbose: 1 prints the number of models beforehand and a progress bar; 0 prints nothing.
 
     Returns:
@@ -198,39 +233,22 @@ def gains(
     """
     order = tuple(tasks)
     chosen = tuple(_ordered(subset, order) for subset in ([order] if subsets is None else subsets))
-    numbers = _seeds(seeds)
-    if not 0 <= part[0] < part[1]:
-        raise ValueError(f"`part` must be (k, n), the k-th of n processes counted from 0, received {part}.")
+    numbers = seed_numbers(seeds)
     together = tuple(dict.fromkeys(subset for subset in chosen if len(subset) > 1))
     if not together:
         raise ValueError(f"`subsets` must hold a subset of at least two of the tasks {list(order)}, received {chosen}.")
     epochs = integer("epochs", epochs, 1)
-    runs = [Run(subset, seed, epochs) for seed in numbers for subset in (*together, *((task,) for task in order))]
-    finished = Runs(folder)
-    missing = [run for run in runs if finished.find(run) is None]
-    to_train = [run for index, run in enumerate(runs) if run in missing and index % part[1] == part[0]]
-    if verbose:
-        print(f"{len(runs)} models, {len(runs) - len(missing)} of them finished; {len(to_train)} to train here.")
-    progress = keras.utils.Progbar(len(to_train), unit_name="model", verbose=verbose if to_train else 0)
-    for number, run in enumerate(to_train, 1):
-        finished.add(run, train(run, build, data))
-        progress.update(number)
-    left = [run for run in runs if finished.find(run) is None]
-    if left:
-        raise ValueError(
-            f"`part`={part} leaves {len(left)} models to other processes, the first is {left[0]}. Call `gains` again "
-            "when they have finished."
-        )
-    results = {(run.tasks, run.seed): finished.find(run) or {} for run in runs}
-    lower = None if lower_is_better is None else tuple(lower_is_better)
-    return Gains(order, numbers, together, results, lower)
-
-
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    numbers = tuple(range(integer("seeds", seeds, 1))) if isinstance(seeds, int) else tuple(seeds)
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"`seeds` must be different numbers, at least one, received {list(numbers)}.")
-    return numbers
+    models = [(subset, seed) for seed in numbers for subset in (*together, *((task,) for task in order))]
+    runs = [Run("+".join(subset), subset, seed, epochs, gaps) for subset, seed in models]
+    finished: Mapping[Run, Finished] = finish(runs, lambda run: build(run.tasks), data, folder, part, verbose, "gains")
+    return Gains(
+        order,
+        numbers,
+        together,
+        {(run.tasks, run.seed): each.results for run, each in finished.items()},
+        None if lower_is_better is None else tuple(lower_is_better),
+        {(run.tasks, run.seed): each.losses for run, each in finished.items() if gaps},
+    )
 
 
 def _ordered(subset: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
