@@ -319,7 +319,7 @@ class MultiTaskModel(KerasHooks):
         finally:
             self._feed = outer
             if outer is None:
-                self._reset_task_factors()
+                self._undo_callbacks()
 
     @in_one_thread
     def evaluate(

@@ -1,6 +1,7 @@
 """What Keras calls on a model to train, evaluate and save it."""
 
 import contextlib
+import dataclasses
 import functools
 import math
 import threading
@@ -9,6 +10,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import keras
 
+from tf_mtl._engine.alignment import Alignment
+from tf_mtl._engine.gradients import trainable
 from tf_mtl._engine.lowest_losses import refuses_under_xla
 from tf_mtl._engine.non_finite import SKIPPED_STEPS
 from tf_mtl._engine.objectives import Objectives
@@ -57,7 +60,7 @@ class KerasHooks(OptionalInputs):
         own: list[keras.metrics.Metric] = []
         if self._engine is not None:
             own = [self._engine.losses, self._engine.metrics, self._engine.directions]
-            of_training = [self._engine.balancing_log, self._engine.cancelled_steps]
+            of_training = [self._engine.balancing_log, self._engine.cancelled_steps, self._engine.alignment]
             own += [metric for metric in of_training if metric is not None and not self._evaluating]
         return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]
 
@@ -149,11 +152,23 @@ class KerasHooks(OptionalInputs):
         self.make_train_function(force=True)
         return factors
 
-    def _reset_task_factors(self):
-        """Undo what callbacks did to the tasks' factors."""
-        factors = self._engine_for("fit").objectives.task_factors
-        if factors is not None:
-            factors.reset()
+    def _measure_alignment(self):
+        """Measure how far the optimizer turns the updates, until `fit` ends; the training step is traced again."""
+        engine = self._engine_for("fit")
+        engine.parts.check_shared("UpdateAlignment")
+        with self.distribute_strategy.scope():
+            alignment = Alignment(trainable(engine.parts.shared))
+        self._engine = dataclasses.replace(engine, alignment=alignment)
+        self.make_train_function(force=True)
+
+    def _undo_callbacks(self):
+        """Undo what callbacks did to the training step, at the end of `fit`."""
+        engine = self._engine_for("fit")
+        if engine.objectives.task_factors is not None:
+            engine.objectives.task_factors.reset()
+        if engine.alignment is not None:
+            self._engine = dataclasses.replace(engine, alignment=None)
+            self.train_function = None
 
     def _engine_for(self, caller: str) -> Engine:
         """Return the engine for a method, which `compile` must precede."""

@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._engine import lookahead
+from tf_mtl._engine.alignment import Alignment
 from tf_mtl._engine.balancing_log import BalancingLog
 from tf_mtl._engine.batch_losses import BatchLosses
 from tf_mtl._engine.directions import Directions
@@ -57,6 +58,7 @@ class Engine:
         balancing_log: What balancing did, in the logs; None for constant weights.
         cancelled_steps: What undoes steps with NaN or infinity; None to keep them.
         compile_arguments: What `compile` was given, for saving.
+        alignment: How far the optimizer turns the updates; None unless a callback asks for it.
     """
 
     objectives: Objectives
@@ -72,6 +74,7 @@ class Engine:
     balancing_log: BalancingLog | None
     cancelled_steps: CancelledSteps | None
     compile_arguments: dict[str, Any]
+    alignment: Alignment | None = None
 
     @functools.cached_property
     def directions(self) -> Directions:
@@ -109,10 +112,13 @@ class Engine:
         before = self.refused_losses.read_variables(model) if may_refuse else None
         update = self.update(model, self.balancing, batches, self.parts)
         losses = [update.losses]
+        values = [] if self.alignment is None else self.alignment.values()
         with tf.control_dependencies(losses):  # which are asserted to be high enough
             apply_global(model.optimizer, update.gradients)
-        for values in saved:
-            restore_where_unlabelled(values, batches[0].learns)
+        if self.alignment is not None:
+            self.alignment.update_from(values, update.gradients)
+        for each in saved:
+            restore_where_unlabelled(each, batches[0].learns)
         if seeds is not None:
             losses.append(lookahead.global_losses(model, batches, seeds))
             with tf.control_dependencies(assert_losses(model, self.balancing, losses[-1])):

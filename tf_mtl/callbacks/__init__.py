@@ -10,6 +10,7 @@ from tf_mtl.callbacks._multi_task_early_stopping import MultiTaskEarlyStopping
 from tf_mtl.callbacks._reduce_task_lr_on_plateau import ReduceTaskLROnPlateau
 from tf_mtl.callbacks._stop_and_go import StopAndGo
 from tf_mtl.callbacks._task_affinity import TaskAffinity
+from tf_mtl.callbacks._update_alignment import UpdateAlignment
 
 __all__ = [
     "Checkpoint",
@@ -22,4 +23,5 @@ __all__ = [
     "ReduceTaskLROnPlateau",
     "StopAndGo",
     "TaskAffinity",
+    "UpdateAlignment",
 ]
