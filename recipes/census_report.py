@@ -6,13 +6,15 @@ from statistics import fmean, median
 from typing import Any
 
 from census_trunks import SINGLE
+from gain_over_seeds import gain_over_seeds
 
 import tf_mtl as mtl
 
 NOTES = """
 - best, mean: test AUC over the seeds. PaddleRec's MMoE on the same files: income 0.9494 and 0.9447, never married
   0.9942 and 0.9932.
-- delta-m: mean over tasks of the mean AUC's gain relative to single-task training, as in LibMTL; positive is better.
+- delta-m: mean over tasks of the AUC's gain relative to single-task training with the same seed, as in LibMTL; positive
+  is better. The verdict is what its interval over seeds says.
 - parameters: of all models together; single-task training has one per task.
 - s per epoch: median over the epochs after the first, as measured in this run, not a benchmark.
 """
@@ -29,16 +31,18 @@ def summary(runs: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str
             aucs = [run[task] for run in by_seed]
             rows[trunk][task] = {"auc": aucs, "best": max(aucs), "mean": fmean(aucs)}
         rows[trunk]["epoch_s"] = median(run["epoch_s"] for run in by_seed)
-    means = {trunk: {task: {"auc": row[task]["mean"]} for task in tasks} for trunk, row in rows.items()}
+    aucs_by_trunk = {trunk: {task: row[task]["auc"] for task in tasks} for trunk, row in rows.items()}
     for trunk, row in rows.items():
-        row["delta_m"] = mtl.report.compare(means[trunk], means[SINGLE]).gain_per_task
+        gain = gain_over_seeds("auc", aucs_by_trunk[trunk], aucs_by_trunk[SINGLE])
+        row |= {"delta_m": gain.mean, "interval": gain[1:], "delta_m_text": str(gain), "verdict": gain.verdict}
+    rows[SINGLE] |= {"delta_m_text": "", "verdict": ""}
     return dict(sorted(rows.items(), key=lambda item: -item[1]["delta_m"]))
 
 
 def table(rows: Mapping[str, Mapping[str, Any]], tasks: Sequence[str]) -> str:
     """Return the table in Markdown, with notes."""
     columns = [f"{task}, {statistic}" for task in tasks for statistic in STATISTICS]
-    header = ["trunk", *columns, "delta-m, %", "parameters", "s per epoch"]
+    header = ["trunk", *columns, "delta-m, 95% interval", "verdict", "parameters", "s per epoch"]
     text = mtl.report.table(header, [_cells(trunk, row, tasks) for trunk, row in rows.items()], digits=4)
     return f"{text}\n{NOTES}"
 
@@ -68,4 +72,4 @@ def plot(rows: Mapping[str, Mapping[str, Any]], tasks: Sequence[str], path: Path
 
 def _cells(trunk: str, row: Mapping[str, Any], tasks: Sequence[str]) -> list:
     aucs = [row[task][statistic] for task in tasks for statistic in STATISTICS]
-    return [trunk, *aucs, f"{100 * row['delta_m']:+.2f}", f"{row['parameters']:,}", f"{row['epoch_s']:.1f}"]
+    return [trunk, *aucs, row["delta_m_text"], row["verdict"], f"{row['parameters']:,}", f"{row['epoch_s']:.1f}"]

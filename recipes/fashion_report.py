@@ -7,15 +7,17 @@ from typing import Any
 
 import fashion_data
 import numpy as np
+from gain_over_seeds import gain_over_seeds
 
 import tf_mtl as mtl
 
 TASKS = fashion_data.TASKS
 SINGLE = "single-task"
-HEADER = ("method", "left, %", "right, %", "delta-m, %", "conflicts, %", "ms per step")
+HEADER = ("method", "left, %", "right, %", "delta-m, 95% interval", "verdict", "conflicts, %", "ms per step")
 NOTES = f"""
 - left, right: test accuracy, mean +- standard deviation over the seeds; all models learn from the same pairs.
-- delta-m: mean over tasks of the accuracy's gain relative to single-task training; positive is better, as in LibMTL.
+- delta-m: mean over tasks of the accuracy's gain relative to single-task training with the same seed, as in LibMTL;
+  positive is better. The verdict is what its interval over seeds says.
 - conflicts: training steps where the two gradients have a negative cosine; empty for methods that do not compare them.
 - ms per step: median over the epochs after the first, as measured in this run, not a benchmark; {SINGLE}: both models.
 """
@@ -31,9 +33,11 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict]:
         conflicts = [run["conflict"] for run in by_seed if run["conflict"] is not None]
         rows[method]["conflict"] = fmean(conflicts) if conflicts else None
         rows[method]["step_ms"] = median(run["step_ms"] for run in by_seed)
-    accuracies = {method: {task: {"accuracy": row[task]} for task in TASKS} for method, row in rows.items()}
+    accuracies = {method: row["seeds"] for method, row in rows.items()}
     for method, row in rows.items():
-        row["delta_m"] = mtl.report.compare(accuracies[method], accuracies[SINGLE]).gain_per_task
+        gain = gain_over_seeds("accuracy", accuracies[method], accuracies[SINGLE])
+        row |= {"delta_m": gain.mean, "interval": gain[1:], "delta_m_text": str(gain), "verdict": gain.verdict}
+    rows[SINGLE] |= {"delta_m_text": "", "verdict": ""}
     return dict(sorted(rows.items(), key=lambda item: -item[1]["delta_m"]))
 
 
@@ -50,7 +54,7 @@ def cells(method: str, row: Mapping[str, Any]) -> list:
         spread = f" +- {stdev(percent):.2f}" if len(percent) > 1 else ""
         accuracies.append(f"{percent.mean():.2f}{spread}")
     conflict = None if row["conflict"] is None else 100 * row["conflict"]
-    return [method, *accuracies, 100 * row["delta_m"], conflict, row["step_ms"]]
+    return [method, *accuracies, row["delta_m_text"], row["verdict"], conflict, row["step_ms"]]
 
 
 def scatter(rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:

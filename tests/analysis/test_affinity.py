@@ -132,3 +132,38 @@ def test_errors():
     apart.compile("sgd", "mse")
     with pytest.raises(ValueError, match="nothing trainable is shared"):
         mtl.analysis.affinity(apart, [batch()])
+
+
+def mmoe_pair(correlation, rows=2048, dim=32, seed=0):
+    """The tasks of Ma et al., KDD 2018, section 3.3, whose weight vectors have the cosine `correlation`."""
+    rng = np.random.default_rng(seed)
+    one, other = np.linalg.qr(rng.normal(size=(dim, 2)))[0].T
+    x = rng.normal(size=(rows, dim))
+    frequencies, phases = rng.normal(size=(2, 4))
+    labels = {}
+    for name, vector in {"a": one, "b": correlation * one + np.sqrt(1 - correlation**2) * other}.items():
+        z = x @ vector
+        noise = rng.normal(scale=0.01, size=rows)
+        y = z + np.sin(z[:, None] * frequencies + phases).sum(1) + noise
+        labels[name] = (y - y.mean()).astype("float32")
+    return x.astype("float32"), labels
+
+
+def test_affinity_rises_with_the_correlation_of_mmoe_s_tasks():
+    """Tasks with the same small head, which differ in their labels alone."""
+    keras.utils.set_random_seed(0)
+    trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([32]))
+    model = mtl.build_model(keras.Input((32,)), trunk, [mtl.tasks.Regression(name) for name in "ab"])
+    model.compile(keras.optimizers.SGD(0.02), jit_compile=False)
+    own = model._engine.parts.own
+    for one, other in zip(own["a"], own["b"], strict=True):
+        one.assign(0.1 * one.value)
+        other.assign(one)
+    for seed in range(3):
+        ratios = []
+        for correlation in (0.0, 0.25, 0.5, 0.75, 1.0):
+            matrix = mtl.analysis.affinity(model, [mmoe_pair(correlation, seed=seed)]).matrix
+            ratios.append(matrix[0, 1] / matrix[1, 1])
+        assert (np.diff(ratios) > 0).all(), ratios
+        assert ratios[0] < 0.5 < ratios[-1], ratios
+        assert ratios[-1] == pytest.approx(1, abs=0.01)

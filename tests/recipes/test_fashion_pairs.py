@@ -170,8 +170,9 @@ def test_summary():
     assert list(rows) == ["good", "single-task", "bad"]
     assert rows["bad"]["delta_m"] == pytest.approx(-0.125)
     cells = fashion_report.cells("good", rows["good"])
-    assert cells == ["good", "85.00 +- 7.07", "55.00 +- 7.07", pytest.approx(8.125), pytest.approx(30), 4]
-    assert fashion_report.cells("bad", rows["bad"])[4] is None
+    interval = "+8.12% [-95.11%, +111.36%]"  # 0 and 16.25 %, by Student's t with one degree of freedom
+    assert cells == ["good", "85.00 +- 7.07", "55.00 +- 7.07", interval, "no difference", pytest.approx(30), 4]
+    assert fashion_report.cells("bad", rows["bad"])[4:6] == ["negative transfer", None]
 
 
 def test_unknown_methods_are_refused_before_training(capsys):

@@ -5,6 +5,7 @@ from tf_mtl.analysis._combined import combine
 from tf_mtl.analysis._gains import Gain, Gains, gains
 from tf_mtl.analysis._gaps import Gap
 from tf_mtl.analysis._grouping import Grouping, group
+from tf_mtl.analysis._intervals import Interval
 from tf_mtl.analysis._overlap import Overlap, overlap
 from tf_mtl.analysis._subsets import higher_order_affinity, subsets
 from tf_mtl.analysis._weight_candidates import random_weights, suggested_weights, weight_grid
@@ -16,6 +17,7 @@ __all__ = [
     "Gains",
     "Gap",
     "Grouping",
+    "Interval",
     "Overlap",
     "WeightSearch",
     "affinity",

@@ -1,6 +1,5 @@
 """What tasks gain from being trained together."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,7 @@ class Gain(NamedTuple):
     @property
     def verdict(self) -> str:
         """What the interval says: "gain", "negative transfer", "no difference", or "one seed"."""
-        return _verdict(self.gain)
+        return self.gain.verdict
 
 
 @dataclass(frozen=True)
@@ -144,13 +143,13 @@ class Gains:
         return "\n\n".join(map(self._text_of, self.subsets))
 
     def _text_of(self, tasks: tuple[str, ...]) -> str:
-        rows = [[g.task, g.metric, g.multi_task, g.single_task, _text(g.gain), g.verdict] for g in self.of(tasks)]
+        rows = [[g.task, g.metric, g.multi_task, g.single_task, str(g.gain), g.verdict] for g in self.of(tasks)]
         header = ["task", "metric", "multi-task", "single-task", "gain, 95% interval", ""]
         per_task, drop = self.gain_per_task(tasks), self.drop_per_metric(tasks)
         return (
             f"{', '.join(tasks)}; {len(self.seeds)} seeds:\n\n{table(header, rows, digits=4)}\n"
-            f"\ndelta-m, mean over tasks, as a gain (positive is better): {_text(per_task)}, {_verdict(per_task)}"
-            f"\ndelta-m, mean over metrics, as a drop (positive is worse): {_text(drop)}"
+            f"\ndelta-m, mean over tasks, as a gain (positive is better): {per_task}, {per_task.verdict}"
+            f"\ndelta-m, mean over metrics, as a drop (positive is worse): {drop}"
         )
 
     def _subset(self, tasks):
@@ -254,13 +253,3 @@ def gains(
 def _ordered(subset: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
     check_names("subsets", subset, tasks, required=False)
     return tuple(task for task in tasks if task in subset)
-
-
-def _verdict(gain):
-    if math.isnan(gain.low):
-        return "one seed"
-    return "gain" if gain.low > 0 else "negative transfer" if gain.high < 0 else "no difference"
-
-
-def _text(gain):
-    return f"{gain.mean:+.2%}" if math.isnan(gain.low) else f"{gain.mean:+.2%} [{gain.low:+.2%}, {gain.high:+.2%}]"

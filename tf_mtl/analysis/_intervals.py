@@ -9,11 +9,28 @@ import tensorflow as tf
 
 
 class Interval(NamedTuple):
-    """A mean with its confidence interval; NaN bounds for a single value."""
+    """A mean gain with its confidence interval; `print` shows percentages.
+
+    Attributes:
+        mean: The mean.
+        low: The lower bound; NaN for a single value.
+        high: The upper bound; NaN for a single value.
+    """
 
     mean: float
     low: float
     high: float
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says: "gain", "negative transfer", "no difference", or "one seed"."""
+        if math.isnan(self.low):
+            return "one seed"
+        return "gain" if self.low > 0 else "negative transfer" if self.high < 0 else "no difference"
+
+    def __str__(self) -> str:
+        bounds = "" if math.isnan(self.low) else f" [{self.low:+.2%}, {self.high:+.2%}]"
+        return f"{self.mean:+.2%}{bounds}"
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
