@@ -56,8 +56,10 @@ def _results(metrics: Mapping[str, Any]) -> Iterator[Section]:
     """The results, beside others of the same metrics, and the gains over those of single-task models."""
     test, single = metrics["test"], metrics.get("single_task") or {}
     columns = {key: value for key, value in metrics.items() if _is_results(key, value, test)}
-    yield model.results({"test": test, **({"single_task": single} if single else {}), **columns})
-    common = [name for name in test if single.get(name)]  # a gain relative to 0 is not defined
+    yield model.results({"test": test, **({"single-task": single} if single else {}), **columns})
+    common = [
+        name for name, value in test.items() if value is not None and single.get(name)
+    ]  # a gain relative to 0 is not defined
     if common:
         gains = compare({"": {name: test[name] for name in common}}, {"": {name: single[name] for name in common}})
         yield Section("Gains", transfer.gain_table(gains.rows))
@@ -101,7 +103,7 @@ def _table(name: str, values: Mapping[str, Any]) -> Markup:
         return model.numbers(name, {key: _cell(value) for key, value in values.items()})
     rows = {key: dict(_flat(value)) for key, value in values.items()}
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    return table(name, ["", *columns], [[key, *map(row.get, columns)] for key, row in rows.items()])
+    return table(name, ["name", *columns], [[key, *map(row.get, columns)] for key, row in rows.items()])
 
 
 def _flat(value: Any, *names: str) -> Iterator[tuple[str, Cell]]:

@@ -17,7 +17,7 @@ def bar(fraction: float) -> Markup:
 
 
 def interval(value: float, low: float, high: float, largest: float) -> Markup:
-    """Return a value and its interval, unless that is NaN, on an axis from -`largest` to `largest`."""
+    """Return a value and its interval on an axis from -`largest` to `largest`; NaN is not shown."""
 
     def x(position: float) -> float:
         return round(_WIDTH / 2 + (_WIDTH / 2 - _MARGIN) * min(max(position / largest, -1), 1), 1)
@@ -26,7 +26,9 @@ def interval(value: float, low: float, high: float, largest: float) -> Markup:
     shapes = [element("line", x1=x(0), x2=x(0), y1=0, y2=_HEIGHT, class_="zero")]
     if not math.isnan(low):
         shapes.append(element("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_="first"))
-    return _picture(*shapes, element("circle", cx=x(value), cy=middle, r=4, class_="dot-first"))
+    if not math.isnan(value):
+        shapes.append(element("circle", cx=x(value), cy=middle, r=4, class_="dot-first"))
+    return _picture(*shapes)
 
 
 def _picture(*shapes: Markup) -> Markup:

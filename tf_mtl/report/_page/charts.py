@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tf_mtl.report._page.elements import Markup, element, number
 
-_WIDTH, _HEIGHT = 320, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 8, 34  # the margins around the lines
+_WIDTH, _HEIGHT = 260, 150
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 8, 8, 34  # the margins around the lines
 _MOST_DOTS = 40
-_MOST_TICKS = 5
+_MOST_STEPS = 5
 
 
 def lines(title: str, series: Mapping[str, Sequence[float]], bounds: tuple[float, float] | None = None) -> Markup:
@@ -42,7 +42,7 @@ def lines(title: str, series: Mapping[str, Sequence[float]], bounds: tuple[float
         shapes += _line(points, kind)
     label = f"{title} by epoch: {'; '.join(_summary(name, values) for name, values in series.items())}."
     chart = element("svg", *shapes, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=label)
-    return element("figure", chart, element("figcaption", title))
+    return element("figure", element("figcaption", title), chart)
 
 
 def value_range(values: Iterable[float]) -> tuple[float, float]:
@@ -67,9 +67,9 @@ def _line(points: Sequence[tuple[float, float | None]], kind: str) -> list[Marku
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """At most five multiples of 1, 2 or 5 times a power of 10."""
-    power = 10.0 ** math.floor(math.log10((high - low) / _MOST_TICKS))
-    step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= _MOST_TICKS - 1)
+    """Two to six multiples of 1, 2 or 5 times a power of 10."""
+    power = 10.0 ** math.floor(math.log10((high - low) / _MOST_STEPS))
+    step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= _MOST_STEPS)
     return [step * index for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 

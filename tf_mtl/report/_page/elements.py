@@ -27,6 +27,7 @@ class Number(NamedTuple):
 
 
 _LARGE = 1e12
+_LONG = 40  # characters, from which a text is wrapped
 _NO_NUMBER = "\N{EN DASH}"
 
 Cell = str | float | Number | None
@@ -65,9 +66,11 @@ def percent(value: float, signed: bool = False) -> Number:
 
 def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Markup:
     """Return a table, whose first column names the rows. It scrolls where the page is too narrow."""
-    head = element("tr", *(element("th", name, scope="col") for name in header))
+    classes = [_class(column) for column in zip(*rows, strict=True)] or [None for _ in header]
+    head = (element("th", name, scope="col", class_=kind) for name, kind in zip(header, classes, strict=True))
     body = (element("tr", element("th", str(row[0]), scope="row"), *map(_cell, row[1:])) for row in rows)
-    content = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
+    parts = element("thead", element("tr", *head)), element("tbody", *body)
+    content = element("table", element("caption", element("span", caption)), *parts)
     return element("div", content, class_="wide", role="region", tabindex=0, aria_label=caption)
 
 
@@ -106,9 +109,15 @@ def details(summary: str, *children: str) -> Markup:
     return element("details", element("summary", summary), *children)
 
 
+def _class(column: Sequence[Cell]) -> str | None:
+    """The class of a column's header."""
+    return None if any(isinstance(value, str) for value in column) else "number"
+
+
 def _cell(value: Cell) -> Markup:
     if isinstance(value, str) or value is None:
-        return element("td", value)
+        is_long = not isinstance(value, Markup) and len(value or "") > _LONG
+        return element("td", value, class_="long" if is_long else None)
     shown = value if isinstance(value, Number) else Number(number(value))
     if math.isnan(shown.shade):
         return element("td", shown.text, class_="number")

@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_mtl.report._page import evidence
 from tf_mtl.report._page.document import Section
-from tf_mtl.report._page.elements import Cell, Markup, element, joined, matrix, percent, table
+from tf_mtl.report._page.elements import Cell, Markup, element, joined, matrix, number, percent, table
 
 _CARD = "model_card.json"
 
@@ -18,13 +18,13 @@ def results(columns: Mapping[str, Mapping[str, float]]) -> Section:
     """Return results, `{column: {metric: value}}`; the first column determines the rows."""
     first = next(iter(columns.values()))
     rows: list[list[Cell]] = [[name, *(values.get(name) for values in columns.values())] for name in first]
-    return Section("Results", table("Results", ["metric", *columns], rows))
+    return Section("Results", table("Metrics of the model", ["metric", *columns], rows))
 
 
 def gates(layers: Mapping[str, evidence.GateWeights]) -> Section:
     """Return how much each task uses each expert."""
     parts = (
-        matrix(f"Mean weights of the gate {name}", "task", gate.tasks, gate.experts, gate.weights)
+        matrix(f"Mean weights of {name}", "task", gate.tasks, gate.experts, gate.weights)
         for name, gate in layers.items()
     )
     return Section("Gates", joined(*parts))
@@ -41,8 +41,13 @@ def cost(values: Mapping[str, float | str]) -> Section:
 
 
 def numbers(caption: str, values: Mapping[str, Any]) -> Markup:
-    """Return a table of values by name."""
-    return table(caption, ["", "value"], [[name, value] for name, value in values.items()])
+    """Return a table of values by name. Beside texts, numbers are texts, too."""
+    has_texts = any(isinstance(value, str) for value in values.values())
+    rows = [
+        [name, number(value) if has_texts and isinstance(value, (int, float)) else value]
+        for name, value in values.items()
+    ]
+    return table(caption, ["name", "value"], rows)
 
 
 def card(source: str | Path) -> Section:
@@ -83,7 +88,7 @@ def _confusion(task: str, labels: Sequence[str], counts: Any) -> Markup:
         for row in zip(counts.tolist(), fractions.tolist(), strict=True)
     ]
     accuracy = percent(float(np.trace(counts) / max(counts.sum(), 1))).text
-    caption = f"Predictions of {task}: rows are true classes, columns predicted ones; {accuracy} are right"
+    caption = f"Predictions of {task}: rows are true classes, columns predicted ones; {accuracy} are correct"
     return joined(element("h3", task), matrix(caption, "true class", labels, labels, fractions, texts, largest=1))
 
 

@@ -43,20 +43,23 @@ h2 { margin-top: 3rem; border-bottom: 1px solid var(--rule); padding-bottom: .3r
 p, li { max-width: 45rem; }
 a { color: var(--first); }
 nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0; list-style: none; }
-footer, figcaption, caption { color: var(--muted); }
+footer, caption { color: var(--muted); }
 .text { white-space: pre-wrap; }
 .wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+table { min-width: min(100%, 22rem); border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .3rem; }
+caption span { display: block; position: sticky; left: 0; max-width: calc(100vw - 2rem); }
 th, td { border-bottom: 1px solid var(--rule); padding: .25rem .6rem; text-align: left; vertical-align: top;
   overflow-wrap: normal; }
-td.number { text-align: right; white-space: nowrap; }
+th.number, td.number { text-align: right; }
+td { white-space: nowrap; }
+td.long { white-space: normal; min-width: 15rem; }
 td.above { background: color-mix(in srgb, var(--above) var(--part), var(--page)); }
 td.below { background: color-mix(in srgb, var(--below) var(--part), var(--page)); }
 summary { cursor: pointer; color: var(--first); }
-.panels { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }
-figure { margin: 0; max-width: 26rem; }
-figcaption { font-size: .9rem; }
+.panels { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 15rem), 1fr)); }
+figure { margin: 0; max-width: 24rem; }
+figcaption { font-size: .9rem; font-weight: 600; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--muted); font: 11px system-ui, sans-serif; }
 svg .rule { stroke: var(--rule); }
@@ -67,6 +70,6 @@ svg .second { stroke: var(--second); stroke-dasharray: 6 3; }
 svg .dot-first, svg .bar { fill: var(--first); }
 svg .dot-second { fill: var(--second); }
 svg .rest { fill: var(--rule); }
-svg.strip { width: 10rem; }
+svg.strip { width: 10rem; margin-top: .2rem; }
 """
 )

@@ -16,7 +16,8 @@ def training(history: History) -> Section:
     parts = []
     for task, names in quantities(history).items():
         of_all = [key for name in names for key in (name, f"{VALIDATION}{name}") if key in history]
-        parts += [element("h3", task or "All tasks"), _panels(history, task, names), _values(history, of_all)]
+        title = task or "All tasks"
+        parts += [element("h3", title), _panels(history, task, names), _values(title, history, of_all)]
     note = "Solid lines are training, dashed lines validation." if beginning(history, VALIDATION) else None
     return Section("Training", joined(note and element("p", note), *parts))
 
@@ -30,7 +31,11 @@ def balancing(history: History) -> Section | None:
     if weights:
         bounds = value_range(itertools.chain([0.0], *(history[name] for name in weights)))
         panels = (lines(name.removeprefix(WEIGHT), {"weight": history[name]}, bounds) for name in weights)
-        parts += [element("h3", "Weights"), element("div", *panels, class_="panels"), _values(history, weights)]
+        parts += [
+            element("h3", "Weights"),
+            element("div", *panels, class_="panels"),
+            _values("Weights", history, weights),
+        ]
     if cosines:
         values = np.array([history[name] for name in cosines], float)
         epochs = [f"epoch {epoch}" for epoch in range(1, values.shape[1] + 1)]
@@ -50,8 +55,8 @@ def _panels(history: History, task: str, names: Sequence[str]) -> Markup:
     return element("div", *panels, class_="panels")
 
 
-def _values(history: History, names: Sequence[str]) -> Markup:
+def _values(title: str, history: History, names: Sequence[str]) -> Markup:
     """A table of all values."""
     columns = [history[name] for name in names]
     rows = [[f"{epoch}", *values] for epoch, values in enumerate(itertools.zip_longest(*columns), 1)]
-    return details("Values of each epoch", table("Values of each epoch", ["epoch", *names], rows))
+    return details("Values of each epoch", table(f"{title}: values of each epoch", ["epoch", *names], rows))

@@ -12,6 +12,7 @@ from tf_mtl.report._page.document import Section
 from tf_mtl.report._page.elements import Cell, Markup, Number, details, element, joined, matrix, percent, table
 
 _GAIN = "Delta-m, mean over tasks, as a gain (positive is better)"
+_ALL = "0 to 100%"
 _DROP = "Delta-m, mean over metrics, as a drop (positive is worse)"
 
 
@@ -55,7 +56,7 @@ def overlap(result: evidence.Overlap) -> Section:
     return Section(
         "Data and labels",
         joined(
-            table(f"Labels of each task in {result.rows:,} rows", ["task", "labelled rows", "fraction", ""], rows),
+            table(f"Labels of each task in {result.rows:,} rows", ["task", "labelled rows", "fraction", _ALL], rows),
             matrix(caption, "task", result.tasks, result.tasks, result.shares, texts, largest=1),
         ),
     )
@@ -65,7 +66,7 @@ def affinity(result: evidence.Affinity) -> Section:
     """Return the affinities between tasks, and where their gradients conflict."""
     steps, losses = ([f"{text} {task}" for task in result.tasks] for text in ("step for", "loss of"))
     caption = "How much a step for one task reduces the loss of another. Below 0, it increases the loss."
-    parts = [matrix(caption, "", steps, losses, result.matrix)]
+    parts = [matrix(caption, "step", steps, losses, result.matrix)]
     if result.few_common_rows:
         pairs = ", ".join(f"{one} and {other}" for one, other in result.few_common_rows)
         note = f"These tasks label few rows in common, so their gradients differ by the rows alone: {pairs}."
@@ -76,7 +77,7 @@ def affinity(result: evidence.Affinity) -> Section:
             for layer, fraction in result.conflicts.items()
         ]
         caption = "Pairs of tasks whose gradients have a negative cosine, as a fraction of all pairs and batches"
-        parts.append(table(caption, ["layer", "conflicts", ""], rows))
+        parts.append(table(caption, ["layer", "conflicts", _ALL], rows))
         cosines = (
             matrix(f"Cosines in {layer}", "task", result.tasks, result.tasks, values, largest=1)
             for layer, values in result.cosines.items()
@@ -90,7 +91,7 @@ def grouping(result: evidence.Grouping) -> Section:
     rows: list[list[Cell]] = [["best" if result.is_exact else "best found", _groups(result.groups), result.score]]
     if result.runner_up:
         rows.append(["runner-up", _groups(result.runner_up), result.runner_up_score])
-    return Section("Groups", table("Groups of tasks to train together", ["", "groups", "score"], rows))
+    return Section("Groups", table("Groups of tasks to train together", ["choice", "groups", "score"], rows))
 
 
 def _gains_of(result: evidence.Gains, tasks: tuple[str, ...]) -> Markup:
