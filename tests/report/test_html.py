@@ -129,6 +129,9 @@ def test_gains_and_their_intervals(page):
     assert header[:6] == ["task", "metric", "multi-task", "single-task", "gain", "95% interval"]
     assert a == ["a", "auc", "0.85", "0.8", "+6.25%", "[-73.16%, +85.66%]", "", "no difference"]
     assert other == [EVIL, "mae", "1.5", "1", "-50.00%", "[-50.00%, -50.00%]", "", "negative transfer"]
+    comparison, *means = (each.attributes["cx"] for each in page.all("circle") if each.attributes["r"] == "4")
+    assert comparison == "154.0"  # the largest gain of its table
+    assert means == ["85.4", "36.8"]  # 80 is 0, and 154 is 85.66%
 
 
 def test_labels(page):
@@ -231,11 +234,13 @@ def test_the_same_input_gives_the_same_file(source, tmp_path):
     assert len(source) < 100_000
 
 
-def test_a_page_without_sections(tmp_path):
+def test_bad_arguments(tmp_path):
     with pytest.raises(ValueError, match="at least one section"):
         mtl.report.html(tmp_path / "report.html")
     with pytest.raises(ValueError, match="`history`"):
         mtl.report.html(tmp_path / "report.html", history={})
+    with pytest.raises(ValueError, match=re.escape("`confusion['topic']` must have a row and a column for each of 3")):
+        mtl.report.html(tmp_path / "report.html", confusion={"topic": ([0, 1, 2], np.eye(2, dtype=int))})
 
 
 def test_one_seed_has_no_interval(tmp_path):
@@ -275,7 +280,7 @@ def test_the_card_of_an_export(tmp_path):
     page = Page(mtl.report.html(tmp_path / "report.html", card=export).read_text())
     assert page.table("Tasks")[1] == ["topic", "Classification", "news, sport"]
     assert ["topic", "topic", "x: float32 [batch, 4]"] in [row[:3] for row in page.table("Signatures")]
-    assert page.table("Results")[1] == ["topic_auc", "0.5"]
+    assert page.table("Results in the card")[1] == ["topic_auc", "0.5"]
     assert "Few rows." in page.all("main")[0].text
 
 

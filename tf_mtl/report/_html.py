@@ -51,7 +51,7 @@ def html(
         The path of the file.
 
     Raises:
-        ValueError: without any section.
+        ValueError: without any section, or for a confusion matrix that does not fit its labels.
 
     Example:
 

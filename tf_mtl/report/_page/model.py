@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_mtl.report._page import evidence
 from tf_mtl.report._page.document import Section
-from tf_mtl.report._page.elements import Cell, Markup, element, joined, matrix, number, percent, table
+from tf_mtl.report._page.elements import Cell, Markup, details, element, joined, matrix, number, percent, table
 
 _CARD = "model_card.json"
 
@@ -74,13 +74,19 @@ def card(source: str | Path) -> Section:
             numbers("The model", facts),
             table("Tasks", ["task", "kind", "labels"], tasks),
             table("Signatures", ["signature", "tasks", "inputs", "outputs"], signatures),
-            numbers("Results", content["metrics"]) if content["metrics"] else None,
+            details("Results", numbers("Results in the card", content["metrics"])) if content["metrics"] else None,
         ),
     )
 
 
 def _confusion(task: str, labels: Sequence[str], counts: Any) -> Markup:
     counts = np.asarray(counts)
+    if counts.shape != (len(labels), len(labels)):
+        raise ValueError(
+            f"`confusion['{task}']` must have a row and a column for each of {len(labels)} labels, received a matrix "
+            f"{counts.shape}. Pass `num_classes` to `tf.math.confusion_matrix`."
+        )
+    names = [str(label) for label in labels]
     rows = counts.sum(1, keepdims=True)
     fractions = np.divide(counts, rows, out=np.full(counts.shape, np.nan), where=rows > 0)
     texts = [
@@ -89,7 +95,7 @@ def _confusion(task: str, labels: Sequence[str], counts: Any) -> Markup:
     ]
     accuracy = percent(float(np.trace(counts) / max(counts.sum(), 1))).text
     caption = f"Predictions of {task}: rows are true classes, columns predicted ones; {accuracy} are correct"
-    return joined(element("h3", task), matrix(caption, "true class", labels, labels, fractions, texts, largest=1))
+    return joined(element("h3", task), matrix(caption, "true class", names, names, fractions, texts, largest=1))
 
 
 def _tensors(specs: Mapping[str, Mapping[str, Any]]) -> str:
