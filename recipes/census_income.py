@@ -5,9 +5,9 @@
     python recipes/census_income.py --tasks 3                  # also: a Bachelor's degree or more
 
 All trunks get the number of parameters that MMoE has with `--width`. Prints their AUCs on the test file, compared with
-single-task training, and writes `runs/census_income/` (results.md, metrics.json, auc.png) and a SavedModel of the best
-run of a shared model. results.json and the models in that folder keep every run: a command that was stopped resumes
-with the next run. Delete the folder after changing the code. Expected of MMoE: AUCs of 0.956 and 0.995.
+single-task training, and writes `runs/census_income/` (results.md, metrics.json, report.html, auc.png) and a SavedModel
+of the best run of a shared model. results.json and the models in that folder keep every run: a command that was stopped
+resumes with the next run. Delete the folder after changing the code. Expected of MMoE: AUCs of 0.956 and 0.995.
 
 The hyper-parameters were chosen for MMoE on a tenth of the training file (`--holdout 0.1`) before any use of the test
 file; the other trunks use the same.
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     best = max(shared or runs, key=lambda run: fmean(run[task] for task in tasks))
     name, results = f"{best['trunk']}, seed {best['seed']}", {f"{task}_auc": best[task] for task in tasks}
     metrics_file.write(args, name, results, trunks=rows)
-    print(f"Wrote results.md, metrics.json and auc.png to {args.workdir}.")
+    print(f"Wrote results.md, metrics.json, report.html and auc.png to {args.workdir}.")
     if shared:
         path = mtl.export.saved_model(
             keras.models.load_model(model_path(args, best["trunk"], best["seed"])),
@@ -86,6 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
             metrics=results,
             data="Census-Income (KDD), UCI: 199,523 rows of training, 99,762 of test.",
         )
+        metrics_file.add_model_card(args, path)
         print(f"Exported {name}, to {path}.")
 
 

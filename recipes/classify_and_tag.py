@@ -118,7 +118,7 @@ def train_joint(
         validation_data=batches({source: rows[source]["validation"] for source in rows}),
         epochs=args.epochs,
         verbose=2,
-        callbacks=[training_setup.checkpoint(args, JOINT)],
+        callbacks=training_setup.callbacks(args, JOINT),
     )
     seconds = time.time() - started
     return {"test": test_results(model, {source: rows[source]["test"] for source in rows}), "train_seconds": seconds}

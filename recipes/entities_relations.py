@@ -149,7 +149,7 @@ def train(
         validation_data=batches(rows["validation"]) if "validation" in rows else None,
         epochs=args.epochs,
         verbose=2,
-        callbacks=[training_setup.checkpoint(args, f"own_{own}")],
+        callbacks=training_setup.callbacks(args, f"own_{own}", is_reported=own == args.own_layers[0]),
     )
     seconds = time.time() - started
     return Trained(model, text, {"test": test_results(model, rows["test"]), "train_seconds": seconds})

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 import ask_export
+import metrics_file
 
 import tf_mtl as mtl
 
@@ -16,7 +17,7 @@ def export_and_ask(
     results: Mapping[str, float],
     data: str,
 ) -> None:
-    """Export a model, and print its answers from a new process.
+    """Export a model, add its card to the report, and print its answers from a new process.
 
     Args:
         args: The recipe's options.
@@ -30,4 +31,5 @@ def export_and_ask(
     path = mtl.export.saved_model(
         model, args.export, preprocessor=preprocessor, warmup=texts, metrics=results, data=data
     )
+    metrics_file.add_model_card(args, path)
     ask_export.ask_in_new_process(path, texts)

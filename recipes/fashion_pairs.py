@@ -4,9 +4,9 @@
     python recipes/fashion_pairs.py --methods equal upgrad --seeds 1   # two minutes
 
 One CNN, two tasks, and many balancing methods, compared with single-task training. Writes `runs/fashion_pairs/`
-(results.md, metrics.json, accuracies.png) and a SavedModel of the best run of a method. results.json and the models in
-that folder keep every run: a command that was stopped resumes with the next run, and for another method or seed only
-its runs are trained. Delete the folder after changing the code.
+(results.md, metrics.json, report.html, accuracies.png) and a SavedModel of the best run of a method. results.json and
+the models in that folder keep every run: a command that was stopped resumes with the next run, and for another method
+or seed only its runs are trained. Delete the folder after changing the code.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     best = max((run for run in runs if run["method"] != SINGLE), key=lambda run: fmean(run[task] for task in TASKS))
     name, results = f"{best['method']}, seed {best['seed']}", {f"{task}_accuracy": best[task] for task in TASKS}
     metrics_file.write(args, name, results, methods=rows)
-    print(f"Wrote results.md, metrics.json and accuracies.png to {args.workdir}.")
+    print(f"Wrote results.md, metrics.json, report.html and accuracies.png to {args.workdir}.")
     path = mtl.export.saved_model(
         keras.models.load_model(model_path(args, best["method"], best["seed"])),
         args.export,
@@ -74,6 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         metrics=results,
         data=f"Pairs of Fashion-MNIST: {args.pairs:,} for training, {args.test_pairs:,} for testing.",
     )
+    metrics_file.add_model_card(args, path)
     print(f"Exported {name}, to {path}.")
 
 

@@ -137,7 +137,8 @@ def updates(args: argparse.Namespace, sources: Mapping[str, tf.data.Dataset]) ->
 def fit(args: argparse.Namespace, model: mtl.MultiTaskModel, mixture: mtl.data.Mixture, epochs: int, run: str) -> float:
     """Train a compiled model, and return the seconds of it."""
     started = time.time()
-    model.fit(mixture, epochs=epochs, verbose=2, callbacks=[training_setup.checkpoint(args, run)])
+    callbacks = training_setup.callbacks(args, run, is_reported=run == JOINT)
+    model.fit(mixture, epochs=epochs, verbose=2, callbacks=callbacks)
     return time.time() - started
 
 

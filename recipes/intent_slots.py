@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         validation_data=batches(rows["validation"]),
         epochs=args.epochs,
         verbose=2,
-        callbacks=[early_stopping, training_setup.checkpoint(args)],
+        callbacks=[early_stopping, *training_setup.callbacks(args)],
     )
     seconds = time.time() - started
     results = model.evaluate(batches(rows["test"]), return_dict=True, verbose=0)

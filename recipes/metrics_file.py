@@ -1,16 +1,19 @@
-"""The file in which every recipe leaves its results: metrics.json."""
+"""The files in which every recipe leaves its results: metrics.json and, for readers, report.html."""
 
 import argparse
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import recipe_options
 
+import tf_mtl as mtl
+
 
 def write(args: argparse.Namespace, model: str, test: Mapping[str, float], **others: Any) -> Path:
-    """Write `<workdir>/metrics.json`, and return its path.
+    """Write `<workdir>/metrics.json` and the report, and return the path of the first.
 
     Args:
         args: The recipe's options, which are written too.
@@ -22,4 +25,13 @@ def write(args: argparse.Namespace, model: str, test: Mapping[str, float], **oth
     path = args.workdir / "metrics.json"
     document = {"model": model, "test": test, **others, "options": recipe_options.as_json(args)}
     path.write_text(json.dumps(document, indent=2) + "\n")
+    mtl.report.html_of_run(args.workdir)
     return path
+
+
+def add_model_card(args: argparse.Namespace, export: Path) -> None:
+    """Copy the model card of an export to the results, and show it in the report."""
+    args.workdir.mkdir(parents=True, exist_ok=True)
+    shutil.copy(export / "model_card.json", args.workdir)
+    if (args.workdir / "metrics.json").exists():
+        mtl.report.html_of_run(args.workdir)

@@ -123,7 +123,7 @@ def train(
         validation_data=batches(rows["validation"]),
         epochs=args.epochs,
         verbose=2,
-        callbacks=[training_setup.checkpoint(args, run)],
+        callbacks=training_setup.callbacks(args, run, is_reported=run == JOINT),
     )
     seconds = time.time() - started
     results = model.evaluate(batches(rows["test"]), return_dict=True, verbose=0)

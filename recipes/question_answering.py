@@ -102,7 +102,7 @@ def train(
         validation_data=mtl.data.batch_by_length(rows["dev"], 64, BOUNDARIES),
         epochs=args.epochs,
         verbose=2,
-        callbacks=[training_setup.checkpoint(args, run)],
+        callbacks=training_setup.callbacks(args, run, is_reported=run == JOINT),
     )
     seconds = time.time() - started
     results = scores(model, text.preprocessor, questions["test"])

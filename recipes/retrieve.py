@@ -90,7 +90,8 @@ def train(
         model.compile(optimizers.adamw(args.learning_rate, args.epochs * len(batches)), balancing=args.balancing)
     before = ranked(model, rows["test"], parts["test"])
     started = time.time()
-    model.fit(batches, epochs=args.epochs, verbose=2, callbacks=[training_setup.checkpoint(args, name)])
+    callbacks = training_setup.callbacks(args, name, is_reported=name == JOINT)
+    model.fit(batches, epochs=args.epochs, verbose=2, callbacks=callbacks)
     seconds = time.time() - started
     evaluated = model.evaluate(mtl.data.batch_by_length(rows["test"], 64), return_dict=True, verbose=0)
     results = {key: float(value) for key, value in evaluated.items() if key == "answered_accuracy"}
@@ -168,6 +169,7 @@ def export(
     path = mtl.export.saved_model(
         model, args.export, preprocessor=texts, warmup=warmup, metrics=results, data=f"{args.data}: QNLI's pairs."
     )
+    metrics_file.add_model_card(args, path)
     print(f"\nExported to {path}. What it finds for three questions:\n")
     loaded = tf.saved_model.load(str(path))
     sentences = list(data.numbered(pair.sentence for pair in pairs))

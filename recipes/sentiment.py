@@ -4,7 +4,7 @@
     python recipes/sentiment.py --encoder minilm            # a pretrained BERT, fine-tuned
     python recipes/sentiment.py --encoder minilm --frozen   # the same BERT, frozen; only new layers after it learn
 
-Prints the test results beside reference figures, writes `runs/sentiment/` (metrics.json, curves.png, TensorBoard
+Prints the test results beside reference figures, writes `runs/sentiment/` (metrics.json, report.html, TensorBoard
 logs) and `saved_models/sentiment/<version>/`, and asks the exported model about three sentences.
 """
 
@@ -72,19 +72,19 @@ def main(arguments: list[str] | None = None) -> None:
     if mtl.distribute.is_chief(strategy):
         callbacks.append(keras.callbacks.TensorBoard(args.workdir / "tensorboard"))
     started = time.time()
-    history = model.fit(
+    model.fit(
         train_batches,
         validation_data=validation_batches,
         epochs=args.epochs,
         shuffle=False,
-        callbacks=[*callbacks, training_setup.checkpoint(args)],
+        callbacks=[*callbacks, *training_setup.callbacks(args)],
     )
     seconds = time.time() - started
 
     results = {name: float(value) for name, value in model.evaluate(test_batches, return_dict=True).items()}
     results |= correlations(model, test_batches, test)
     if mtl.distribute.is_chief(strategy):
-        report(args, results, history.history, seconds)
+        report(args, results, seconds)
         export(args, model, text, results)
 
 
@@ -150,15 +150,13 @@ def correlations(model: mtl.MultiTaskModel, test_batches: tf.data.Dataset, test:
     return results
 
 
-def report(args: argparse.Namespace, results: dict[str, float], history: dict[str, list], seconds: float) -> None:
-    """Print the table of results, and write it with the curves."""
+def report(args: argparse.Namespace, results: dict[str, float], seconds: float) -> None:
+    """Print the table of results, and write it."""
     names = sorted(name for name in results if not name.endswith("loss"))
     rows = [[name, results[name], *REFERENCES.get(name, (None, None))] for name in names]
     print(f"\nTest results after {args.epochs} epochs, {seconds:.0f} s of training:\n")
     print(mtl.report.table(["task and metric", "multi-task", "VADER", "TF-IDF"], rows))
-    path = metrics_file.write(args, args.encoder, results, train_seconds=seconds)
-    plot = mtl.report.curves(history, args.workdir / "curves.png")
-    print(f"\nWrote {path} and {plot}.")
+    print(f"\nWrote {metrics_file.write(args, args.encoder, results, train_seconds=seconds)}.")
 
 
 def export(args: argparse.Namespace, model: mtl.MultiTaskModel, text: TextEncoder, results: dict[str, float]) -> None:

@@ -58,7 +58,7 @@ def test_it_is_a_command():
     printed = subprocess.run(
         [sys.executable, "-m", "tf_mtl", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert all(command in printed for command in ("check", "describe", "compare"))
+    assert all(command in printed for command in ("check", "describe", "compare", "report"))
     failed = subprocess.run(
         [sys.executable, "-m", "tf_mtl", "compare", "nowhere", "here"], capture_output=True, text=True, check=False
     )

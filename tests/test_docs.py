@@ -167,6 +167,12 @@ def test_weights_and_schedules(capsys):
     assert "| Pareto |" in capsys.readouterr().out
 
 
+def test_report(in_tmp_path):
+    page = run("guides/report.md")["report"].read_text()
+    assert page.count("<section>") == 8
+    assert "Labels of each task in 256 rows" in page
+
+
 def test_two_towers():
     names = run("guides/two_towers.md")
     assert {"match_recall@1", "kind_accuracy"} <= names["history"].keys()

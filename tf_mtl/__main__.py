@@ -1,8 +1,9 @@
-"""The command line: check an export, describe a model, compare two runs.
+"""The command line: check an export, describe a model, compare two runs, write a report of a run.
 
 python -m tf_mtl check saved_models/sentiment/1
 python -m tf_mtl describe model.keras
 python -m tf_mtl compare runs/first runs/second
+python -m tf_mtl report runs/first
 """
 
 import argparse
@@ -33,6 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("run_folder", type=Path, metavar="run", help="a folder with metrics.json, or such a file")
     command.add_argument("base", type=Path, help="the one to compare with")
     command.set_defaults(run=compare)
+    command = commands.add_parser("report", help="write report.html into the folder of a run, from its metrics.json")
+    command.add_argument("run_folder", type=Path, metavar="run", help="the folder")
+    command.set_defaults(run=report)
     args = parser.parse_args(arguments)
     try:
         args.run(args)
@@ -78,6 +82,13 @@ def compare(args: argparse.Namespace) -> None:
     left_out = sorted((one.keys() | other.keys()) - set(common))
     if left_out:
         print(f"Not compared, since a run does not have them or has 0: {', '.join(left_out)}.")
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the report of a run."""
+    from tf_mtl.report import html_of_run
+
+    print(f"Wrote {html_of_run(args.run_folder)}.")
 
 
 def _results(path: Path) -> dict[str, float]:

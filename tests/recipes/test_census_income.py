@@ -95,6 +95,7 @@ def test_trains_and_exports(folder, tmp_path, capsys):
 def test_resumes(folder, tmp_path, capsys, monkeypatch):
     exported = []
     monkeypatch.setattr(mtl.export, "saved_model", lambda *args, **kwargs: exported.append(kwargs["metrics"]))
+    monkeypatch.setattr(census_income.metrics_file, "add_model_card", lambda *args: None)
     _, runs = run(folder, tmp_path, *SETTINGS, "--trunk", "mmoe")
     assert "mmoe, seed 0:" in capsys.readouterr().out
     metrics, resumed_runs = run(folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "hard")

@@ -124,6 +124,7 @@ def test_command_line(folder, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(fashion_pairs, "fit", recorded_fit)
     monkeypatch.setattr(mtl.export, "saved_model", lambda *args, **kwargs: None)  # it takes seconds
+    monkeypatch.setattr(fashion_pairs.metrics_file, "add_model_card", lambda *args: None)
     assert run(folder, tmp_path, *SETTINGS, *METHODS, "--seeds", "1") == (metrics, runs)
     assert trained == []
     metrics, more_runs = run(folder, tmp_path, *SETTINGS, *METHODS, "--seeds", "2")
@@ -138,6 +139,7 @@ def test_command_line(folder, tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 def test_a_seed_always_gives_the_same_numbers(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(mtl.export, "saved_model", lambda *args, **kwargs: None)
+    monkeypatch.setattr(fashion_pairs.metrics_file, "add_model_card", lambda *args: None)
     runs = [run(folder, tmp_path / name, *SETTINGS, "--methods", "equal", "--seeds", "1")[1] for name in "ab"]
     for a, b in zip(*runs, strict=True):
         assert {**a, "step_ms": 0} == {**b, "step_ms": 0}

@@ -80,3 +80,4 @@ def test_metrics_file(tmp_path):
         "train_seconds": 2.0,
         "options": {"workdir": str(tmp_path / "new"), "epochs": 3},
     }
+    assert "<title>new: equal, seed 0</title>" in (tmp_path / "new" / "report.html").read_text()

@@ -47,7 +47,11 @@ def test_metrics(results):
 
 def test_files(results):
     folder, printed, _ = results
-    assert (folder / "runs" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    report = (folder / "runs" / "report.html").read_text()
+    sections = ("Results", "Training", "Weights and gradients", "Further numbers", "Options", "Model card")
+    assert [title for title in sections if f">{title}</h2>" in report] == list(sections)
+    assert "conflict by epoch: " in report
+    assert len(json.loads((folder / "runs" / "history.json").read_text())["intensity_pearson"]) == 8
     events = list((folder / "runs" / "tensorboard").rglob("events.out.tfevents.*"))
     tags = set()
     for file in events:

@@ -1,7 +1,9 @@
-"""Tables and plots of the gain or cost of multi-task learning."""
+"""Tables, plots and pages on what multi-task learning gains and costs."""
 
 from tf_mtl.report._compare import Comparison, compare
 from tf_mtl.report._curves import curves
+from tf_mtl.report._html import html
+from tf_mtl.report._run import html_of_run
 from tf_mtl.report._table import table
 from tf_mtl.report._variants import variants
 
@@ -9,6 +11,8 @@ __all__ = [
     "Comparison",
     "compare",
     "curves",
+    "html",
+    "html_of_run",
     "table",
     "variants",
 ]

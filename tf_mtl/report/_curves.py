@@ -1,14 +1,13 @@
 """Training curves as an image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-History = Mapping[str, Sequence[float]]
+from tf_mtl.report._history import COSINE, VALIDATION, WEIGHT, History, beginning, pair, quantities
 
-_LOSS, _WEIGHT, _COSINE, _VALIDATION = "_loss", "weight/", "cosine/", "val_"
 _MOST_PANELS = 4  # in a row
 
 
@@ -32,14 +31,12 @@ def curves(history: History, path: str | Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if not any(not name.startswith(_VALIDATION) for name in history):
-        raise ValueError("`history` must contain at least one quantity, received none.")
     rows = [
         (title, names[first : first + _MOST_PANELS])
-        for title, names in _rows(history)
+        for title, names in quantities(history).items()
         for first in range(0, len(names), _MOST_PANELS)
     ]
-    weights, cosines = _beginning(history, _WEIGHT), _beginning(history, _COSINE)
+    weights, cosines = beginning(history, WEIGHT), beginning(history, COSINE)
     balancing = [part for part in ((_plot_weights, weights), (_plot_cosines, cosines)) if part[1]]
     columns = max(1, *(len(names) for _, names in rows))
     figure = Figure(figsize=(max(3.6 * columns, 4.5 * len(balancing)), 2.4 * (len(rows) + bool(balancing))))
@@ -70,22 +67,6 @@ def _heights(rows: Sequence[Any], balancing: Sequence[Any]) -> list[int]:
     return [len(rows), 1] if balancing else [len(rows)]
 
 
-def _rows(history: History) -> list[tuple[str, list[str]]]:
-    """The title and the quantities of each row; that of all tasks has no title."""
-    names = [name for name in history if not name.startswith((_VALIDATION, _WEIGHT, _COSINE))]
-    tasks = [name.removesuffix(_LOSS) for name in names if name.endswith(_LOSS)]
-    of_task: dict[str, list[str]] = {"": [], **{task: [f"{task}{_LOSS}"] for task in tasks}}
-    for name in names:
-        task = max((task for task in tasks if name.startswith(f"{task}_")), key=len, default="")
-        if name not in of_task[task]:
-            of_task[task].append(name)
-    return [(task, quantities) for task, quantities in of_task.items() if quantities]
-
-
-def _beginning(history: History, prefix: str) -> list[str]:
-    return [name for name in history if name.startswith(prefix)]
-
-
 def _panel(panel: Any, title: str, epochs: int) -> None:
     """Prepare a panel."""
     panel.set_axis_on()
@@ -99,7 +80,7 @@ def _panel(panel: Any, title: str, epochs: int) -> None:
 
 def _plot_values(panel: Any, history: History, name: str, title: str) -> None:
     """Plot a quantity in training and validation."""
-    for key, label, style in ((name, "training", "-"), (f"{_VALIDATION}{name}", "validation", "--")):
+    for key, label, style in ((name, "training", "-"), (f"{VALIDATION}{name}", "validation", "--")):
         if key in history:
             panel.plot(range(1, len(history[key]) + 1), history[key], style, marker=".", label=label)
     _panel(panel, title, len(history[name]))
@@ -113,7 +94,7 @@ def _plot_weights(panel: Any, history: History, names: Sequence[str]) -> None:
     shares = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
     epochs = shares.shape[1]
     edges = np.arange(epochs + 1) + 0.5
-    tasks = [name.removeprefix(_WEIGHT) for name in names]
+    tasks = [name.removeprefix(WEIGHT) for name in names]
     panel.stackplot(edges, np.concatenate([shares, shares[:, -1:]], 1), labels=tasks, step="post", alpha=0.8)
     _panel(panel, "weights, as shares of their sum", epochs)
     panel.set_xlim(edges[0], edges[-1])
@@ -129,5 +110,5 @@ def _plot_cosines(panel: Any, history: History, names: Sequence[str]) -> None:
     image = panel.imshow(
         values, cmap="RdBu", vmin=-1, vmax=1, aspect="auto", extent=(0.5, epochs + 0.5, len(names) - 0.5, -0.5)
     )
-    panel.set_yticks(range(len(names)), [" · ".join(name.split("/")[1:]) for name in names], fontsize=7)
+    panel.set_yticks(range(len(names)), [pair(name) for name in names], fontsize=7)
     panel.figure.colorbar(image, ax=panel).ax.tick_params(labelsize=7)
