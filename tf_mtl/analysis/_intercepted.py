@@ -17,7 +17,7 @@ def intercepted(
         sites: The layers, each with the name of its method, such as "call".
         function: Returns a replacement, from the layer, the method's first argument and its output.
     """
-    replaced = [(layer, method) for layer, method in sites if method not in vars(layer)]
+    replaced = {(id(layer), method): (layer, method) for layer, method in sites}.values()
     for layer, method in replaced:
         vars(layer)[method] = _intercepting(layer, getattr(layer, method), function)  # unseen by Keras' trackers
     try:

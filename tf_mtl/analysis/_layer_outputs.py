@@ -92,7 +92,8 @@ def _read_layer(tensor):
 
 def _masks_and_word_starts(model):
     """The symbolic masks of sequences [B, S], and the symbolic tensors that mark where words start."""
-    masks, word_starts = {}, {}
+    masks: dict[int, keras.KerasTensor] = {}
+    word_starts: dict[int, keras.KerasTensor] = {}
     for node in itertools.chain(*model._nodes_by_depth.values()):
         marks = node.input_tensors[1:2]
         if isinstance(node.operation, FirstSubwords):
@@ -103,7 +104,7 @@ def _masks_and_word_starts(model):
 
 
 def _named(output):
-    """The output of a layer as features, without anything else than floats and masks; none for other outputs."""
+    """The output of a layer as features; none for a tensor of integers or another rank."""
     if isinstance(output, Mapping):
         return dict(output)
     names = {2: "pooled", 3: SEQUENCE, 4: "map"}
