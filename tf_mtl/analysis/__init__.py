@@ -1,6 +1,7 @@
 """Which tasks belong together, and what trained models have learnt.
 
-Of tasks: what they label in common, what they gain from each other, and groups of them. Of a trained model: the gates and adapters of its tasks, and the inputs that an output depends on.
+Of tasks: what they label in common, what they gain from each other, and groups of them. Of a trained model: the
+features, gates and adapters of its tasks, and the inputs that an output depends on.
 """
 
 from tf_mtl.analysis._adapters import adapter_norms

@@ -102,7 +102,8 @@ def cka(a: Any, b: Any) -> float:
     a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
     if a.ndim != 2 or b.ndim != 2 or len(a) != len(b) or not len(a):
         raise ValueError(
-            f"`a` and `b` must be [N, D] and [N, E] with N > 0, received the shapes {a.shape} and {b.shape}."
+            "`a` and `b` must be [N, D] and [N, E], with the same number of rows and at least one, received the shapes "
+            f"{a.shape} and {b.shape}."
         )
     a, b = a - a.mean(0), b - b.mean(0)
     norms = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)

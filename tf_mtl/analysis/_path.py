@@ -56,10 +56,12 @@ class Path:
         kinds = ((keras.layers.Embedding, "call"), (TabularEncoder, "embedded"))
         self._sites = [(layer, method) for layer in layers for kind, method in kinds if isinstance(layer, kind)]
         self._measure = tf.function(self._measured)
+        self._ids: list[np.ndarray] = []
 
     def at(self, fraction: float) -> PathPoint:
         """Return what is measured at a fraction of the path, 0 at the baseline and 1 at the inputs."""
         output, of_inputs, of_embedded = self._measure(tf.constant(fraction, tf.float32))
+        self._check_ids([ids for ids, _ in of_embedded])
         contributions = {name: np.asarray(x, "float64") for name, x in of_inputs.items()}
         for layer, (ids, values) in zip(self._embedding_layers, of_embedded, strict=True):
             for name, x in self._named(layer, ids, np.asarray(values, "float64")):
@@ -72,7 +74,6 @@ class Path:
         def at_point(layer, ids, vector):
             if isinstance(layer, keras.layers.Embedding) and len(vector.shape) == len(ids.shape):
                 return vector  # the transposed table of a keras-hub embedding, not vectors of ids
-            _check_ids(layer, ids)
             moved = tf.cast(fraction, vector.dtype) * vector
             tape.watch(moved)
             embedded.append(_Embedded(layer, ids, vector, moved))
@@ -99,21 +100,22 @@ class Path:
             ],
         )
 
+    def _check_ids(self, ids):
+        """Raise if the path changes what is embedded."""
+        ids = [np.asarray(each) for each in keras.tree.flatten(ids)]
+        self._ids = self._ids or ids
+        if not all(map(np.array_equal, self._ids, ids)):
+            raise ValueError(
+                "`model` must have inputs of integers where it embeds them, received floats, which have no gradient "
+                'there. Build it with keras.Input(..., dtype="int32").'
+            )
+
     def _named(self, layer, ids, values):
         """The contributions of ids by the inputs that hold them; by the layer's name, if not exactly one does."""
         if isinstance(layer, TabularEncoder):
             return [(column, values[:, i].reshape(ids[column].shape)) for i, column in enumerate(layer.categorical)]
         matches = [name for name, x in self._inputs.items() if np.array_equal(x, ids)]
         return [(matches[0] if len(matches) == 1 else layer.name, values)]
-
-
-def _check_ids(layer, ids):
-    embedded = [ids[column] for column in layer.categorical] if isinstance(layer, TabularEncoder) else [ids]
-    if any(x.dtype.is_floating for x in embedded):
-        raise ValueError(
-            f"`model` must have inputs of integers where they are embedded, but '{layer.name}' reads floats. Build it "
-            'with keras.Input(..., dtype="int32").'
-        )
 
 
 def _start(inputs, baseline):

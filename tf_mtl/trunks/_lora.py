@@ -71,10 +71,8 @@ class LoRA(Trunk):
             model: A model built with this trunk.
         """
         kernels = model.get_layer(_ENCODER).changed
-        return {
-            task: dict(zip((v.path for v in kernels), _ratios(model, task, kernels), strict=True))
-            for task in model.output
-        }
+        names = [kernel.path.removeprefix(f"{_ENCODER}/") for kernel in kernels]
+        return {task: dict(zip(names, _ratios(model, task, kernels), strict=True)) for task in model.output}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
