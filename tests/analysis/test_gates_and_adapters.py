@@ -40,6 +40,7 @@ def test_softmax_gates_are_averaged_over_all_rows():
         tasks, experts, values = weights["experts"]
         assert (tasks, experts) == (("a", "b"), tuple(f"expert_expert_{i}" for i in range(3)))
         np.testing.assert_allclose(values, expected, rtol=1e-5)
+    assert str(weights["experts"]).splitlines()[2].startswith(f"| a    | {expected[0, 0]:15.3f} |")
 
 
 def test_gates_of_progressive_extraction():

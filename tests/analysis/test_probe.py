@@ -92,13 +92,27 @@ def test_heads_that_are_left_out():
 
 def test_a_vector_is_the_mean_over_tokens_without_padding():
     """Of a layer with a bare sequence, whose padding the mask of the encoder marks."""
-    tasks = [mtl.tasks.Regression("count"), mtl.tasks.Tagging("tags", labels=["O", "B-x"])]
     inputs = {"token_ids": keras.Input((8,), dtype="int32", name="token_ids")}
     trunk = mtl.trunks.Adapters(mtl.encoders.TransformerEncoder(20, 8, dim=4, layers=1, heads=1), bottleneck=2)
-    model = mtl.build_model(inputs, trunk, tasks)
-    outputs = layer_outputs(model, [model.get_layer("adapter_1_count")])
-    features = outputs({"token_ids": tf.constant(IDS)})["adapter_1_count"]
+    model = mtl.build_model(inputs, trunk, [mtl.tasks.Regression("count")])
+    layer = model.get_layer("adapter_1_count")
+    features = layer_outputs(model, [layer])({"token_ids": tf.constant(IDS)})["adapter_1_count"]
     np.testing.assert_array_equal(features["mask"], IDS > 0)
+    sequence = np.asarray(features["sequence"])
+    means = [row[: (ids > 0).sum()].mean(0) for row, ids in zip(sequence, IDS, strict=True)]
+    np.testing.assert_allclose(features["pooled"], means, rtol=1e-4, atol=1e-6)
+
+
+def test_maps_and_layers_that_are_called_twice():
+    encoder = [keras.layers.Conv2D(3, 3, name="first"), keras.layers.Conv2D(2, 3, name="second")]
+    trunk = mtl.trunks.Adapters(encoder, bottleneck=2)
+    tasks = [mtl.tasks.Regression("a"), mtl.tasks.Regression("b")]
+    model = mtl.build_model(keras.Input((8, 8, 3)), trunk, tasks)
+    x = RNG.normal(size=(2, 8, 8, 3)).astype("float32")
+    features = layer_outputs(model, encoder)(x)
+    assert list(features) == ["first", "second/0", "second/1"]
+    np.testing.assert_allclose(features["first"]["map"], encoder[0](x), rtol=1e-5)
+    np.testing.assert_allclose(features["first"]["pooled"], np.mean(encoder[0](x), (1, 2)), rtol=1e-4, atol=1e-6)
 
 
 def test_arguments_that_do_not_fit():

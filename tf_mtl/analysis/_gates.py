@@ -8,10 +8,11 @@ import numpy as np
 from tf_mtl._model import MultiTaskModel
 from tf_mtl.analysis._head_inputs import HeadReader
 from tf_mtl.analysis._inputs import batches
+from tf_mtl.report import table
 
 
 class GateWeights(NamedTuple):
-    """The mean weights of a set of experts.
+    """The mean weights of a set of experts; `print` shows a table.
 
     Attributes:
         tasks: What the gates compute sums for: tasks, and "shared" for the shared features of `tf_mtl.trunks.PLE`.
@@ -23,6 +24,10 @@ class GateWeights(NamedTuple):
     tasks: tuple[str, ...]
     experts: tuple[str, ...]
     weights: np.ndarray
+
+    def __str__(self) -> str:
+        rows = [[task, *row] for task, row in zip(self.tasks, self.weights.tolist(), strict=True)]
+        return table(["task", *self.experts], rows)
 
 
 def gates(model: MultiTaskModel, x: Any) -> dict[str, GateWeights]:

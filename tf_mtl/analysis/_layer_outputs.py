@@ -20,7 +20,7 @@ from tf_mtl.encoders._staged import StagedEncoder, flat
 from tf_mtl.layers._attach_mask import AttachMask
 from tf_mtl.layers._first_subwords import FirstSubwords
 from tf_mtl.layers._mask_scores import MaskScores
-from tf_mtl.layers._masked_mean import MaskedMean
+from tf_mtl.layers._masked_mean import MaskedMean, masked_mean
 
 Features = dict[str, tf.Tensor]
 
@@ -47,7 +47,7 @@ def find_layers(model: MultiTaskModel, names: Sequence[str] | None) -> list[kera
 
 
 def layer_outputs(model: MultiTaskModel, layers: Sequence[keras.layers.Layer]) -> Callable[[Any], dict[str, Features]]:
-    """Return a function from inputs to `{layer: features}` in inference mode, with the mask of sequences.
+    """Return a function from inputs to `{layer: features}` in inference mode, with masks and means of sequences.
 
     Where a layer is called several times and the calls give the same features, they are `<layer>/0`, `<layer>/1`, ...
     """
@@ -66,7 +66,7 @@ def layer_outputs(model: MultiTaskModel, layers: Sequence[keras.layers.Layer]) -
         padding = [inputs[PADDING_MASK]] if isinstance(inputs, Mapping) and PADDING_MASK in inputs else []
         by_name = {name: features for layer, parts in calls.items() for name, features in _merged(layer, parts).items()}
         return {
-            name: _with_positions(features, [*values["masks"], *padding], values["word_starts"])
+            name: _completed(features, [*values["masks"], *padding], values["word_starts"])
             for name, features in by_name.items()
         }
 
@@ -123,13 +123,19 @@ def _merged(layer, calls):
     return {f"{layer}/{index}": features for index, features in enumerate(calls)}
 
 
-def _with_positions(features, masks, word_starts):
-    """Features with the mask of their sequence, and where its words start, from those of the same shape."""
-    if SEQUENCE not in features:
+def _completed(features, masks, word_starts):
+    """Features with the mask of their sequence and where its words start, from those of the same shape, and a mean."""
+    if SEQUENCE in features:
+        steps = features[SEQUENCE].shape[1]
+        for key, candidates in ((MASK, masks), (WORD_STARTS, word_starts)):
+            match = next((x for x in candidates if x.shape[1] == steps), None)
+            if match is not None and key not in features:
+                features = {**features, key: match}
+    if "pooled" in features or not features.keys() & {SEQUENCE, "map"}:
         return features
-    steps = features[SEQUENCE].shape[1]
-    for key, candidates in ((MASK, masks), (WORD_STARTS, word_starts)):
-        match = next((x for x in candidates if x.shape[1] == steps), None)
-        if match is not None and key not in features:
-            features = {**features, key: match}
-    return features
+    if SEQUENCE in features:
+        mask = features.get(MASK)
+        pooled = tf.reduce_mean(features[SEQUENCE], 1) if mask is None else masked_mean(features[SEQUENCE], mask)
+    else:
+        pooled = tf.reduce_mean(features["map"], [1, 2])
+    return {**features, "pooled": pooled}
