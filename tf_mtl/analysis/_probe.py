@@ -7,15 +7,15 @@ from typing import Any
 import keras
 
 from tf_mtl._arguments import integer
-from tf_mtl._builder import build_model
+from tf_mtl._graph.heads import heads
 from tf_mtl._keys import MASK, WORD_STARTS, key_of
 from tf_mtl._model import MultiTaskModel
 from tf_mtl.analysis._inputs import batched
 from tf_mtl.analysis._layer_outputs import find_layers, layer_outputs
 from tf_mtl.report import table
-from tf_mtl.trunks import HardSharing
 
 _LEARNING_RATE = 0.01
+_LINEAR = {"hidden_units": None, "dropout": 0.0, "layers": None}  # arguments of a linear head
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,14 @@ def probe(
         model: A model built with task objects.
         train: Arrays (x, {task: y}) or (x, {task: y}, {task: weight}), or a data set of such batches that ends.
         test: The data that the metrics are computed on, in the same form.
-        layers: Names of layers of the model, whose outputs must be features, as those of encoders; or "encoder/i" for
-            stage i of an encoder in stages. By default the stages of encoders, and the layers whose outputs heads read.
+        layers: Names of layers of the model, nested ones too, whose outputs are vectors, sequences or maps of floats,
+            or dicts of features. By default the stages of encoders, and the layers whose outputs heads read.
         epochs: The number of epochs of the heads' training.
 
     Returns:
         The `Probes`. A task that has no head on a layer is in `left_out`, with the reason: it reads other tasks or
-        needs own inputs, or the layer does not give the features that the head reads, such as a sequence.
+        needs own inputs, or the layer does not give the features that the head reads, such as a sequence. If the
+        calls of a layer that is called several times give the same features, they are `<layer>/0`, `<layer>/1`, ...
 
     Raises:
         ValueError: for unknown layers, layers whose outputs are no features, a model without task objects, and data
@@ -77,9 +78,9 @@ def probe(
     >>> model = mtl.build_model(keras.Input((4,)), trunk, tasks)
     >>> probes = mtl.analysis.probe(model, data, data, epochs=5)
     >>> list(probes.results)
-    ['mlp_encoder/0', 'mlp_encoder/1', 'mlp_encoder']
-    >>> probes.results["mlp_encoder/0"]["sign"]["accuracy"] > 0.5
-    True
+    ['mlp_encoder_dense_0', 'mlp_encoder']
+    >>> sorted(probes.results["mlp_encoder"]["sign"])
+    ['accuracy', 'loss', 'macro_f1']
 
     Reference: Alain & Bengio, "Understanding intermediate layers using linear classifier probes", ICLR 2017 workshop.
     """
@@ -93,11 +94,11 @@ def probe(
                 f"`layers` must have outputs that are features, received '{layer}', which has none. Choose layers that "
                 "return vectors, sequences or maps of floats, or a dict of features."
             )
-        heads, left_out = _heads(model.tasks, features)
+        probed, left_out = _linear_heads(model.tasks, features)
         if left_out:
             probes.left_out[layer] = left_out
-        if heads:
-            probes.results[layer] = _results(heads, features, [_of(part, layer, heads) for part in data], epochs)
+        if probed:
+            probes.results[layer] = _results(probed, features, [_of(part, layer, probed) for part in data], epochs)
     return probes
 
 
@@ -120,32 +121,35 @@ def _positions(feature):
     return key_of(MASK, feature), key_of(WORD_STARTS, feature)
 
 
-def _heads(tasks, features):
+def _linear_heads(tasks, features):
     """The tasks with linear heads on a layer's features, and the reasons why others have none."""
-    heads, left_out = [], {}
+    linear_heads, left_out = [], {}
     for task in tasks:
         if task.after or task.own_inputs():
             left_out[task.name] = "the head reads other tasks, or inputs of its own"
             continue
-        linear = {"hidden_units": None, "dropout": 0.0, "layers": None}
         config = task.get_config()
+        linear = {key: value for key, value in _LINEAR.items() if key in config}
         try:
-            head = type(task).from_config({**config, **{key: linear[key] for key in linear if key in config}})
-            build_model(_inputs(features), HardSharing(dict), [head])
+            head = type(task).from_config({**config, **linear})
+            _model(features, [head])
         except ValueError as error:
             left_out[task.name] = str(error)
         else:
-            heads.append(head)
-    return heads, left_out
+            linear_heads.append(head)
+    return linear_heads, left_out
 
 
-def _inputs(features):
-    return {key: keras.Input(spec.shape[1:], dtype=spec.dtype, name=key) for key, spec in features.items()}
+def _model(features, tasks):
+    """A model whose heads read its inputs, features."""
+    inputs = {key: keras.Input(spec.shape[1:], dtype=spec.dtype, name=key) for key, spec in features.items()}
+    outputs = heads(tasks, {task.name: inputs for task in tasks}, inputs)
+    return MultiTaskModel(inputs, outputs, tasks=tasks)
 
 
-def _of(data, layer, heads):
+def _of(data, layer, tasks):
     """Batches of a layer's features, with the labels and weights of the tasks that have heads."""
-    names = {head.name for head in heads}
+    names = {task.name for task in tasks}
 
     def select(features, *by_task):
         return features[layer], *({task: x for task, x in part.items() if task in names} for part in by_task)
@@ -153,10 +157,10 @@ def _of(data, layer, heads):
     return data.map(select)
 
 
-def _results(heads, features, data, epochs):
+def _results(tasks, features, data, epochs):
     """The loss and the metrics of each task, `{task: {metric: value}}`."""
     train, test = data
-    model = build_model(_inputs(features), HardSharing(dict), heads)
+    model = _model(features, tasks)
     model.compile(keras.optimizers.Adam(_LEARNING_RATE))
     model.fit(train, epochs=epochs, verbose=0)
     values = model.evaluate(test, verbose=0, return_dict=True)
