@@ -118,6 +118,18 @@ def test_token_ids_of_a_nested_backbone():
     assert not any({"call", "embedded"} & vars(layer).keys() for layer in model._flatten_layers())
 
 
+def test_a_table_that_is_the_output_projection_too():
+    import keras_hub
+
+    table = keras_hub.layers.ReversibleEmbedding(20, 4, embeddings_initializer=keras.initializers.RandomNormal(0, 1))
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    hidden = keras.layers.Dense(4, "tanh")(table(ids))
+    model = mtl.MultiTaskModel(ids, {"lm": table(hidden, reverse=True)})
+    result = mtl.analysis.attribution(model, IDS, "lm", (2, 5))
+    assert np.abs(result.values["ids"][:, [0, 1, 3, 4, 5]]).max() == 0
+    is_complete(result, np.asarray(model(IDS)["lm"])[:, 2, 5])
+
+
 @pytest.mark.parametrize("trunk", [mtl.trunks.LoRA, mtl.trunks.CrossStitch])
 def test_embeddings_that_are_called_for_each_task(trunk):
     encoder = [keras.layers.Embedding(20, 4), keras.layers.Dense(3, "tanh", name="second")]

@@ -102,8 +102,13 @@ def test_masks_that_keras_attaches_count():
         [keras.layers.Embedding(20, 4, mask_zero=True), keras.layers.LSTM(4, return_sequences=True)]
     )
     tasks = [mtl.tasks.Tagging("tags", labels=["O", "B-x"]), mtl.tasks.Tagging("pos", labels=3, scheme="none")]
-    model = mtl.build_model(keras.Input((None,), dtype="int32"), mtl.trunks.SoftSharing(encoder), tasks)
+    trunk = mtl.trunks.MMoE(encoder, keras.layers.Dense(4), experts=3)
+    model = mtl.build_model(keras.Input((None,), dtype="int32"), trunk, tasks)
+    for task in ("tags", "pos"):
+        gate = model.get_layer(f"gate_{task}").kernel
+        gate.assign(9 * RNG.normal(size=gate.shape))
     similarity = mtl.analysis.similarity(model, IDS).matrix[0, 1]
+    assert similarity < 0.99
     longer = np.pad(IDS, [(0, 0), (0, 5)])
     assert mtl.analysis.similarity(model, longer).matrix[0, 1] == pytest.approx(similarity, rel=1e-5)
 
