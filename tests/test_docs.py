@@ -173,6 +173,17 @@ def test_report(in_tmp_path):
     assert "Labels of each task in 256 rows" in page
 
 
+def test_explaining(capsys):
+    names = run("guides/explaining.md")
+    assert names["similarity"].matrix[0, 1] < 0.9
+    np.testing.assert_allclose(names["gates"].weights.sum(1), 1, rtol=1e-5)
+    assert names["probes"].results["mixture_mood"]["mood"]["accuracy"] > 0.9
+    result = names["result"]
+    assert result.tokens[0, result.values["token_ids"][0].argmax()] == "brilliant"
+    assert abs(result.gaps[0]) < 0.2
+    assert "brilliant  +" in capsys.readouterr().out
+
+
 def test_two_towers():
     names = run("guides/two_towers.md")
     assert {"match_recall@1", "kind_accuracy"} <= names["history"].keys()

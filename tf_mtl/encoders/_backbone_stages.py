@@ -28,7 +28,7 @@ def backbone_stages(backbone: keras.Model, name: str) -> list[keras.layers.Layer
     Raises:
         ValueError: if the backbone has no layers with attention, or if they need more than a sequence and its mask.
     """
-    blocks = [layer for layer in backbone.layers if _has_attention(layer)]
+    blocks = [layer for layer in backbone.layers if has_attention(layer)]
     if not blocks or not isinstance(backbone.input, Mapping) or PADDING_MASK not in backbone.input:
         raise ValueError(
             f"`backbone` '{backbone.name}' has no stages: only text backbones with attention layers have them. "
@@ -96,5 +96,6 @@ def _part(before, after):
     return keras.Model(inputs, clone.output)
 
 
-def _has_attention(layer):
+def has_attention(layer: keras.layers.Layer) -> bool:
+    """Return whether a layer contains attention, as Transformer layers do."""
     return any("attention" in type(part).__name__.lower() for part in layer._flatten_layers(include_self=False))

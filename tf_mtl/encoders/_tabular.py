@@ -136,15 +136,19 @@ class TabularEncoder(keras.layers.Layer):
         """Return vectors [B, D]."""
         parts = []
         if self.categorical:
-            indices = keras.ops.stack([_flat(inputs[column], "int32") for column in self.categorical], 1)
-            table = self.embeddings * 1  # the gradient of the variable itself would be sparse
-            in_range = (indices >= 0) & (indices < self.sizes)
-            embedded = keras.ops.take(table, keras.ops.where(in_range, indices, 0) + self.first, axis=0)
-            embedded = embedded * keras.ops.cast(in_range, embedded.dtype)[..., None]
+            embedded = self.embedded({column: inputs[column] for column in self.categorical})
             parts.append(keras.ops.reshape(embedded, (-1, len(self.categorical) * self.dim)))
         if self.numeric:
             parts.append(keras.ops.stack([_flat(inputs[column], self.compute_dtype) for column in self.numeric], 1))
         return self.drop(keras.ops.concatenate(parts, 1))
+
+    def embedded(self, columns: Any) -> Any:
+        """Return the embeddings [B, columns, dim] of the categorical columns, a dict in their order."""
+        indices = keras.ops.stack([_flat(column, "int32") for column in columns.values()], 1)
+        table = self.embeddings * 1  # the gradient of the variable itself would be sparse
+        in_range = (indices >= 0) & (indices < self.sizes)
+        embedded = keras.ops.take(table, keras.ops.where(in_range, indices, 0) + self.first, axis=0)
+        return embedded * keras.ops.cast(in_range, embedded.dtype)[..., None]
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         """Return [B, D]."""

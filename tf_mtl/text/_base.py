@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
@@ -88,6 +89,10 @@ class TextPreprocessor(keras.layers.Layer, ABC):
     def padding(self, name: str) -> int:
         """Return the value after the end of a row in the input of this name."""
         return 0
+
+    def tokens(self, token_ids: Any) -> np.ndarray:
+        """Return token ids [B, S] as strings, for people to read; by default the numbers."""
+        return np.asarray(token_ids).astype(str)
 
     @staticmethod
     def split(texts: Any) -> Split:

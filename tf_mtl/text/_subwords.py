@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl._keys import PADDING_MASK, TOKEN_IDS, WORD_STARTS
@@ -158,6 +159,11 @@ class Subwords(TextPreprocessor):
             }
         inputs[PADDING_MASK] = tf.ones_like(inputs[TOKEN_IDS])
         return {name: inputs[name] for name in self.names}
+
+    def tokens(self, token_ids: Any) -> np.ndarray:
+        """Return token ids [B, S] as the tokenizer writes them."""
+        token_ids = np.asarray(token_ids)
+        return np.array([[self.tokenizer.id_to_token(int(each)) for each in row] for row in token_ids], str)
 
     def word_counts(self, encoded: dict[str, tf.RaggedTensor], segment: int = 0) -> tf.Tensor:
         """Return the number of words of each row that were kept, int64 [B].

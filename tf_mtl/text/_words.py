@@ -133,6 +133,10 @@ class Words(TextPreprocessor):
         separator = SpecialTokens((), (self.vocabulary_size - 1,), ())
         return pair_inputs(first, second, self._tokens, separator, self.length)
 
+    def tokens(self, token_ids: Any) -> np.ndarray:
+        """Return token ids [B, S] as words; "" for padding, "[UNK]" for unknown words, "[SEP]" for the separator."""
+        return np.array(["", "[UNK]", *self.vocabulary, "[SEP]"])[np.asarray(token_ids)]
+
     def word_counts(self, encoded: dict[str, tf.RaggedTensor], segment: int = 0) -> tf.Tensor:
         """Return the number of words of each row that were kept, int64 [B].
 

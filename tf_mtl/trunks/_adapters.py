@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from tf_mtl._arguments import integer
 from tf_mtl.trunks._base import Features, Trunk, as_features
@@ -50,8 +51,20 @@ class Adapters(Trunk):
                 outputs[task] = self._adapted(run("encoder", stage, outputs[task]), level, task)
         return {task: as_features(x) for task, x in outputs.items()}
 
+    def adapter_norms(self, model: keras.Model) -> dict[str, dict[str, float]]:
+        """Return for each task the norm of every adapter's D U.
+
+        Args:
+            model: A model built with this trunk.
+        """
+        levels = range(len(stages("Adapters", self.encoder)))
+        return {
+            task: {name: model.get_layer(name).norm_of_change() for name in (_name(level, task) for level in levels)}
+            for task in model.output
+        }
+
     def _adapted(self, output, level, task):
-        return on_feature(Adapter(self.bottleneck, name=f"adapter_{level}_{task}"), output)
+        return on_feature(Adapter(self.bottleneck, name=_name(level, task)), output)
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -76,5 +89,14 @@ class Adapter(keras.layers.Layer):
         """Return the adapted features."""
         return inputs + self.up(self.down(self.norm(inputs)))
 
+    def norm_of_change(self) -> float:
+        """Return the Frobenius norm of D U, [C, C]."""
+        down, up = (np.asarray(layer.kernel, "float64") for layer in (self.down, self.up))
+        return float(np.linalg.norm(down @ up))
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bottleneck": self.bottleneck}
+
+
+def _name(level, task):
+    return f"adapter_{level}_{task}"

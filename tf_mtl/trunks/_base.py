@@ -35,6 +35,25 @@ class Trunk(ABC):
         """Return the trunk of a model with this task only."""
         return self
 
+    def gated_layers(self, tasks: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return `{set of experts: {reader: layer}}`, the layers that weight experts by a gate; by default none.
+
+        A reader is a task, or what tasks share. The first input of such a layer is the gate's weights [..., N], the
+        others are the outputs of the N experts.
+
+        Args:
+            tasks: The task names.
+        """
+        return {}
+
+    def adapter_norms(self, model: keras.Model) -> dict[str, dict[str, float]]:
+        """Return `{task: {layer: norm}}`, how much each task's adapters change the encoder; by default nothing.
+
+        Args:
+            model: A model built with this trunk.
+        """
+        return {}
+
     @property
     def serializable(self) -> bool:
         """Whether the trunk can be saved: a function among its arguments cannot, layers and plain values can."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_mtl._arguments import integer
 from tf_mtl.trunks._base import Features, Trunk
-from tf_mtl.trunks._experts import Expert, apply_towers, gated_sums
+from tf_mtl.trunks._experts import Expert, apply_towers, gated_sum_name, gated_sums
 from tf_mtl.trunks._stages import Encoder, layer_or_layers, run
 
 
@@ -89,6 +89,10 @@ class DSelectK(Trunk):
         encoded = run("encoder", self.encoder, inputs)
         outputs = gated_sums(encoded, tasks, experts, lambda task: DSelectKGate(*arguments, name=f"gate_{task}"))
         return apply_towers(self.tower, outputs)
+
+    def gated_layers(self, tasks: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the layers with the tasks' weighted sums, in one set, "experts"."""
+        return {"experts": {task: gated_sum_name(task) for task in tasks}}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")

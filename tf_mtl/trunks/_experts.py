@@ -60,6 +60,11 @@ class GatedSum(keras.layers.Layer):
         return None if mask is None else mask[1]
 
 
+def gated_sum_name(reader: str) -> str:
+    """Return the name of the layer with the weighted sum that a task, or another reader, reads."""
+    return f"mixture_{reader}"
+
+
 def softmax_gate(number: int, name: str) -> keras.layers.Layer:
     """Return a gate softmax(W x) over `number` experts, in float32 under any precision policy."""
     return keras.layers.Dense(number, activation="softmax", use_bias=False, dtype="float32", name=name)
@@ -77,7 +82,7 @@ def gated_sums(
         make_gate: Returns the gate of a task.
     """
     gates = [make_gate(task) for task in tasks]
-    sums = [GatedSum(name=f"mixture_{task}") for task in tasks]
+    sums = [GatedSum(name=gated_sum_name(task)) for task in tasks]
 
     def apply(tensors):
         (x,) = tensors

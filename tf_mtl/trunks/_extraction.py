@@ -6,7 +6,7 @@ from typing import Any
 
 from tf_mtl._arguments import integer
 from tf_mtl.trunks._base import Features, Trunk
-from tf_mtl.trunks._experts import Expert, GatedSum, apply_towers, softmax_gate
+from tf_mtl.trunks._experts import Expert, GatedSum, apply_towers, gated_sum_name, softmax_gate
 from tf_mtl.trunks._stages import Encoder, Output, layer_or_layers, on_features, run
 
 
@@ -47,6 +47,16 @@ class ExtractionTrunk(Trunk):
             features = self._extract(level, features, tasks)
         return apply_towers(self.tower, dict(zip(tasks, features, strict=True)))
 
+    def gated_layers(self, tasks: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the layers with the weighted sums at each level: the tasks' and, before the last level, "shared"."""
+        return {
+            level: {reader: gated_sum_name(f"{level}_{reader}") for reader in self._readers(level, tasks)}
+            for level in self.level_names
+        }
+
+    def _readers(self, level, tasks):
+        return list(tasks) if level == self.level_names[-1] else [*tasks, "shared"]
+
     def _extract(self, level: str, features: Sequence[Output], tasks: Sequence[str]) -> list[Output]:
         """Return the features after one level: each task's and, except after the last level, the shared ones.
 
@@ -62,14 +72,14 @@ class ExtractionTrunk(Trunk):
             [Expert(self.expert, f"{level}_{owner}_{i}") for i in range(number)]
             for owner, number in zip(owners, numbers, strict=True)
         ]
-        readers = tasks if is_last else owners
+        readers = self._readers(level, tasks)
         numbers_read = [self.task_experts + self.shared_experts] * len(tasks)
         if not is_last:
             numbers_read.append(sum(numbers))
         gates = [
             softmax_gate(number, f"gate_{level}_{reader}") for number, reader in zip(numbers_read, readers, strict=True)
         ]
-        sums = [GatedSum(name=f"mixture_{level}_{reader}") for reader in readers]
+        sums = [GatedSum(name=gated_sum_name(f"{level}_{reader}")) for reader in readers]
 
         def apply(tensors):
             outputs = [[expert(x) for expert in own] for own, x in zip(experts, tensors, strict=True)]

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from tf_mtl._arguments import integer
 from tf_mtl.trunks._base import Features, Trunk, as_features
 from tf_mtl.trunks._stages import Encoder, layer_or_layers, layers, run
+
+_ENCODER = "lora_encoder"
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -51,15 +54,25 @@ class LoRA(Trunk):
 
     def __call__(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Features]:
         """Return for each task the features of the encoder with the task's changes."""
-        encoder = ChangedEncoder(self.encoder, self.kernels, name="lora_encoder")
+        encoder = ChangedEncoder(self.encoder, self.kernels, name=_ENCODER)
         encoder.build(keras.tree.map_structure(lambda x: x.shape, inputs))
         scale = 2.0 if self.alpha is None else self.alpha / self.rank
         any_input = keras.tree.flatten(inputs)[0]  # makes the changes part of the graph; its values do not matter
         features = {}
         for task in tasks:
-            changes = LowRank(encoder.shapes, self.rank, scale, name=f"lora_{task}")(any_input)
+            changes = LowRank(encoder.shapes, self.rank, scale, name=_name(task))(any_input)
             features[task] = as_features(encoder(inputs, changes=changes))
         return features
+
+    def adapter_norms(self, model: keras.Model) -> dict[str, dict[str, float]]:
+        """Return for each task the norm of every kernel's change, divided by that of the kernel.
+
+        Args:
+            model: A model built with this trunk.
+        """
+        kernels = model.get_layer(_ENCODER).changed
+        names = [kernel.path.removeprefix(f"{_ENCODER}/") for kernel in kernels]
+        return {task: dict(zip(names, _ratios(model, task, kernels), strict=True)) for task in model.output}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -162,6 +175,18 @@ class ChangedEncoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ChangedEncoder":
         return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
+
+
+def _name(task):
+    return f"lora_{task}"
+
+
+def _ratios(model, task, kernels):
+    """The Frobenius norms of a task's changes, divided by those of the kernels."""
+    layer = model.get_layer(_name(task))
+    for (a, b), kernel in zip(layer.factors, kernels, strict=True):
+        change = layer.scale * np.asarray(a, "float64") @ np.asarray(b, "float64")
+        yield float(np.linalg.norm(change) / np.linalg.norm(np.asarray(kernel, "float64")))
 
 
 def _build(encoder, shape):
