@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
         agreement=which_tasks_report.agreement(gains, affinity),
     )
     print(f"Wrote results.md and metrics.json to {args.workdir}.")
-    models = [keras.models.load_model(model_path(args, run["seed"], group)) for group in by_gains.groups]
+    models = [keras.models.load_model(model_path(args, run["seed"], run["units"], group)) for group in by_gains.groups]
     path = mtl.export.saved_model(
         mtl.analysis.combine(models, name="groups"),
         args.export,
@@ -245,10 +245,10 @@ def test(
 ) -> dict:
     """Return the entry of a way's models with a seed, after training them if they have not finished."""
     names = " ".join("+".join(group) for group in groups)
-    options = {"way": way, "groups": names, "seed": seed, "units": width, **options_of_a_run(args)}
+    options = {"groups": names, "seed": seed, "units": width, **options_of_a_run(args)}
     run = finished.find(options)
     if run is not None:
-        return run
+        return {**run, "way": way}
     results = {"parameters": 0, "models": len(groups), "train_s": 0.0, "predict_us_per_row": 0.0}
     columns, labels = data.test
     for group in groups:
@@ -257,7 +257,7 @@ def test(
         model = build(group, width, args, strategy, data)
         started = time.perf_counter()
         rows = of_tasks(batches(data.train, args, args.epochs, seed), group)
-        checkpoint = training_setup.checkpoint(args, f"{way.replace(' ', '_')}-{seed}-{'+'.join(group)}")
+        checkpoint = training_setup.checkpoint(args, model_path(args, seed, width, group).stem)
         model.fit(rows, verbose=0, callbacks=[checkpoint])
         results["train_s"] += time.perf_counter() - started
         model.predict({name: values[:1] for name, values in columns.items()}, verbose=0)  # traces
@@ -268,13 +268,13 @@ def test(
         for task in group:
             is_labelled = ~np.isnan(labels[task])
             results[task] = auc(labels[task][is_labelled], logits[task][is_labelled, 0])
-        if way == BY_GAINS and mtl.distribute.is_chief(strategy):
-            path = model_path(args, seed, group)
+        if mtl.distribute.is_chief(strategy):
+            path = model_path(args, seed, width, group)
             path.parent.mkdir(parents=True, exist_ok=True)
             model.save(path)
     aucs = ", ".join(f"{task} {results[task]:.4f}" for task in args.tasks)
     print(f"{way}, seed {seed}: {aucs}, {results['train_s']:.0f} s", flush=True)
-    return finished.add(options, results)
+    return {**finished.add(options, results), "way": way}
 
 
 def of_tasks(rows: tf.data.Dataset, tasks: Sequence[str]) -> tf.data.Dataset:
@@ -287,8 +287,8 @@ def options_of_a_run(args: argparse.Namespace) -> dict:
     return {**recipe_options.of_a_run(args, "tasks", "groups"), "tasks": " ".join(args.tasks)}
 
 
-def model_path(args: argparse.Namespace, seed: int, group: Sequence[str]) -> Path:
-    return args.workdir / "models" / f"{'+'.join(group)}-{seed}.keras"
+def model_path(args: argparse.Namespace, seed: int, width: int, group: Sequence[str]) -> Path:
+    return args.workdir / "models" / f"{'+'.join(group)}-{width}-{seed}.keras"
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
