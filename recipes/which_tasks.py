@@ -19,6 +19,7 @@ changing the code.
 """
 
 import argparse
+import functools
 import itertools
 import math
 import time
@@ -228,9 +229,11 @@ def fitting_widths(args: argparse.Namespace, data: Data, ways: dict[str, Groups]
     def count(groups, width):
         return sum(model_of(group, width, data.space).count_params() for group in groups)
 
+    widths = {ALONE: args.width, SMALL: args.width}
     budget = count(ways[ALONE], args.width)
-    widths = {way: nearest_width(lambda width, groups=ways[way]: count(groups, width), budget) for way in ways}
-    return widths | {SMALL: args.width}
+    for way in ways.keys() - widths.keys():
+        widths[way] = nearest_width(functools.partial(count, ways[way]), budget)
+    return widths
 
 
 def test(
