@@ -1,8 +1,9 @@
 """Delta-m of published results, as Nash-MTL (Navon et al., ICML 2022) prints it: tables 2, 3 and 6 of the paper.
 
 The single-task results are those of the paper; for QM9, whose table rounds them further, those of the code published
-with it. Tolerances are what the rounding of the printed results allows. Two rows are left out, since the printed delta-m does not
-follow from the printed results: IMTL-G on NYUv2 (-0.76, computed -0.60) and DWA on QM9 (175.3, computed 174.8).
+with it. Tolerances are what the rounding of the printed results allows. Two rows are left out, since the printed
+delta-m does not follow from the printed results: IMTL-G on NYUv2 (-0.76, computed -0.60) and DWA on QM9 (175.3,
+computed 174.8).
 """
 
 import pytest
