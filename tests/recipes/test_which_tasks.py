@@ -40,7 +40,7 @@ def test_compares_the_ways_and_resumes(census_folder, tmp_path, monkeypatch, cap
         == metrics["test"]
         == {f"{task}_auc": ways["groups by gains"]["auc"][task][0] for task in names}
     )
-    assert "removes:" in (tmp_path / "results.md").read_text()
+    assert "Affinity, times 100,000" in (tmp_path / "results.md").read_text()
 
     capsys.readouterr()
     again, _ = run(census_folder, tmp_path, *SETTINGS)
