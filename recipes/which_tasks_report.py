@@ -57,7 +57,7 @@ def text(
             "Gain in AUC on held-out rows, %, of the task in the column when it is trained with the task in the row:",
             _matrix(tasks, 100 * gains),
             f"Groups by these gains:\n\n{by_gains}",
-            "Affinity, times 100,000: how much of the loss of the task in the column a step for the task in the row removes:",
+            "Affinity, times 100,000: the fraction of the column's loss that a step for the task in the row removes:",
             _matrix(tasks, 1e5 * affinity),
             f"Groups by these affinities:\n\n{by_affinity}",
             f"Correlation of gains and affinities: Pearson {correlations['pearson']:+.2f}, "
