@@ -77,7 +77,7 @@ def test_agreement():
 
 @pytest.mark.slow
 def test_smoke(census_folder, tmp_path, capsys):
-    metrics, _ = run(census_folder, tmp_path, "--smoke")
+    metrics, _ = run(census_folder, tmp_path, "--smoke", "--strategy", "one_device")
     assert "Exported the groups, combined" in capsys.readouterr().out
     assert metrics["test"].keys() == {"dividends_auc", "self_employed_auc", "moved_auc"}
     signature = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["moved"]
