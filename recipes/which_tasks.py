@@ -1,6 +1,6 @@
 """Which of six tasks on census data belong together: the gains of all pairs, groups chosen from them, and a test.
 
-    python recipes/which_tasks.py                                                     # 20 minutes on 2 cores
+    python recipes/which_tasks.py                                                     # 25 minutes on 2 busy cores
     python recipes/which_tasks.py --tasks income college dividends --groups 2         # three of the tasks
 
 The tasks are an income over $50,000, never married, a Bachelor's degree or more, dividends from stocks, self-employed,
