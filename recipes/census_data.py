@@ -14,6 +14,7 @@ import data_packages
 import numpy as np
 
 TASKS = ("income", "never_married", "college")
+MORE_TASKS = ("dividends", "self_employed", "moved")
 NUMERIC = (
     "age",
     "wage_per_hour",
@@ -38,38 +39,63 @@ _COLUMNS = (
     *("veterans_benefits", "weeks_worked_in_year", "year", "income"),
 )
 _NO_FEATURES = ("marital_stat", "instance_weight", "income")
+_LABEL_COLUMNS = {  # further columns that determine a label
+    "college": ("education",),
+    "dividends": ("dividends_from_stocks",),
+    "self_employed": ("class_of_worker",),
+    "moved": (
+        *("live_in_this_house_1_year_ago", "migration_prev_res_in_sunbelt", "region_of_previous_residence"),
+        *("state_of_previous_residence", "migration_code_change_in_msa", "migration_code_change_in_reg"),
+        "migration_code_move_within_reg",
+    ),
+}
 _DEGREES = ("Bachelors degree", "Masters degree", "Prof school degree", "Doctorate degree")
 _FILES = ("census_income_1994_1995_train.csv", "census_income_1994_1995_test.csv")
 
 Part = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # columns and labels
 
 
-def load(folder: Path | None = None, tasks: Sequence[str] = ("income", "never_married")) -> tuple[Part, Part]:
+def load(
+    folder: Path | None = None,
+    tasks: Sequence[str] = ("income", "never_married"),
+    leave_out: Sequence[str] = (),
+) -> tuple[Part, Part]:
     """Return the 199,523 training and the 99,762 test rows, each as a pair of columns and labels.
 
     The columns of `NUMERIC` are float32; all others are categories, object arrays of strings. A missing value is the
-    category "?". A question that was not asked usually has the category "Not in universe". Labels are float32, 0 or 1.
-    The columns leave out marital status, income, the survey's weight of a row and, where "college" is a task,
-    education.
+    category "?". A question that was not asked usually has the category "Not in universe". Labels are float32, 0 or 1,
+    or NaN where a question was not asked. The columns leave out marital status, income, the survey's weight of a row,
+    and those that determine the label of a task, such as education if "college" is a task.
 
     Args:
         folder: Folder with the files `census_income_1994_1995_{train,test}.csv`; by default they are downloaded.
-        tasks: Those of `TASKS` to return labels for: an income over $50,000, never married, at least a Bachelor's
-            degree.
+        tasks: Those of `TASKS` and `MORE_TASKS` to return labels for: an income over $50,000, never married, at least
+            a Bachelor's degree; dividends from stocks, self-employed, moved within a year (asked in 1994 only).
+        leave_out: Further columns to leave out.
     """
     folder = folder or _download()
-    train, test = (_part(_read(folder / name), tasks) for name in _FILES)
+    train, test = (_part(_read(folder / name), tasks, leave_out) for name in _FILES)
     return train, test
 
 
-def _part(columns, tasks):
-    left_out = (*_NO_FEATURES, "education") if "college" in tasks else _NO_FEATURES
+def select(part: Part, rows: np.ndarray | slice) -> Part:
+    """Return some rows of columns and labels."""
+    columns, labels = ({name: values[rows] for name, values in group.items()} for group in part)
+    return columns, labels
+
+
+def _part(columns, tasks, leave_out):
+    not_features = {*_NO_FEATURES, *leave_out, *(name for task in tasks for name in _LABEL_COLUMNS.get(task, ()))}
+    one_year_ago = columns["live_in_this_house_1_year_ago"]
     labels = {
         "income": columns["income"] == "50000+.",
         "never_married": columns["marital_stat"] == "Never married",
         "college": np.array([value.startswith(_DEGREES) for value in columns["education"]]),
+        "dividends": columns["dividends_from_stocks"] > 0,
+        "self_employed": np.array([value.startswith("Self-employed") for value in columns["class_of_worker"]]),
+        "moved": np.select([one_year_ago == "No", one_year_ago == "Yes"], [1.0, 0.0], np.nan),
     }
-    features = {name: values for name, values in columns.items() if name not in left_out}
+    features = {name: values for name, values in columns.items() if name not in not_features}
     return features, {task: labels[task].astype("float32") for task in tasks}
 
 

@@ -14,8 +14,10 @@ MAX_VALUES = 400  # a number's most frequent values, which get embeddings
 
 def derived(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns, every number also as a category, and the logarithms of long-tailed numbers."""
-    values = {f"{name}_value": keras.ops.cast(columns[name], "int64") for name in census_data.NUMERIC}
-    return {**columns, **values, **{f"log_{name}": keras.ops.log1p(columns[name]) for name in LONG_TAILED}}
+    numbers = [name for name in census_data.NUMERIC if name in columns]
+    values = {f"{name}_value": keras.ops.cast(columns[name], "int64") for name in numbers}
+    logarithms = {f"log_{name}": keras.ops.log1p(columns[name]) for name in numbers if name in LONG_TAILED}
+    return {**columns, **values, **logarithms}
 
 
 def feature_space(columns: Mapping[str, np.ndarray]) -> keras.utils.FeatureSpace:

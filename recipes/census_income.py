@@ -27,10 +27,12 @@ import census_report
 import keras
 import metrics_file
 import numpy as np
+import optimizers
 import recipe_options
 import tensorflow as tf
 import training_setup
-from census_data import Part
+from auc import auc
+from census_data import Part, select
 from census_trunks import NAMES, SINGLE, fitting_width, models
 from epoch_clock import EpochClock
 from finished_runs import FinishedRuns
@@ -105,12 +107,6 @@ def load(args: argparse.Namespace, tasks: Sequence[str]) -> Data:
         (census_features.encode(space, columns), labels) for columns, labels in (train, test)
     )
     return Data(encoded_train, encoded_test, space, examples={name: values[:8] for name, values in test[0].items()})
-
-
-def select(part: Part, rows: np.ndarray | slice) -> Part:
-    """Return some rows of columns and labels."""
-    columns, labels = ({name: values[rows] for name, values in group.items()} for group in part)
-    return columns, labels
 
 
 def batches(part: Part, size: int) -> tf.data.Dataset:
@@ -205,21 +201,9 @@ def run_one(
 
 
 def compile_model(model: mtl.MultiTaskModel, steps: int, args: argparse.Namespace) -> None:
-    """Compile a model for epochs of so many steps, with weight decay of kernels and embeddings only."""
-    rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.epochs * steps)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=args.weight_decay)
-    decayed = ("kernel", "embeddings")
-    optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if v.name not in decayed])
+    """Compile a model for epochs of so many steps."""
+    optimizer = optimizers.adamw_on_kernels(model, args.learning_rate, args.epochs * steps, args.weight_decay)
     model.compile(optimizer, balancing=args.balancing, metrics={task: [] for task in model.task_names})
-
-
-def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the area under the ROC curve: the fraction of (positive, negative) pairs in order, ties counting half."""
-    _, index, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[index]
-    is_positive = labels > 0
-    pairs_in_order = ranks[is_positive].sum() - is_positive.sum() * (is_positive.sum() + 1) / 2
-    return float(pairs_in_order / is_positive.sum() / (~is_positive).sum())
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -58,17 +58,8 @@ def fitting_width(name: str, budget: int, encoder: mtl.encoders.TabularEncoder, 
         ValueError: if the closest is more than 5 % off.
     """
 
-    @functools.cache
-    def count(width):
-        return parameters(name, width, encoder, tasks)
-
-    low, high = 1, 2
-    while count(high) < budget:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < budget else (low, middle)
-    width = min(low, high, key=lambda width: abs(count(width) - budget))
+    count = functools.cache(lambda width: parameters(name, width, encoder, tasks))
+    width = nearest_width(count, budget)
     if abs(count(width) - budget) > 0.05 * budget:
         raise ValueError(
             f"No width of '{name}' comes within 5 % of the budget of {budget:,} parameters: the nearest is {width}, "
@@ -76,3 +67,14 @@ def fitting_width(name: str, budget: int, encoder: mtl.encoders.TabularEncoder, 
         )
     keras.utils.clear_session()
     return width, count(width)
+
+
+def nearest_width(count: Callable[[int], int], budget: int) -> int:
+    """Return the width whose number of parameters, `count(width)`, is nearest to the budget."""
+    low, high = 1, 2
+    while count(high) < budget:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < budget else (low, middle)
+    return min(low, high, key=lambda width: abs(count(width) - budget))

@@ -1,4 +1,4 @@
-"""The optimizer of the text recipes."""
+"""The optimizers of the recipes on texts, and of those on tables."""
 
 import keras
 
@@ -10,3 +10,14 @@ def adamw(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
         0.0, steps, warmup_target=learning_rate, warmup_steps=warmup_steps
     )
     return keras.optimizers.AdamW(schedule, weight_decay=0.01)
+
+
+def adamw_on_kernels(
+    model: keras.Model, learning_rate: float, steps: int, weight_decay: float
+) -> keras.optimizers.Optimizer:
+    """Return AdamW with a cosine schedule, and weight decay of kernels and embeddings only."""
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+    decayed = ("kernel", "embeddings")
+    optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if v.name not in decayed])
+    return optimizer

@@ -118,6 +118,9 @@ def test_two_replicas_measure_what_one_does():
     with mtl.distribute.strategy("mirrored").scope():
         model = linear()
     np.testing.assert_allclose(mtl.analysis.affinity(model, [batch()]).matrix, expected.matrix, atol=1e-6)
+    callback = mtl.callbacks.TaskAffinity([batch()], every=2)
+    model.fit(*batch()[:2], batch_size=12, epochs=4, verbose=0, callbacks=[callback])
+    assert callback.measurements == int(tf.convert_to_tensor(model.optimizer.iterations.value)) // 2 > 0
     with pytest.raises(ValueError, match="not supported on several replicas"):
         mtl.analysis.affinity(model, [batch()], update="optimizer")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -37,6 +38,33 @@ def run_in_this_process():
         return printed.getvalue()
 
     return run
+
+
+def person(rng):
+    """A row of the census. Education and weeks of work determine the income; age determines the marital status."""
+    fields = [f" {rng.choice(['A', 'B', '?'])}" for _ in range(42)]
+    age, weeks, education = rng.integers(90), rng.integers(53), rng.integers(4)
+    fields[0], fields[39], fields[24] = str(age), f" {weeks}", f" {rng.random() * 2000:.2f}"
+    fields[4] = [" Children", " High school graduate", " Bachelors degree(BA AB BS)", " Doctorate degree(PhD EdD)"][
+        education
+    ]
+    fields[1] = fields[1].replace("A", "Self-employed-incorporated")
+    for column in (5, 16, 17, 18):
+        fields[column] = f" {rng.choice([0, 0, 0, 1500, 99999])}"
+    fields[28] = fields[28].replace("A", "Yes").replace("B", "No")
+    fields[30], fields[40] = f" {rng.integers(7)}", " 94"
+    fields[7] = " Never married" if age < 25 else " Divorced"
+    return [*fields[:41], " 50000+." if weeks > 20 and education > 1 else " - 50000."]
+
+
+@pytest.fixture(scope="session")
+def census_folder(tmp_path_factory):
+    """The census' two files, about a few made-up people."""
+    folder, rng = tmp_path_factory.mktemp("census"), np.random.default_rng(0)
+    for name, rows in {"train": 600, "test": 200}.items():
+        lines = [",".join(person(rng)) + "\n" for _ in range(rows)]
+        (folder / f"census_income_1994_1995_{name}.csv").write_text("".join(lines))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,32 +11,7 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 
-ROWS = {"train": 600, "test": 200}
 SETTINGS = ["--epochs", "6", "--batch-size", "64", "--width", "12", "--seeds", "1"]
-
-
-def person(rng):
-    """A row of the file. Education and weeks of work determine the income; age determines the marital status."""
-    fields = [f" {rng.choice(['A', 'B', '?'])}" for _ in range(42)]
-    age, weeks, education = rng.integers(90), rng.integers(53), rng.integers(4)
-    fields[0], fields[39], fields[24] = str(age), f" {weeks}", f" {rng.random() * 2000:.2f}"
-    fields[4] = [" Children", " High school graduate", " Bachelors degree(BA AB BS)", " Doctorate degree(PhD EdD)"][
-        education
-    ]
-    for column in (5, 16, 17, 18):
-        fields[column] = f" {rng.choice([0, 0, 0, 1500, 99999])}"
-    fields[30], fields[40] = f" {rng.integers(7)}", " 94"
-    fields[7] = " Never married" if age < 25 else " Divorced"
-    return [*fields[:41], " 50000+." if weeks > 20 and education > 1 else " - 50000."]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder, rng = tmp_path_factory.mktemp("census"), np.random.default_rng(0)
-    for name, rows in ROWS.items():
-        lines = [",".join(person(rng)) + "\n" for _ in range(rows)]
-        (folder / f"census_income_1994_1995_{name}.csv").write_text("".join(lines))
-    return folder
 
 
 def run(folder, workdir, *options):
@@ -47,9 +22,9 @@ def run(folder, workdir, *options):
     return json.loads((workdir / "metrics.json").read_text()), json.loads((workdir / "results.json").read_text())
 
 
-def test_columns_and_labels(folder):
-    rows = [line.split(",") for line in (folder / "census_income_1994_1995_test.csv").read_text().splitlines()]
-    _, (columns, labels) = census_data.load(folder, ["income", "never_married", "college"])
+def test_columns_and_labels(census_folder):
+    rows = [line.split(",") for line in (census_folder / "census_income_1994_1995_test.csv").read_text().splitlines()]
+    _, (columns, labels) = census_data.load(census_folder, ["income", "never_married", "college"])
     assert len(columns) == 38
     assert not {"income", "marital_stat", "education", "instance_weight"} & columns.keys()
     for i, row in enumerate(rows):
@@ -59,7 +34,22 @@ def test_columns_and_labels(folder):
         assert labels["income"][i] == ("50000+." in row[41])
         assert labels["never_married"][i] == ("Never" in row[7])
         assert labels["college"][i] == ("degree" in row[4])
-    assert "education" in census_data.load(folder)[0][0]
+    assert "education" in census_data.load(census_folder)[0][0]
+
+
+def test_more_labels(census_folder):
+    lines = (census_folder / "census_income_1994_1995_test.csv").read_text().splitlines()
+    rows = [[value.strip() for value in line.split(",")] for line in lines]
+    _, (columns, labels) = census_data.load(census_folder, census_data.MORE_TASKS, leave_out=["tax_filer_stat"])
+    assert len(columns) == 42 - 3 - 1 - 1 - 7 - 1
+    assert not {"dividends_from_stocks", "class_of_worker", "region_of_previous_residence", "tax_filer_stat"} & {
+        *columns
+    }
+    moved = [{"Yes": 0.0, "No": 1.0}.get(row[28], np.nan) for row in rows]
+    assert {str(label) for label in moved} == {"0.0", "1.0", "nan"}
+    np.testing.assert_array_equal(labels["moved"], moved)
+    np.testing.assert_array_equal(labels["dividends"], [float(row[18]) > 0 for row in rows])
+    np.testing.assert_array_equal(labels["self_employed"], [row[1].startswith("Self-employed") for row in rows])
 
 
 def test_auc():
@@ -69,8 +59,8 @@ def test_auc():
     assert census_income.auc(labels, scores) == pytest.approx(np.mean(pairs))
 
 
-def test_trains_and_exports(folder, tmp_path, capsys):
-    metrics, runs = run(folder, tmp_path, *SETTINGS, "--trunk", "mmoe")
+def test_trains_and_exports(census_folder, tmp_path, capsys):
+    metrics, runs = run(census_folder, tmp_path, *SETTINGS, "--trunk", "mmoe")
     assert "mmoe, seed 0" in capsys.readouterr().out
     assert [entry["trunk"] for entry in runs] == ["single-task", "mmoe"]
     assert metrics["trunks"].keys() == {"single-task", "mmoe"}
@@ -84,7 +74,7 @@ def test_trains_and_exports(folder, tmp_path, capsys):
     assert metrics["trunks"]["mmoe"]["never_married"]["mean"] > 0.8
     assert (tmp_path / "auc.png").stat().st_size > 1000
     signature = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["income"]
-    columns, _ = census_data.load(folder)[1]
+    columns, _ = census_data.load(census_folder)[1]
     outputs = signature(**{name: tf.constant(values[:5].tolist()) for name, values in columns.items()})
     assert outputs["income_label"].shape == (5,)
     card = json.loads((tmp_path / "export" / "1" / "model_card.json").read_text())
@@ -92,13 +82,13 @@ def test_trains_and_exports(folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_resumes(folder, tmp_path, capsys, monkeypatch):
+def test_resumes(census_folder, tmp_path, capsys, monkeypatch):
     exported = []
     monkeypatch.setattr(mtl.export, "saved_model", lambda *args, **kwargs: exported.append(kwargs["metrics"]))
     monkeypatch.setattr(census_income.metrics_file, "add_model_card", lambda *args: None)
-    _, runs = run(folder, tmp_path, *SETTINGS, "--trunk", "mmoe")
+    _, runs = run(census_folder, tmp_path, *SETTINGS, "--trunk", "mmoe")
     assert "mmoe, seed 0:" in capsys.readouterr().out
-    metrics, resumed_runs = run(folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "hard")
+    metrics, resumed_runs = run(census_folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "hard")
     assert "mmoe, seed 0:" not in capsys.readouterr().out
     assert resumed_runs[: len(runs)] == runs
     assert [entry["trunk"] for entry in resumed_runs[len(runs) :]] == ["hard"]
@@ -108,21 +98,21 @@ def test_resumes(folder, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_trunk_and_three_tasks(folder, tmp_path):
-    metrics, _ = run(folder, tmp_path, *SETTINGS, "--tasks", "3", "--holdout", "0.2")
+def test_every_trunk_and_three_tasks(census_folder, tmp_path):
+    metrics, _ = run(census_folder, tmp_path, *SETTINGS, "--tasks", "3", "--holdout", "0.2")
     assert metrics["trunks"].keys() == set(census_trunks.NAMES)
     assert all(0.4 < row["college"]["mean"] <= 1 for row in metrics["trunks"].values())
 
 
 @pytest.mark.slow
-def test_smoke(folder, tmp_path, capsys):
-    metrics, runs = run(folder, tmp_path, "--smoke", "--rows", "300")
+def test_smoke(census_folder, tmp_path, capsys):
+    metrics, runs = run(census_folder, tmp_path, "--smoke", "--rows", "300")
     assert [(entry["trunk"], entry["seed"]) for entry in runs] == [("single-task", 0), ("mmoe", 0)]
     assert metrics["model"] == "mmoe, seed 0"
     assert "Exported mmoe, seed 0" in capsys.readouterr().out
 
 
-def test_a_parameter_budget_that_is_too_small(folder):
-    space = census_income.load(census_income.parse(["--data", str(folder), *SETTINGS]), ["income"]).space
+def test_a_parameter_budget_that_is_too_small(census_folder):
+    space = census_income.load(census_income.parse(["--data", str(census_folder), *SETTINGS]), ["income"]).space
     with pytest.raises(ValueError, match="'cgc' comes within 5 % of the budget of 10 parameters"):
         census_trunks.fitting_width("cgc", 10, census_income.encoder(space), census_income.heads(["income"]))

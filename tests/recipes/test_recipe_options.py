@@ -21,6 +21,7 @@ RECIPES = (
     "retrieve",
     "entities_relations",
     "parse",
+    "which_tasks",
 )
 REQUIRED = {
     "classify_and_tag": ["--entities", "entities", "--pos", "pos"],
@@ -41,7 +42,7 @@ def common_help(recipe, capsys):
 def test_all_recipes_have_the_same_options(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     help_texts = {recipe: common_help(recipe, capsys).replace(recipe, "RECIPE") for recipe in RECIPES}
-    several_seeds = "fashion_pairs", "census_income"
+    several_seeds = "fashion_pairs", "census_income", "which_tasks"
     assert len({text for recipe, text in help_texts.items() if recipe not in several_seeds}) == 1
     assert len({help_texts[recipe] for recipe in several_seeds}) == 1
     without_seeds = [re.sub(r".*--seeds? .*\n", "", help_texts[recipe]) for recipe in ("sentiment", "fashion_pairs")]

@@ -57,12 +57,12 @@ class TaskAffinity(keras.callbacks.Callback):
         """Prepare the measurements of this model, after those of earlier calls of `fit`, if any."""
         self._affinities = Affinities(self.model, self._update)
         self._source = None
-        self.steps = max(self.steps, int(self.model.optimizer.iterations))
+        self.steps = max(self.steps, self._iterations())
         self.sums = self.sums or self._affinities.empty()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure, if enough steps have passed."""
-        steps = int(self.model.optimizer.iterations)
+        steps = self._iterations()
         if self._affinities is not None and steps // self._every > self.steps // self._every:
             self.sums = self._affinities.add(self.sums, self._next_batch())
             self.measurements += 1
@@ -88,6 +88,9 @@ class TaskAffinity(keras.callbacks.Callback):
         if self._affinities is None:
             raise ValueError("`result` needs measurements: pass the callback to `fit` first.")
         return self._affinities.mean(self.sums)
+
+    def _iterations(self):
+        return int(tf.convert_to_tensor(self.model.optimizer.iterations.value))  # `int` cannot read mirrored variables
 
     def _next_batch(self):
         """The next of the batches; that which follows the measurements so far, if training was resumed."""
