@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import quiet_tensorflow  # noqa: F401
 import census_data
@@ -171,13 +172,13 @@ def run_one(
     tasks: Sequence[str],
     args: argparse.Namespace,
     strategy: tf.distribute.Strategy,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train a trunk's model (or models), and return AUCs, seconds per epoch and seconds for the input of an epoch."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     with strategy.scope():
         trained = models(trunk, width, encoder(data.space), heads(tasks))
-    results = {"epoch_s": 0.0, "input_s": 0.0}
+    results: dict[str, Any] = {"epoch_s": 0.0, "input_s": 0.0, "alignment": None}
     for model in trained:
         columns, labels = data.train
         rows = batches((columns, {task: labels[task] for task in model.task_names}), args.batch_size)
@@ -185,7 +186,10 @@ def run_one(
             compile_model(model, len(rows), args)
         clock = EpochClock()
         checkpoint = training_setup.checkpoint(args, f"{trunk}-{seed}-{'-'.join(model.task_names)}")
-        model.fit(rows, epochs=args.epochs, verbose=0, callbacks=[checkpoint, clock])
+        alignment = training_setup.alignment(args) if trunk != SINGLE else []
+        history = model.fit(rows, epochs=args.epochs, verbose=0, callbacks=[checkpoint, clock, *alignment]).history
+        if alignment:
+            results["alignment"] = fmean(history["alignment"])
         results["epoch_s"] += clock.seconds()
         started = time.perf_counter()
         rows.reduce(0, lambda count, _: count + 1).numpy()
@@ -213,6 +217,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--width", type=int, metavar="N", help="of MMoE's experts, which sets the size of all trunks")
     parser.add_argument("--weight-decay", type=float, default=0.5, metavar="RATE", help="of kernels and embeddings")
     recipe_options.add_balancing(parser)
+    recipe_options.add_alignment(parser)
     parser.add_argument(
         "--holdout", type=float, default=0.0, metavar="FRACTION", help="test on this fraction of the training file"
     )

@@ -15,6 +15,7 @@ NOTES = """
   0.9942 and 0.9932.
 - delta-m: mean over tasks of the AUC's gain relative to single-task training with the same seed, as in LibMTL; positive
   is better. The verdict is what its interval over seeds says.
+- alignment: the mean cosine between the optimizer's steps and the balanced direction, with --alignment.
 - parameters: of all models together; single-task training has one per task.
 - s per epoch: median over the epochs after the first, as measured in this run, not a benchmark.
 """
@@ -30,11 +31,12 @@ def summary(runs: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str
         for task in tasks:
             aucs = [run[task] for run in by_seed]
             rows[trunk][task] = {"auc": aucs, "best": max(aucs), "mean": fmean(aucs)}
+        alignments = [run["alignment"] for run in by_seed if run["alignment"] is not None]
+        rows[trunk]["alignment"] = fmean(alignments) if alignments else None
         rows[trunk]["epoch_s"] = median(run["epoch_s"] for run in by_seed)
     aucs_by_trunk = {trunk: {task: row[task]["auc"] for task in tasks} for trunk, row in rows.items()}
     for trunk, row in rows.items():
-        gain = gain_over_seeds("auc", aucs_by_trunk[trunk], aucs_by_trunk[SINGLE])
-        row |= {"delta_m": gain.mean, "interval": gain[1:], "delta_m_text": str(gain), "verdict": gain.verdict}
+        row |= gain_over_seeds("auc", aucs_by_trunk[trunk], aucs_by_trunk[SINGLE])
     rows[SINGLE] |= {"delta_m_text": "", "verdict": ""}
     return dict(sorted(rows.items(), key=lambda item: -item[1]["delta_m"]))
 
@@ -42,7 +44,7 @@ def summary(runs: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str
 def table(rows: Mapping[str, Mapping[str, Any]], tasks: Sequence[str]) -> str:
     """Return the table in Markdown, with notes."""
     columns = [f"{task}, {statistic}" for task in tasks for statistic in STATISTICS]
-    header = ["trunk", *columns, "delta-m, 95% interval", "verdict", "parameters", "s per epoch"]
+    header = ["trunk", *columns, "delta-m, 95% interval", "verdict", "alignment", "parameters", "s per epoch"]
     text = mtl.report.table(header, [_cells(trunk, row, tasks) for trunk, row in rows.items()], digits=4)
     return f"{text}\n{NOTES}"
 
@@ -72,4 +74,12 @@ def plot(rows: Mapping[str, Mapping[str, Any]], tasks: Sequence[str], path: Path
 
 def _cells(trunk: str, row: Mapping[str, Any], tasks: Sequence[str]) -> list:
     aucs = [row[task][statistic] for task in tasks for statistic in STATISTICS]
-    return [trunk, *aucs, row["delta_m_text"], row["verdict"], f"{row['parameters']:,}", f"{row['epoch_s']:.1f}"]
+    return [
+        trunk,
+        *aucs,
+        row["delta_m_text"],
+        row["verdict"],
+        row["alignment"],
+        f"{row['parameters']:,}",
+        f"{row['epoch_s']:.1f}",
+    ]

@@ -140,12 +140,17 @@ def fit(
         batch_size=args.batch_size,
         epochs=args.epochs,
         verbose=0,
-        callbacks=[training_setup.checkpoint(args, f"{method}-{seed}-{'-'.join(tasks)}"), clock],
+        callbacks=[
+            training_setup.checkpoint(args, f"{method}-{seed}-{'-'.join(tasks)}"),
+            clock,
+            *(training_setup.alignment(args) if len(tasks) > 1 else []),
+        ],
     ).history
     test_labels = {task: test[1][task] for task in tasks}
     results = model.evaluate(test[0], test_labels, batch_size=1000, verbose=0, return_dict=True)
     return model, {task: results[f"{task}_accuracy"] for task in tasks} | {
         "conflict": fmean(history["conflict"]) if "conflict" in history else None,
+        "alignment": fmean(history["alignment"]) if "alignment" in history else None,
         "step_ms": 1000 * clock.seconds() / steps,
     }
 
@@ -175,6 +180,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="of tf_mtl.balancing")
     parser.add_argument("--pairs", type=int, metavar="N", help="training pairs")
     parser.add_argument("--test-pairs", type=int, metavar="N", help="test pairs")
+    recipe_options.add_alignment(parser)
     parser.add_argument("--gradients", choices=["parameters", "features"], default="parameters")
     args = parser.parse_args(arguments)
     recipe_options.set_defaults(args, DEFAULTS, SMOKE)

@@ -13,11 +13,21 @@ import tf_mtl as mtl
 
 TASKS = fashion_data.TASKS
 SINGLE = "single-task"
-HEADER = ("method", "left, %", "right, %", "delta-m, 95% interval", "verdict", "conflicts, %", "ms per step")
+HEADER = (
+    "method",
+    "left, %",
+    "right, %",
+    "delta-m, 95% interval",
+    "verdict",
+    "conflicts, %",
+    "alignment",
+    "ms per step",
+)
 NOTES = f"""
 - left, right: test accuracy, mean +- standard deviation over the seeds; all models learn from the same pairs.
 - delta-m: mean over tasks of the accuracy's gain relative to single-task training with the same seed, as in LibMTL;
   positive is better. The verdict is what its interval over seeds says.
+- alignment: the mean cosine between the optimizer's steps and the balanced direction, with --alignment.
 - conflicts: training steps where the two gradients have a negative cosine; empty for methods that do not compare them.
 - ms per step: median over the epochs after the first, as measured in this run, not a benchmark; {SINGLE}: both models.
 """
@@ -30,13 +40,13 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict]:
         by_seed = [run for run in runs if run["method"] == method]
         rows[method] = {task: fmean(run[task] for run in by_seed) for task in TASKS}
         rows[method]["seeds"] = {task: [run[task] for run in by_seed] for task in TASKS}
-        conflicts = [run["conflict"] for run in by_seed if run["conflict"] is not None]
-        rows[method]["conflict"] = fmean(conflicts) if conflicts else None
+        for measure in ("conflict", "alignment"):
+            values = [run[measure] for run in by_seed if run[measure] is not None]
+            rows[method][measure] = fmean(values) if values else None
         rows[method]["step_ms"] = median(run["step_ms"] for run in by_seed)
     accuracies = {method: row["seeds"] for method, row in rows.items()}
     for method, row in rows.items():
-        gain = gain_over_seeds("accuracy", accuracies[method], accuracies[SINGLE])
-        row |= {"delta_m": gain.mean, "interval": gain[1:], "delta_m_text": str(gain), "verdict": gain.verdict}
+        row |= gain_over_seeds("accuracy", accuracies[method], accuracies[SINGLE])
     rows[SINGLE] |= {"delta_m_text": "", "verdict": ""}
     return dict(sorted(rows.items(), key=lambda item: -item[1]["delta_m"]))
 
@@ -54,7 +64,7 @@ def cells(method: str, row: Mapping[str, Any]) -> list:
         spread = f" +- {stdev(percent):.2f}" if len(percent) > 1 else ""
         accuracies.append(f"{percent.mean():.2f}{spread}")
     conflict = None if row["conflict"] is None else 100 * row["conflict"]
-    return [method, *accuracies, row["delta_m_text"], row["verdict"], conflict, row["step_ms"]]
+    return [method, *accuracies, row["delta_m_text"], row["verdict"], conflict, row["alignment"], row["step_ms"]]
 
 
 def scatter(rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:

@@ -42,6 +42,13 @@ def add_balancing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--balancing", default="equal", metavar="NAME", help="method of tf_mtl.balancing")
 
 
+def add_alignment(parser: argparse.ArgumentParser) -> None:
+    """Add `--alignment`."""
+    parser.add_argument(
+        "--alignment", action="store_true", help="measure how far the optimizer turns away from the balanced direction"
+    )
+
+
 def add_no_single_task(parser: argparse.ArgumentParser, models: str = "the single-task models") -> None:
     """Add `--no-single-task`."""
     parser.add_argument("--no-single-task", action="store_true", help=f"do not train {models}")

@@ -21,6 +21,11 @@ def choose_strategy(args: argparse.Namespace) -> tf.distribute.Strategy:
     return strategy
 
 
+def alignment(args: argparse.Namespace) -> list[keras.callbacks.Callback]:
+    """Return the callback that `--alignment` asks for, if it was given."""
+    return [mtl.callbacks.UpdateAlignment()] if args.alignment else []
+
+
 def checkpoint(args: argparse.Namespace, run: str = "") -> keras.callbacks.Callback:
     """Return the callback that saves a run at most every two minutes, and resumes it from its last checkpoint.
 

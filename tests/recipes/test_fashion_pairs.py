@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_mtl as mtl
 
 ROWS = 64
-SETTINGS = ["--pairs", "64", "--test-pairs", "40", "--epochs", "1", "--batch-size", "32"]
+SETTINGS = ["--alignment", "--pairs", "64", "--test-pairs", "40", "--epochs", "1", "--batch-size", "32"]
 METHODS = ["--methods", "equal", "pcgrad"]
 
 
@@ -111,6 +111,8 @@ def test_command_line(folder, tmp_path, capsys, monkeypatch):
         assert method["step_ms"] > 0
     assert metrics["methods"]["equal"]["conflict"] is None
     assert 0 <= metrics["methods"]["pcgrad"]["conflict"] <= 1
+    assert metrics["methods"]["single-task"]["alignment"] is None
+    assert 0 < metrics["methods"]["pcgrad"]["alignment"] < 1
     table = (tmp_path / "results.md").read_text()
     assert table in capsys.readouterr().out
     assert f"| {100 * metrics['methods']['equal']['left']:.2f} " in table
@@ -163,6 +165,7 @@ def test_summary():
             "left": left,
             "right": right,
             "conflict": conflicts[method][seed],
+            "alignment": 0.5 + 0.2 * seed if method == "good" else None,
             "step_ms": 4,
         }
         for method, pairs_by_seed in accuracies.items()
@@ -173,8 +176,8 @@ def test_summary():
     assert rows["bad"]["delta_m"] == pytest.approx(-0.125)
     cells = fashion_report.cells("good", rows["good"])
     interval = "+8.12% [-95.11%, +111.36%]"  # 0 and 16.25 %, by Student's t with one degree of freedom
-    assert cells == ["good", "85.00 +- 7.07", "55.00 +- 7.07", interval, "no difference", pytest.approx(30), 4]
-    assert fashion_report.cells("bad", rows["bad"])[4:6] == ["negative transfer", None]
+    assert cells == ["good", "85.00 +- 7.07", "55.00 +- 7.07", interval, "no difference", pytest.approx(30), 0.6, 4]
+    assert fashion_report.cells("bad", rows["bad"])[4:7] == ["negative transfer", None, None]
 
 
 def test_unknown_methods_are_refused_before_training(capsys):
