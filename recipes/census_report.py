@@ -15,7 +15,7 @@ NOTES = """
   0.9942 and 0.9932.
 - delta-m: mean over tasks of the AUC's gain relative to single-task training with the same seed, as in LibMTL; positive
   is better. The verdict is what its interval over seeds says.
-- alignment: the mean cosine between the optimizer's steps and the balanced direction, with --alignment.
+- alignment: the mean cosine between the optimizer's steps and the balanced direction, with --measure-alignment.
 - parameters: of all models together; single-task training has one per task.
 - s per epoch: median over the epochs after the first, as measured in this run, not a benchmark.
 """

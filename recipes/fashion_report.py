@@ -27,7 +27,7 @@ NOTES = f"""
 - left, right: test accuracy, mean +- standard deviation over the seeds; all models learn from the same pairs.
 - delta-m: mean over tasks of the accuracy's gain relative to single-task training with the same seed, as in LibMTL;
   positive is better. The verdict is what its interval over seeds says.
-- alignment: the mean cosine between the optimizer's steps and the balanced direction, with --alignment.
+- alignment: the mean cosine between the optimizer's steps and the balanced direction, with --measure-alignment.
 - conflicts: training steps where the two gradients have a negative cosine; empty for methods that do not compare them.
 - ms per step: median over the epochs after the first, as measured in this run, not a benchmark; {SINGLE}: both models.
 """

@@ -43,9 +43,11 @@ def add_balancing(parser: argparse.ArgumentParser) -> None:
 
 
 def add_alignment(parser: argparse.ArgumentParser) -> None:
-    """Add `--alignment`."""
+    """Add `--measure-alignment`."""
     parser.add_argument(
-        "--alignment", action="store_true", help="measure how far the optimizer turns away from the balanced direction"
+        "--measure-alignment",
+        action="store_true",
+        help="measure how far the optimizer turns away from the balanced direction",
     )
 
 

@@ -22,8 +22,8 @@ def choose_strategy(args: argparse.Namespace) -> tf.distribute.Strategy:
 
 
 def alignment(args: argparse.Namespace) -> list[keras.callbacks.Callback]:
-    """Return the callback that `--alignment` asks for, if it was given."""
-    return [mtl.callbacks.UpdateAlignment()] if args.alignment else []
+    """Return the callback that `--measure-alignment` asks for, if it was given."""
+    return [mtl.callbacks.UpdateAlignment()] if args.measure_alignment else []
 
 
 def checkpoint(args: argparse.Namespace, run: str = "") -> keras.callbacks.Callback:

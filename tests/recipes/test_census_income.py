@@ -60,7 +60,7 @@ def test_auc():
 
 
 def test_trains_and_exports(census_folder, tmp_path, capsys):
-    metrics, runs = run(census_folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "--alignment")
+    metrics, runs = run(census_folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "--measure-alignment")
     assert metrics["trunks"]["single-task"]["alignment"] is None
     assert 0 < metrics["trunks"]["mmoe"]["alignment"] < 1
     assert "mmoe, seed 0" in capsys.readouterr().out

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_mtl as mtl
 
 ROWS = 64
-SETTINGS = ["--alignment", "--pairs", "64", "--test-pairs", "40", "--epochs", "1", "--batch-size", "32"]
+SETTINGS = ["--measure-alignment", "--pairs", "64", "--test-pairs", "40", "--epochs", "1", "--batch-size", "32"]
 METHODS = ["--methods", "equal", "pcgrad"]
 
 
