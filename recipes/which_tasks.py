@@ -13,9 +13,9 @@ one model of all tasks and a model for each task, at equal cost: the models of e
 parameters in total, and each model is trained with as many updates on the same rows. One model of all tasks that is as
 small as a single-task model is tested, too.
 
-Writes `runs/which_tasks/` (results.md, metrics.json) and a SavedModel of the groups that the gains suggest, combined.
-Finished models are kept in that folder: a command that was stopped resumes with the next model. Delete the folder after
-changing the code.
+Writes `runs/which_tasks/` (results.md, metrics.json, report.html) and a SavedModel of the groups that the gains
+suggest, combined. Finished models are kept in that folder: a command that was stopped resumes with the next model.
+Delete the folder after changing the code.
 """
 
 import argparse
@@ -91,9 +91,11 @@ def main(arguments: list[str] | None = None) -> None:
     is_chief = mtl.distribute.is_chief(strategy)
     data = load(args)
     finished = FinishedRuns(args.workdir / "results.json", write=is_chief)
-    print(mtl.analysis.overlap(batches(data.train, args, epochs=1)))
+    overlap = mtl.analysis.overlap(batches(data.train, args, epochs=1))
+    print(overlap)
 
-    gains = gains_of_pairs(args, strategy, data)
+    pairs = gains_of_pairs(args, strategy, data)
+    gains = pairs.matrix(dict.fromkeys(args.tasks, "auc"))
     by_gains = mtl.analysis.group(gains, args.tasks, args.groups)
     affinity = measured_affinity(args, strategy, data, finished)
     by_affinity = mtl.analysis.group(affinity, args.tasks, args.groups)
@@ -125,7 +127,16 @@ def main(arguments: list[str] | None = None) -> None:
         affinity=affinity.tolist(),
         agreement=which_tasks_report.agreement(gains, affinity),
     )
-    print(f"Wrote results.md and metrics.json to {args.workdir}.")
+    mtl.report.html(
+        args.workdir / "report.html",
+        "Which tasks on census data belong together",
+        results=results,
+        gains=pairs,
+        overlap=overlap,
+        grouping=by_gains,
+        cost={way: row["train_s"] for way, row in rows.items()},
+    )
+    print(f"Wrote results.md, metrics.json and report.html to {args.workdir}.")
     models = [keras.models.load_model(model_path(args, run["seed"], run["units"], group)) for group in by_gains.groups]
     path = mtl.export.saved_model(
         mtl.analysis.combine(models, name="groups"),
@@ -189,10 +200,10 @@ def model_of(tasks: Sequence[str], width: int, space: keras.utils.FeatureSpace) 
     return mtl.build_model(encoder.inputs(), trunk, heads, name="_".join(tasks))
 
 
-def gains_of_pairs(args: argparse.Namespace, strategy: tf.distribute.Strategy, data: Data) -> np.ndarray:
-    """Return the gain in AUC on the held-out rows of each task (column) when it is trained with another (row)."""
+def gains_of_pairs(args: argparse.Namespace, strategy: tf.distribute.Strategy, data: Data) -> mtl.analysis.Gains:
+    """Return the gains, on the held-out rows, of all pairs of tasks."""
     options = recipe_options.of_a_run(args, "data", "smoke", "tasks", "groups")
-    gains = mtl.analysis.gains(
+    return mtl.analysis.gains(
         lambda tasks: build(tasks, args.width, args, strategy, data),
         (batches(data.train, args, args.epochs), batches(data.held_out, args, epochs=1)),
         seeds=args.seeds,
@@ -200,7 +211,6 @@ def gains_of_pairs(args: argparse.Namespace, strategy: tf.distribute.Strategy, d
         subsets=itertools.combinations(args.tasks, 2),
         folder=args.workdir / "pairs" / ",".join(f"{name}={value}" for name, value in options.items()),
     )
-    return gains.matrix(dict.fromkeys(args.tasks, "auc"))
 
 
 def measured_affinity(

@@ -117,7 +117,8 @@ def _flat(value: Any, *names: str) -> Iterator[tuple[str, Cell]]:
 
 def _cell(value: Any) -> Cell:
     if isinstance(value, list):
-        return ", ".join(number(part) if isinstance(part, float) else str(part) for part in value)
+        separator = "; " if any(isinstance(part, list) for part in value) else ", "  # rows of a matrix
+        return separator.join(number(part) if isinstance(part, float) else str(_cell(part)) for part in value)
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
     return str(value)
