@@ -87,6 +87,7 @@ def test_names_of_files_are_short_and_results_of_0_are_left_out(tmp_path):
     tasks = tuple(f"task_{letter * 30}" for letter in "abcdefgh")
     names = ["+".join(tasks), "+".join(tasks[:-1])]
     assert len(Run(names[0], tasks, 0, 1).file) < 130
+    assert "/" not in Run("a/b+c", ("a/b", "c"), 0, 1).file
     assert Run(names[0], tasks, 0, 1).file != Run(names[1], tasks[:-1], 0, 1).file
     results = {(("a", "b"), 0): {task: {"f1": 0.5, "auc": 0.6} for task in "ab"}}
     results |= {((task,), 0): {task: {"f1": 0.0 if task == "a" else 0.4, "auc": 0.5}} for task in "ab"}

@@ -26,7 +26,7 @@ def build(weights, importance=False):
 
 
 def test_a_search_trains_the_models_that_it_says(tmp_path):
-    candidates = [{"a": 0.5, "b": 1.5}, {"b": 0.5, "a": 1.5}]
+    candidates = [{"a": 0.5, "b": 1.5}, {"b": 0.5, "a": 1.5}, {"a": 1.5, "b": 0.5}]
     search = mtl.analysis.weights(build, (ROWS, ROWS), candidates, METRICS, 2, epochs=2, folder=tmp_path, verbose=0)
     results = []
     for seed in (0, 1):
@@ -37,7 +37,7 @@ def test_a_search_trains_the_models_that_it_says(tmp_path):
         results.append([logs["a_mae"], logs["b_pearson"]])
     expected = np.mean(results, 0)
     assert list(search.trials[1].results.values()) == pytest.approx(expected, rel=1e-5)
-    assert [trial.weights for trial in search.trials] == candidates
+    assert [trial.weights for trial in search.trials] == candidates[:2]
     assert len(list(tmp_path.iterdir())) == 4
 
     def fail(weights):

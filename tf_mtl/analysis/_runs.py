@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,10 +37,11 @@ class Run(NamedTuple):
 
     @property
     def file(self) -> str:
-        """The name of the file with its results, in which long names are cut."""
+        """The name of the file with its results, in which long names are cut and some characters replaced."""
         digest = hashlib.sha256(self.name.encode()).hexdigest()[:8]
         losses = ".losses" if self.with_losses else ""
-        return f"{self.name[:80]}.{digest}.seed-{self.seed}.epochs-{self.epochs}{losses}.json"
+        name = re.sub(r"[^\w+=.,-]", "_", self.name)[:80]
+        return f"{name}.{digest}.seed-{self.seed}.epochs-{self.epochs}{losses}.json"
 
 
 class Finished(NamedTuple):

@@ -137,7 +137,8 @@ def weights(
         build: From `{task: weight}` to a compiled model.
         data: Batches to train and to evaluate on, (x, {task: y}) or (x, {task: y}, {task: weight}) with the labels of
             all tasks.
-        candidates: The weights to try, `{task: weight}` each: of `weight_grid` or `random_weights`, or your own.
+        candidates: The weights to try, `{task: weight}` each: of `weight_grid` or `random_weights`, or your own. Those
+            that occur twice are tried once.
         metrics: `{task: metric}`, the result of each task that counts, such as "auc".
         seeds: The seeds, or their number n for 0 to n - 1; results are the means over them.
         epochs: The epochs of each model.
@@ -169,21 +170,24 @@ def weights(
     >>> len(search.trials), len(search.pareto) > 0
     (2, True)
     """
-    tasks, tried = tuple(metrics), [dict(candidate) for candidate in candidates]
+    tasks, tried = tuple(metrics), []
+    for candidate in candidates:
+        check_names("candidates", candidate, tasks)
+        weights_of = {task: float(candidate[task]) for task in tasks}
+        if weights_of not in tried:
+            tried.append(weights_of)
     if not tried:
         raise ValueError("`candidates` must hold at least one dict {task: weight}, received none.")
-    for candidate in tried:
-        check_names("candidates", candidate, tasks)
     numbers, epochs = seed_numbers(seeds), integer("epochs", epochs, 1)
     runs = {
-        Run(",".join(f"{task}={weight:g}" for task, weight in each.items()), tasks, seed, epochs): each
+        Run(",".join(f"{task}={weight!r}" for task, weight in each.items()), tasks, seed, epochs): each
         for each in tried
         for seed in numbers
     }
     finished = finish(list(runs), lambda run: build(dict(runs[run])), data, folder, part, verbose, "weights")
     trials = []
     for each in tried:
-        of_seeds = [finished[run].results for run, candidate in runs.items() if candidate is each]
+        of_seeds = [finished[run].results for run, candidate in runs.items() if candidate == each]
         for task, metric in metrics.items():
             check_names(f"metrics['{task}']", [metric], of_seeds[0][task], required=False)
         means = {task: float(np.mean([r[task][metric] for r in of_seeds])) for task, metric in metrics.items()}
