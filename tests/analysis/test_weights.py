@@ -21,7 +21,7 @@ def build(weights, importance=False):
     trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([3]))
     model = mtl.build_model(keras.Input((4,)), trunk, [mtl.tasks.Regression(task) for task in ("a", "b")])
     options = {"balancing": mtl.balancing.NashMTL(preference=weights)} if importance else {"loss_weights": weights}
-    model.compile(keras.optimizers.SGD(0.05), **options)
+    model.compile(keras.optimizers.SGD(0.05), run_eagerly=True, **options)  # tracing takes time
     return model
 
 
