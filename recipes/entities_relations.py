@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     tags = mtl.data.labels_of(records, "entities", scheme="BIO")
     relations = sorted({name for part in records for name in data.relation_names(records[part])})
     tasks = [
-        mtl.tasks.Tagging("entities", labels=tags, dropout=0.1),
+        mtl.tasks.Tagging("entities", labels=tags, dropout=0.1, crf=True),
         mtl.tasks.Relations("relations", labels=relations, tags=tags, units=256, dropout=0.1),
     ]
     options = recipe_options.of_a_run(args, "own_layers")

@@ -164,6 +164,7 @@ def test_weights_and_schedules(capsys):
     assert names["best"] in names["search"].trials
     assert sum(names["guess"].values()) == pytest.approx(2)
     assert names["factors"][0] == 0
+    assert names["factors"][-1] == 1
     assert "| Pareto |" in capsys.readouterr().out
 
 

@@ -302,7 +302,7 @@ class MultiTaskModel(KerasHooks):
                 validation_steps=validation_steps,
                 validation_freq=validation_freq,
             )
-            with readable_errors(), lost_worker_errors(), self._feed.at_end:
+            with self._callbacks_undone(), readable_errors(), lost_worker_errors(), self._feed.at_end:
                 return super().fit(
                     self._feed.training,
                     epochs=epochs,
@@ -318,8 +318,6 @@ class MultiTaskModel(KerasHooks):
                 )
         finally:
             self._feed = outer
-            if outer is None:
-                self._undo_callbacks()
 
     @in_one_thread
     def evaluate(

@@ -125,7 +125,24 @@ def test_an_interval_covers_the_mean_as_often_as_it_says():
     assert 0.92 < np.mean([each.low < 0 < each.high for each in intervals]) < 0.98
 
 
+def test_mixtures_and_numpy_seeds():
+    sources = {task: tf.data.Dataset.from_tensor_slices((X, {task: Y[task]})) for task in ("a", "b")}
+    mixture = mtl.data.mix(sources, batch_size=8, epoch=5, seed=0)
+    steps = []
+
+    def build(tasks):
+        model = builder([])(tasks)
+        steps.append(model.optimizer)
+        return model
+
+    data = mixture, rows(False)
+    result = mtl.analysis.gains(build, data, np.arange(2), ("a", "b"), epochs=2, verbose=0)
+    assert [int(optimizer.iterations) for optimizer in steps] == [10] * 6
+    assert result == mtl.analysis.gains(build, data, np.int64(2), ("a", "b"), epochs=2, verbose=0)
+
+
 def test_errors():
+    assert interval([0.1, float("nan"), 0.2]).verdict == "undefined"
     data = rows(), rows()
     with pytest.raises(ValueError, match="'d'"):
         mtl.analysis.gains(builder([]), data, 1, TASKS, [("a", "d")])
@@ -133,6 +150,9 @@ def test_errors():
         mtl.analysis.gains(builder([]), data, 1, TASKS, [("a",)])
     with pytest.raises(ValueError, match="`build` must return a model of the tasks"):
         mtl.analysis.gains(lambda tasks: builder([])(("a",)), data, 1, ("a", "b"), verbose=0)
+    zero = {(("a", "b"), 0): {t: {"f1": 0.5} for t in "ab"}, **{((t,), 0): {t: {"f1": 0.0}} for t in "ab"}}
+    with pytest.raises(ValueError, match=r"`metrics\['b'\]` must be one of \[\]"):
+        mtl.analysis.Gains(("a", "b"), (0,), (("a", "b"),), zero).matrix()
     for seeds in ([], [1, 1]):
         with pytest.raises(ValueError, match="`seeds` must be different numbers"):
             mtl.analysis.gains(builder([]), data, seeds, TASKS)

@@ -160,12 +160,42 @@ def test_a_search_of_keras_tuner(tmp_path):
         mtl.analysis.tuned_weights(tuner, names, {**metrics, "a": "val_a_mea"})
 
 
+def test_results_that_are_not_numbers_are_never_best():
+    results = [{"a": 0.2, "b": 0.6}, {"a": np.nan, "b": 0.9}, {"a": np.nan, "b": np.nan}]
+    search = WeightSearch(tuple(Trial({"a": 1.0, "b": 1.0}, each) for each in results), METRICS)
+    assert search.pareto == search.trials[:1]
+    assert search.best({"a": 0.5, "b": 0.5}) == search.trials[0]
+    assert search.hypervolume({"a": 0.4, "b": 0.4}) == pytest.approx(0.2 * 0.2)
+    with pytest.raises(ValueError, match="references other than 0"):
+        search.best({"a": 0.0, "b": 0.5})
+
+
+def test_the_metric_decides_the_direction_not_the_name_of_the_task():
+    trials = tuple(Trial({"angle": 1.0}, {"angle": value}) for value in (0.1, 0.2))
+    assert WeightSearch(trials, {"angle": "val_angle_accuracy"}).pareto == trials[1:]
+
+
+def test_a_wrong_metric_is_found_after_the_first_model():
+    built = []
+
+    def build_one(weights):
+        built.append(weights)
+        return build(weights)
+
+    candidates = mtl.analysis.weight_grid(["a", "b"], 4)
+    with pytest.raises(
+        ValueError, match=r"`metrics\['b'\]` must be one of .*'mae'.*received 'mea'.*Did you mean 'mae'"
+    ):
+        mtl.analysis.weights(build_one, (ROWS, ROWS), candidates, {"a": "mae", "b": "mea"}, verbose=0)
+    assert len(built) == 1
+
+
 @pytest.mark.parametrize(
     ("candidates", "options", "words"),
     [
         ([], {}, "`candidates` must hold at least one"),
         ([{"a": 1.0}], {}, "`candidates`"),
-        ([{"a": 1.0, "b": 1.0}], {"metrics": {"a": "mea", "b": "mae"}}, "Did you mean 'mae'"),
+        ([{"a": 1.0, "b": 1.0}], {"lower_is_better": ["mae"]}, "`lower_is_better`"),
         ([{"a": 1.0, "b": 1.0}], {"part": (1, 2)}, "Call `weights` again"),
     ],
 )

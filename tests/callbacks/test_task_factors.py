@@ -121,7 +121,7 @@ def test_only_epochs_of_its_training_count_for_convergence():
         ],
     ).history
     assert history["factor/b"] == [0, 0, 1, 1, 1, 1]  # the first epoch is a's best, the second no better
-    assert history["factor/c"] == [0, 0, 0, 1, 1, 1]
+    assert history["factor/c"] == [0, 0, 0, 0, 1, 1]
 
 
 def test_stop_and_go():
@@ -172,10 +172,56 @@ def test_what_adam_leaves_of_a_factor():
 def test_factors_of_two_callbacks_multiply():
     reduce = mtl.callbacks.ReduceTaskLROnPlateau({"a": "a_rmse", "b": "b_rmse"}, factor=0.5, patience=1)
     model = build(run_eagerly=True)
-    plateau = Results(a_rmse=[1] * 4, b_rmse=[1] * 4)
-    history = fit(model, 4, plateau, reduce, mtl.callbacks.Curriculum({"b": 3})).history
-    assert history["factor/b"] == [0, 0, 0, 0.25]
-    assert history["factor/a"] == [1, 1, 0.5, 0.25]
+    plateau = Results(a_rmse=[1] * 6, b_rmse=[1] * 6)
+    history = fit(model, 6, plateau, reduce, mtl.callbacks.Curriculum({"b": 3})).history
+    assert history["factor/b"] == [0, 0, 0, 1, 1, 0.5]  # its first epoch is its best so far
+    assert history["factor/a"] == [1, 1, 0.5, 0.25, 0.125, 0.0625]
+
+
+def test_a_task_that_has_not_begun_is_not_stopped():
+    stop = mtl.callbacks.StopAndGo({"a": "a_rmse", "b": "b_rmse"}, patience=1)
+    plateau = Results(a_rmse=[1] * 9, b_rmse=[1] * 9)
+    history = fit(build(run_eagerly=True), 9, plateau, mtl.callbacks.Curriculum({"b": 4}), stop).history
+    assert history["factor/a"] == [1, 1, 0, 0, 0, 0]
+    assert history["factor/b"] == [0, 0, 0, 0, 1, 1]  # then both have stopped
+
+
+def test_a_stopped_task_has_converged():
+    monitor = {"a": "a_rmse"}
+    curriculum = mtl.callbacks.Curriculum({"b": "a"}, monitor, patience=3)
+    plateau = Results(a_rmse=[1] * 7)
+    history = fit(build(run_eagerly=True), 7, plateau, curriculum, mtl.callbacks.StopAndGo(monitor, patience=1)).history
+    assert history["factor/a"] == [1, 1, 0, 0, 0, 0, 0]
+    assert history["factor/b"] == [0, 0, 0, 0, 1, 1, 1]
+
+
+def test_a_fit_within_a_callback():
+    """It leaves the outer one its own callbacks' factors, and none of its own."""
+
+    class Fit(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            inner = [mtl.callbacks.Curriculum({"b": 5}), mtl.callbacks.UpdateAlignment()]
+            inner_history = self.model.fit(X, Y, verbose=0, callbacks=inner).history
+            assert inner_history["factor/b"] == [0]
+            assert "alignment" in inner_history
+
+    model = build(run_eagerly=True)
+    history = fit(model, 3, mtl.callbacks.Curriculum({"a": 1}), Fit()).history
+    assert history["factor/a"] == [0, 1, 1]
+    assert history["factor/b"] == [1, 1, 1]
+    assert "alignment" not in history
+    before = own_state(model, "b")
+    fit(model, 1)
+    assert not np.array_equal(own_state(model, "b")[0], before[0])
+
+
+def test_a_curriculum_before_the_checkpoint(tmp_path):
+    def train(epochs):
+        checkpoint = mtl.callbacks.Checkpoint(tmp_path, every="1 epoch")
+        return fit(build(), epochs, mtl.callbacks.Curriculum({"b": 2}), checkpoint).history
+
+    train(2)
+    assert train(4)["factor/b"][-2:] == [1, 1]
 
 
 @pytest.mark.parametrize("kind", ["curriculum", "stop", "reduce"])
@@ -223,6 +269,7 @@ def test_factors_end_with_a_run_that_fails():
         (({"b": "a"},), "start\\['b'\\]"),  # without monitor
         (({"b": "a", "a": "b"}, {"a": "a_rmse", "b": "b_rmse"}), "wait for each other"),
         (({"b": "b"}, {"b": "b_rmse"}), "wait for each other"),
+        (({"b": []},), "at least one task"),
         (({"b": 1}, None, 0), "patience"),
     ],
 )

@@ -78,6 +78,21 @@ def test_measuring_changes_nothing_and_replicas_agree():
     assert alignment == pytest.approx(fit(build("adam"), mtl.callbacks.UpdateAlignment())["alignment"], rel=1e-4)
 
 
+def test_frozen_layers_do_not_count():
+    model = build("sgd", run_eagerly=True)
+    freezing = mtl.callbacks.Freezing({0: ["mlp_encoder"], 1: ["mlp_encoder_dense_0"], 2: []})
+    history = fit(model, mtl.callbacks.UpdateAlignment(), freezing, epochs=3)
+    assert history["alignment"] == pytest.approx([0, 1, 1], abs=1e-5)
+
+
+def test_skipped_steps_do_not_count():
+    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**127)
+    model = build(scaled, run_eagerly=True)
+    alignment = fit(model, mtl.callbacks.UpdateAlignment(), epochs=3)["alignment"]
+    assert np.isfinite(alignment).all()
+    assert alignment[0] == 0
+
+
 def test_nothing_shared():
     tasks = [mtl.tasks.Regression(name) for name in "ab"]
     model = mtl.build_model(keras.Input((5,)), mtl.trunks.HardSharing(keras.layers.Identity()), tasks)

@@ -94,6 +94,7 @@ def everything():
             {"dense": np.array([[1.0, -0.5], [-0.5, 1.0]])},
             {"dense": 0.75},
             np.array([[1.0, 0.2], [0.2, 1.0]]),
+            dict.fromkeys(two, 1.0),
         ),
         "grouping": mtl.analysis.group([[0, 1], [1, 0]], two, groups=2),
         "gates": {"gate": SimpleNamespace(tasks=two, experts=["e0", "e1"], weights=np.array([[0.25, 0.75], [1, 0]]))},

@@ -12,7 +12,7 @@ class Alignment(keras.metrics.Mean):
     """The mean, over steps, of the cosine between the shared variables' changes and the balanced direction.
 
     Args:
-        shared: The shared variables that are trained.
+        shared: The shared variables.
     """
 
     def __init__(self, shared: Sequence[keras.Variable]):
@@ -24,7 +24,7 @@ class Alignment(keras.metrics.Mean):
         return [tf.identity(v.value) for v in self._shared]
 
     def update_from(self, before: Sequence[tf.Tensor], gradients: Sequence[tuple[Gradient, keras.Variable]]) -> None:
-        """Count a step, unless nothing moved or there was no gradient.
+        """Count a step, unless nothing moved, there was no gradient, or one was too large.
 
         Args:
             before: What `values` returned before the update.
@@ -33,11 +33,14 @@ class Alignment(keras.metrics.Mean):
         by_variable = {id(variable): gradient for gradient, variable in gradients}
         sums = []
         for variable, value in zip(self._shared, before, strict=True):
-            gradient = by_variable[id(variable)]
+            gradient = by_variable.get(id(variable))  # none while it is frozen
             if gradient is not None:
                 against = tf.cast(tf.convert_to_tensor(gradient), tf.float32)
                 change = tf.cast(value - variable.value, tf.float32)
                 sums.append(tf.stack([tf.reduce_sum(one) for one in (against * change, against**2, change**2)]))
-        product, *squares = tf.unstack(tf.add_n(sums))
-        norm = tf.sqrt(squares[0]) * tf.sqrt(squares[1])
-        self.update_state(tf.math.divide_no_nan(product, norm), sample_weight=tf.cast(norm > 0, tf.float32))
+        if sums:
+            product, *squares = tf.unstack(tf.add_n(sums))
+            norm = tf.sqrt(squares[0]) * tf.sqrt(squares[1])
+            counts = (norm > 0) & tf.math.is_finite(norm)
+            cosine = tf.where(counts, tf.math.divide_no_nan(product, norm), 0.0)
+            self.update_state(cosine, sample_weight=tf.cast(counts, tf.float32))

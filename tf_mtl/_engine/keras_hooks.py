@@ -11,7 +11,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import keras
 
 from tf_mtl._engine.alignment import Alignment
-from tf_mtl._engine.gradients import trainable
 from tf_mtl._engine.lowest_losses import refuses_under_xla
 from tf_mtl._engine.non_finite import SKIPPED_STEPS
 from tf_mtl._engine.objectives import Objectives
@@ -157,18 +156,25 @@ class KerasHooks(OptionalInputs):
         engine = self._engine_for("fit")
         engine.parts.check_shared("UpdateAlignment")
         with self.distribute_strategy.scope():
-            alignment = Alignment(trainable(engine.parts.shared))
+            alignment = Alignment(engine.parts.shared)
         self._engine = dataclasses.replace(engine, alignment=alignment)
         self.make_train_function(force=True)
 
-    def _undo_callbacks(self):
-        """Undo what callbacks did to the training step, at the end of `fit`."""
-        engine = self._engine_for("fit")
-        if engine.objectives.task_factors is not None:
-            engine.objectives.task_factors.reset()
-        if engine.alignment is not None:
-            self._engine = dataclasses.replace(engine, alignment=None)
-            self.train_function = None
+    @contextlib.contextmanager
+    def _callbacks_undone(self):
+        """Undo at the end what callbacks do to the training step, but not what those of an outer `fit` have done."""
+        before = self._engine_for("fit")
+        factors = before.objectives.task_factors
+        by_owner = {} if factors is None else factors.by_owner()
+        try:
+            yield
+        finally:
+            engine = self._engine_for("fit")
+            if engine.objectives.task_factors is not None:
+                engine.objectives.task_factors.restore(by_owner)
+            if engine.alignment is not before.alignment:
+                self._engine = dataclasses.replace(engine, alignment=before.alignment)
+                self.make_train_function(force=True)
 
     def _engine_for(self, caller: str) -> Engine:
         """Return the engine for a method, which `compile` must precede."""

@@ -1,6 +1,6 @@
 """Factors of the tasks' losses that callbacks change during training."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -24,14 +24,20 @@ class TaskFactors:
     def set(self, owner: Hashable, factors: np.ndarray) -> None:
         """Set the factors of one callback, [T]."""
         self._by_owner[owner] = factors
-        self.value.assign(np.prod(list(self._by_owner.values()), axis=0))
+        self.value.assign(self._product())
 
-    def reset(self) -> None:
-        """Forget all callbacks: each factor is 1 again."""
-        self._by_owner.clear()
-        self.value.assign(np.ones(len(self.tasks)))
+    def by_owner(self) -> dict[Hashable, np.ndarray]:
+        """Return the factors of each callback."""
+        return dict(self._by_owner)
+
+    def restore(self, by_owner: Mapping[Hashable, np.ndarray]) -> None:
+        """Restore what `by_owner` returned, without the callbacks that came later."""
+        self._by_owner = dict(by_owner)
+        self.value.assign(self._product())
 
     def by_task(self) -> dict[str, float]:
         """Return the product by task."""
-        product = np.prod([np.ones(len(self.tasks)), *self._by_owner.values()], axis=0)
-        return dict(zip(self.tasks, product.tolist(), strict=True))
+        return dict(zip(self.tasks, self._product().tolist(), strict=True))
+
+    def _product(self):
+        return np.prod([np.ones(len(self.tasks)), *self._by_owner.values()], axis=0)

@@ -13,7 +13,7 @@ from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
 from tf_mtl.analysis._gaps import Gap, at_equal_training_loss
 from tf_mtl.analysis._intervals import Interval, interval
-from tf_mtl.analysis._runs import Finished, Results, Run, finish, seed_numbers
+from tf_mtl.analysis._runs import Finished, Results, Run, check_metric, finish, seed_numbers
 from tf_mtl.report import Comparison, compare, table
 
 
@@ -125,7 +125,7 @@ class Gains:
                 that are not near 0 in single-task models, since gains are relative.
 
         Raises:
-            ValueError: for unknown tasks or metrics.
+            ValueError: for unknown tasks, and metrics that are unknown or 0 in a single-task model.
         """
         check_names("metrics", metrics or {}, self.tasks, required=False)
         matrix = np.full((len(self.tasks), len(self.tasks)), np.nan)
@@ -134,8 +134,8 @@ class Gains:
             if len(pair) == 2:
                 for helper, task in (pair, pair[::-1]):
                     gains = {gain.metric: gain.gain.mean for gain in self.of(pair) if gain.task == task}
-                    metric = (metrics or {}).get(task, next(iter(gains)))
-                    check_names(f"metrics['{task}']", [metric], gains, required=False)
+                    metric = (metrics or {}).get(task, next(iter(gains), "any"))
+                    check_metric(f"metrics['{task}']", metric, gains)
                     matrix[self.tasks.index(helper), self.tasks.index(task)] = gains[metric]
         return matrix
 
@@ -186,16 +186,18 @@ def gains(
 ) -> Gains:
     r"""Train models of several tasks and of each task alone, and return what the tasks gain from each other.
 
-    All models get the same batches, with the labels of their own tasks, and so as many updates from as many rows.
-    Models of the same seed are compared: a gain is $\pm(M - B)/|B|$ with the result $M$ of the model of several tasks,
-    that of the single-task model $B$, and the sign that makes better positive. Its interval, over seeds, is Student's.
-    There is "negative transfer" only where it lies below 0, and "no difference" where it holds 0. Intervals of few
-    seeds are wide, and those of many metrics are not corrected for their number.
+    All models get the same rows, with the labels of their own tasks, and so as many updates. A data set that shuffles
+    its rows again in each pass gives each model another order: for the same batches in the same order, shuffle with
+    `reshuffle_each_iteration=False`, or pass a `tf_mtl.data.Mixture`. Models of the same seed are compared: a gain is
+    $\pm(M - B)/|B|$ with the result $M$ of the model of several tasks, that of the single-task model $B$, and the sign
+    that makes better positive. Its interval, over seeds, is Student's. There is "negative transfer" only where it lies
+    below 0, and "no difference" where it contains 0. Intervals of few seeds are wide, and those of many metrics are not
+    corrected for their number.
 
     Args:
         build: From the names of tasks to a compiled model of them, with the same encoder each time.
         data: Batches to train and to test on, (x, {task: y}) or (x, {task: y}, {task: weight}) with the labels of all
-            tasks. A data set to train on may be endless or shuffled in its own way; give it a seed.
+            tasks; both must end. The first may be a `tf_mtl.data.Mixture` of batches, unless `gaps` is set.
         seeds: The seeds, or their number n for 0 to n - 1. `keras.utils.set_random_seed` gets each.
         tasks: The tasks' names.
         subsets: The subsets of tasks to train on; by default all tasks together. `itertools.combinations(tasks, 2)`

@@ -23,7 +23,9 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the interval says: "gain", "negative transfer", "no difference", or "one seed"."""
+        """What the interval says: "gain", "negative transfer", "no difference", "one seed", or "undefined" for NaN."""
+        if math.isnan(self.mean):
+            return "undefined"
         if math.isnan(self.low):
             return "one seed"
         return "gain" if self.low > 0 else "negative transfer" if self.high < 0 else "no difference"

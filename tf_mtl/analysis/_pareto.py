@@ -6,6 +6,8 @@ import numpy as np
 def pareto(values: np.ndarray) -> np.ndarray:
     """Return which rows are in the Pareto set: no other row is at least as good in all columns and better in one.
 
+    A row with NaN is not.
+
     Args:
         values: Results, [N, T], of which higher ones are better.
 
@@ -14,7 +16,7 @@ def pareto(values: np.ndarray) -> np.ndarray:
     """
     at_least = (values[:, None] >= values).all(-1)
     better = (values[:, None] > values).any(-1)
-    return np.logical_not((at_least & better).any(0))
+    return np.logical_not((at_least & better).any(0) | np.isnan(values).any(1))
 
 
 def hypervolume(values: np.ndarray, reference: np.ndarray) -> float:

@@ -3,16 +3,19 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
 from tf_mtl._files import whole_file
 from tf_mtl._model import MultiTaskModel
+from tf_mtl._names import nearest
+from tf_mtl.data import Mixture
 
 Results = Mapping[str, Mapping[str, float]]
 Data = tuple[tf.data.Dataset, tf.data.Dataset]
@@ -64,6 +67,7 @@ def finish(
     part: tuple[int, int],
     verbose: int,
     caller: str,
+    check: Callable[[Results], None] = lambda results: None,
 ) -> dict[Run, Finished]:
     """Train the models that have not been trained yet, and return what all have left.
 
@@ -75,6 +79,7 @@ def finish(
         part: (k, n) to train the k-th of n parts of the models.
         verbose: 1 prints the number of models and a progress bar.
         caller: The function that has these arguments, for messages.
+        check: Raises if the results of a model are not what is needed; called as soon as there are some.
 
     Raises:
         ValueError: for a wrong `part`, or if others have not finished theirs.
@@ -82,6 +87,8 @@ def finish(
     if not 0 <= part[0] < part[1]:
         raise ValueError(f"`part` must be (k, n), the k-th of n processes counted from 0, received {part}.")
     finished = {run: found for run in runs if (found := _read(run, folder)) is not None}
+    for each in finished.values():
+        check(each.results)
     to_train = [run for index, run in enumerate(runs) if run not in finished and index % part[1] == part[0]]
     if verbose:
         print(f"{len(runs)} models, {len(finished)} of them finished; {len(to_train)} to train here.")
@@ -89,6 +96,7 @@ def finish(
     for number, run in enumerate(to_train, 1):
         finished[run] = _train(run, build, data)
         _write(run, finished[run], folder)
+        check(finished[run].results)
         progress.update(number)
     of_all = {run: finished[run] if run in finished else _read(run, folder) for run in runs}
     left = [run for run, each in of_all.items() if each is None]
@@ -106,10 +114,24 @@ def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         ValueError: if there are none, or one occurs twice.
     """
-    numbers = tuple(range(integer("seeds", seeds, 1))) if isinstance(seeds, int) else tuple(seeds)
+    if not isinstance(seeds, (int, np.integer)):
+        numbers = tuple(integer("seeds", seed, 0) for seed in seeds)
+    else:
+        numbers = tuple(range(integer("seeds", seeds, 1)))
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"`seeds` must be different numbers, at least one, received {list(numbers)}.")
     return numbers
+
+
+def check_metric(argument: str, metric: str, results: Iterable[str]) -> None:
+    """Check that a metric is one of those with results.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    names = list(results)
+    if metric not in names:
+        raise ValueError(f"`{argument}` must be one of {names}, received '{metric}'.{nearest(metric, names)}")
 
 
 def of_tasks(data: tf.data.Dataset, tasks: Sequence[str]) -> tf.data.Dataset:
@@ -157,7 +179,13 @@ def _train(run: Run, build: Callable[[Run], MultiTaskModel], data: Data) -> Fini
             values.append([float(part[f"{task}_loss"]) for part in parts])
 
     measuring = keras.callbacks.LambdaCallback(on_train_begin=measure, on_epoch_end=measure)
-    model.fit(train_data, epochs=run.epochs, verbose=0, callbacks=[measuring] if run.with_losses else [])
+    model.fit(
+        train_data,
+        epochs=run.epochs,
+        steps_per_epoch=len(data[0]) if isinstance(data[0], Mixture) else None,
+        verbose=0,
+        callbacks=[measuring] if run.with_losses else [],
+    )
     results = model.evaluate(test_data, verbose=0, return_dict=True)
     of_each = {task: dict(_of_task(task, model, results)) for task in run.tasks}
     return Finished(of_each, losses if run.with_losses else {})

@@ -11,8 +11,9 @@ from tf_mtl._arguments import integer
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
 from tf_mtl.analysis._pareto import hypervolume, pareto
-from tf_mtl.analysis._runs import Data, Run, finish, seed_numbers
-from tf_mtl.report import compare, table
+from tf_mtl.analysis._runs import Data, Run, check_metric, finish, seed_numbers
+from tf_mtl.report import table
+from tf_mtl.report._direction import direction
 from tf_mtl.report._scatter import scatter
 
 
@@ -45,7 +46,7 @@ class WeightSearch:
 
     @property
     def pareto(self) -> tuple[Trial, ...]:
-        """The trials that no other one equals in all tasks and exceeds in one."""
+        """The trials for which no other is at least as good for all tasks and better for one."""
         return tuple(trial for trial, best in zip(self.trials, self._is_pareto, strict=True) if best)
 
     def hypervolume(self, reference: Mapping[str, float]) -> float:
@@ -66,11 +67,19 @@ class WeightSearch:
 
         Args:
             reference: `{task: result}`, none of them 0: of single-task models, for example.
+
+        Raises:
+            ValueError: for references that are 0, or if all trials have results that are NaN.
         """
         check_names("reference", reference, self.metrics)
         base = np.array([reference[task] for task in self.metrics])
-        gains = (self._values - self._signs * base) / np.abs(base)
-        return self.trials[int(gains.mean(1).argmax())]
+        gains = ((self._values - self._signs * base) / np.abs(np.where(base == 0, np.nan, base))).mean(1)
+        if np.isnan(gains).all():
+            raise ValueError(
+                "`best` needs references other than 0 and a trial whose results are numbers, received the references "
+                f"{dict(reference)}."
+            )
+        return self.trials[int(np.nanargmax(gains))]
 
     def plot(self, path: str | Path) -> Path:
         """Plot the results of each two tasks, with the Pareto set marked, and save a PNG file.
@@ -102,8 +111,7 @@ class WeightSearch:
         """1 for tasks whose metric is better if higher, -1 for others."""
         if self.lower_is_better is not None:
             return np.array([-1.0 if task in self.lower_is_better else 1.0 for task in self.metrics])
-        names = [name.removeprefix("val_") for name in self.metrics.values()]
-        return np.array([compare({"": {name: 2.0}}, {"": {name: 1.0}}).rows[0].gain for name in names])
+        return np.array([direction(name, self.metrics) for name in self.metrics.values()])
 
     @property
     def _values(self) -> np.ndarray:
@@ -178,21 +186,25 @@ def weights(
             tried.append(weights_of)
     if not tried:
         raise ValueError("`candidates` must hold at least one dict {task: weight}, received none.")
+    lower = _lower(lower_is_better, metrics)
     numbers, epochs = seed_numbers(seeds), integer("epochs", epochs, 1)
     runs = {
         Run(",".join(f"{task}={weight!r}" for task, weight in each.items()), tasks, seed, epochs): each
         for each in tried
         for seed in numbers
     }
-    finished = finish(list(runs), lambda run: build(dict(runs[run])), data, folder, part, verbose, "weights")
+
+    def check(results):
+        for task, metric in metrics.items():
+            check_metric(f"metrics['{task}']", metric, results[task])
+
+    finished = finish(list(runs), lambda run: build(dict(runs[run])), data, folder, part, verbose, "weights", check)
     trials = []
     for each in tried:
         of_seeds = [finished[run].results for run, candidate in runs.items() if candidate == each]
-        for task, metric in metrics.items():
-            check_names(f"metrics['{task}']", [metric], of_seeds[0][task], required=False)
         means = {task: float(np.mean([r[task][metric] for r in of_seeds])) for task, metric in metrics.items()}
         trials.append(Trial(each, means))
-    return WeightSearch(tuple(trials), dict(metrics), None if lower_is_better is None else tuple(lower_is_better))
+    return WeightSearch(tuple(trials), dict(metrics), lower)
 
 
 def tuned_weights(
@@ -229,6 +241,7 @@ def tuned_weights(
     ```
     """
     check_names("weights", weights, metrics)
+    lower = _lower(lower_is_better, metrics)
     trials = [trial for trial in tuner.oracle.trials.values() if trial.status == "COMPLETED"]
     if not trials:
         raise ValueError("`tuner` must have completed a trial, but has none. Call its `search` first.")
@@ -239,10 +252,17 @@ def tuned_weights(
         )
         for trial in trials
     ]
-    return WeightSearch(tuple(found), dict(metrics), None if lower_is_better is None else tuple(lower_is_better))
+    return WeightSearch(tuple(found), dict(metrics), lower)
+
+
+def _lower(lower_is_better: Sequence[str] | None, metrics: Mapping[str, str]) -> tuple[str, ...] | None:
+    if lower_is_better is None:
+        return None
+    check_names("lower_is_better", lower_is_better, metrics, required=False)
+    return tuple(lower_is_better)
 
 
 def _at_best_step(trial: Any, name: str) -> float:
-    check_names("metrics", [name], trial.metrics.metrics, required=False)
+    check_metric("metrics", name, trial.metrics.metrics)
     history = {each.step: each.value for each in trial.metrics.get_history(name)}
     return float(np.mean(history[trial.best_step]))

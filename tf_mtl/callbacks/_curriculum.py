@@ -15,15 +15,16 @@ class Curriculum(TaskFactorsCallback):
 
     Until a task begins, its loss has the factor 0: it changes neither the shared variables nor its own, which keep
     their values and momenta exactly, and balancing methods treat it as without labels. Its results are still computed
-    and logged, and `loss` in the logs remains the sum over all tasks. The logs show `factor/<task>`, 0 or 1, for each
-    epoch. The training step is traced once more for the first callback of this kind. `tf_mtl.callbacks.Checkpoint`
-    saves which tasks have begun.
+    and logged, and `loss` in the logs remains the sum over all tasks. Variables that only resting tasks share may still
+    move by momentum and weight decay. The logs show `factor/<task>`, 0 or 1, for each epoch. The training step is
+    traced once more for the first callback of this kind. `tf_mtl.callbacks.Checkpoint` saves which tasks have begun.
 
     Args:
         start: `{task: epoch}`, counted from 0, or `{task: other tasks}`, a name or a list of names, for a task that
             begins in the epoch after all of these have converged. Tasks left out train from the first epoch.
         monitor: `{task: name in the logs}`, such as "val_ner_span_f1", for each task that another one waits for.
-        patience: A task has converged when its result has not improved for so many epochs of its training.
+        patience: A task has converged when its result has not improved for so many epochs with validation, counted
+            from its beginning.
         min_delta: The smallest improvement that counts, as a fraction of the best result so far.
 
     Raises:
@@ -54,6 +55,7 @@ class Curriculum(TaskFactorsCallback):
     ):
         super().__init__(monitor or {}, patience, min_delta)
         self.start = dict(start)
+        self._begins: tuple[int, ...] = ()  # an epoch that has begun without a step
         self._epochs: dict[str, int] = {}
         self._waits_for: dict[str, list[str]] = {}
         for task, begin in start.items():
@@ -62,6 +64,10 @@ class Curriculum(TaskFactorsCallback):
             else:
                 self._epochs[task] = integer(f"start['{task}']", begin, 0)
         for task, others in self._waits_for.items():
+            if not others:
+                raise ValueError(
+                    f"`start['{task}']` must be an epoch or name at least one task, received an empty list."
+                )
             check_names(f"start['{task}']", others, self.monitor, required=False)
         self._check_order()
 
@@ -73,9 +79,16 @@ class Curriculum(TaskFactorsCallback):
             raise ValueError(f"`start` must let at least one of the tasks {list(self.tasks)} begin in epoch 0.")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Begin the tasks whose epoch has come."""
-        begun = [task in self._epochs and self._epochs[task] <= epoch for task in self.tasks]
-        self.factors = [np.maximum(self.factors[0], begun)]
+        """Note the epoch."""
+        self._begins = (epoch,)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Begin the tasks whose epoch has come, after `Checkpoint` has restored those that had begun."""
+        for epoch in self._begins:
+            begun = [task in self._epochs and self._epochs[task] <= epoch for task in self.tasks]
+            self.factors = [np.maximum(self.factors[0], begun)]
+        self._begins = ()
+        super().on_train_batch_begin(batch, logs)
 
     def first_factors(self) -> np.ndarray:
         """Return 1 for the tasks that train from the first epoch, [T]."""
@@ -83,10 +96,13 @@ class Curriculum(TaskFactorsCallback):
 
     def next_factors(self, epoch: int, results: np.ndarray) -> np.ndarray:
         """Begin the tasks whose predecessors have converged."""
-        self.waits = [np.where(self.factors[0] > 0, self.waits[0], 0)]
         converged = {task for task, wait in zip(self.tasks, self.waits[0], strict=True) if wait >= self.patience}
         begun = [task in self._waits_for and converged.issuperset(self._waits_for[task]) for task in self.tasks]
         return np.maximum(self.factors[0], begun)
+
+    def trained(self) -> np.ndarray:
+        """Return which tasks have begun, [T]: one that another callback stops has converged, too."""
+        return self.factors[0] > 0
 
     def _check_order(self):
         left = dict(self._waits_for)

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from tf_mtl._names import nearest
-from tf_mtl.callbacks._direction import direction
 from tf_mtl.data._dynamic_rates import DynamicRates as Rates
+from tf_mtl.report._direction import direction
 
 
 class DynamicRates(keras.callbacks.Callback):

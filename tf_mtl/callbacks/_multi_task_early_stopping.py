@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tf_mtl._arguments import integer
 from tf_mtl._names import check_names
-from tf_mtl.callbacks._direction import direction
 from tf_mtl.callbacks._monitored import check_monitor, check_monitored
+from tf_mtl.report._direction import direction
 
 
 class MultiTaskEarlyStopping(keras.callbacks.Callback):

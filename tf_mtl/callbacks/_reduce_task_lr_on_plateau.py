@@ -12,14 +12,15 @@ from tf_mtl.callbacks._task_factors import TaskFactorsCallback
 class ReduceTaskLROnPlateau(TaskFactorsCallback):
     """Reduces a task's learning rate when its result no longer improves: `ReduceLROnPlateau` for each task.
 
-    The factor of the task's loss is reduced, before balancing. What that does depends on what follows:
+    The callback scales the task's loss, before balancing. What that does depends on what follows:
 
     - With SGD, the steps that the task causes become smaller by the factor, in the shared variables and its own.
     - Adam and other optimizers that divide by the gradients' magnitude undo a lasting factor in the task's own
       variables, after some steps: there, nothing remains of it. In the shared variables, the task's part of the sum
       becomes smaller relative to the other tasks', and the step as a whole does not.
     - Balancing methods that do not depend on the scale of the losses, such as "imtl", "nash_mtl" or "uncertainty"
-      after a while, undo it in the shared variables as well.
+      after a while, undo it in the shared variables as well. Methods that follow the losses over time, such as "dwa",
+      take the smaller loss for progress at first.
 
     The logs show `factor/<task>` for each epoch. The training step is traced once more for the first callback of this
     kind. `tf_mtl.callbacks.Checkpoint` saves the factors. A task is stopped entirely by `tf_mtl.callbacks.StopAndGo`.

@@ -24,9 +24,11 @@ class StopAndGo(TaskFactorsCallback):
 
     Args:
         monitor: `{task: name in the logs}`, such as "val_ner_span_f1"; other tasks always train.
-        patience: The number of epochs without improvement after which a task stops; the paper's 2.
+        patience: The number of epochs with validation, but without improvement, after which a task stops; the paper's
+            2.
         min_delta: The smallest improvement that counts, as a fraction of the best result; the paper's 0.1%.
-        drop: The loss against the best result, as a fraction of it, from which a task trains again; the paper's 0.5%.
+        drop: How far below its best, as a fraction of it, a result must fall for the task to train again; the paper's
+            0.5%.
 
     Raises:
         ValueError: for arguments out of range; in `fit`, for unknown tasks and metrics, or validation metrics without

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from tf_mtl._arguments import in_range, integer
-from tf_mtl.callbacks._direction import direction
+from tf_mtl._names import check_names
 from tf_mtl.callbacks._monitored import check_monitored, improves
+from tf_mtl.report._direction import direction
 
 
 class TaskFactorsCallback(keras.callbacks.Callback):
@@ -42,6 +43,7 @@ class TaskFactorsCallback(keras.callbacks.Callback):
         check_monitored(self.monitor, self.model)
         self._shared_factors = self.model._task_factors()
         self.tasks = self._shared_factors.tasks
+        check_names("monitor", self.monitor, self.tasks, required=False)
         self._signs = {task: direction(name, self.tasks) for task, name in self.monitor.items()}
         self.factors = [self.first_factors()]
         self.best = [np.full(len(self.tasks), -np.inf)]
@@ -63,10 +65,14 @@ class TaskFactorsCallback(keras.callbacks.Callback):
             if name not in logs:
                 return  # an epoch without validation
             results[self.tasks.index(task)] = self._signs[task] * logs[name]
-        better = improves(results, self.best[0], self.min_delta)
-        self.waits = [np.where(better, 0, self.waits[0] + 1)]
-        self.best = [np.where(better, results, self.best[0])]
+        trained, better = self.trained(), improves(results, self.best[0], self.min_delta)
+        self.waits = [np.where(trained, np.where(better, 0, self.waits[0] + 1), self.waits[0])]
+        self.best = [np.where(trained & better, results, self.best[0])]
         self.factors = [self.next_factors(epoch, results)]
+
+    def trained(self) -> np.ndarray:
+        """Return which tasks the epoch that has ended counts for, [T]: those that no callback had stopped."""
+        return np.array(list(self._shared_factors.by_task().values())) > 0
 
     def first_factors(self) -> np.ndarray:
         """Return the factors of the first epoch, [T]."""

@@ -13,7 +13,8 @@ class UpdateAlignment(keras.callbacks.Callback):
     $d$ is the gradient that the balancing method gives the optimizer, penalties included, $\theta'$ the variables after
     the step. It is 1 for plain SGD. Momentum, the division by the gradients' magnitude in Adam, clipping by value and
     weight decay turn the step: the lower the alignment, the less remains of what the method has balanced. Each epoch
-    logs the mean over its steps. Each step copies the shared variables; the training step is traced once more.
+    logs the mean over its steps, without those that were skipped. Each step copies the shared variables; the training
+    step is traced once more.
 
     Raises:
         ValueError: in `fit`, for a model whose tasks share no trainable variable.

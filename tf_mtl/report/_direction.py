@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tf_mtl.report import compare
+from tf_mtl.report._compare import compare
 
 
 def direction(name: str, tasks: Iterable[str]) -> float:
