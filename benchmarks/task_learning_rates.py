@@ -21,7 +21,7 @@ from census_data import select
 
 import tf_mtl as mtl
 
-SEEDS = 5
+SEEDS = 3
 ROWS, EPOCHS = 10_000, 14
 OPTIMIZERS = {
     "AdamW": lambda: keras.optimizers.AdamW(4e-3, weight_decay=0.1),
