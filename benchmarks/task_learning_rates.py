@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
 
 import keras
 import which_tasks
+import which_tasks_data
 from census_data import select
 
 import tf_mtl as mtl
@@ -29,7 +30,7 @@ OPTIMIZERS = {
 }
 
 
-def train(name: str, reduces: bool, seed: int, args, data: which_tasks.Data) -> tuple[dict[str, float], dict]:
+def train(name: str, reduces: bool, seed: int, args, data: which_tasks_data.Data) -> tuple[dict[str, float], dict]:
     """Return the test AUCs of a model, and its last factors."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
@@ -39,9 +40,9 @@ def train(name: str, reduces: bool, seed: int, args, data: which_tasks.Data) -> 
     monitor = {task: f"val_{task}_auc" for task in args.tasks}
     callbacks = [mtl.callbacks.ReduceTaskLROnPlateau(monitor, factor=0.3, patience=1)] if reduces else []
     halves = [select(data.held_out, slice(start, None, 2)) for start in (0, 1)]
-    validation, test = (which_tasks.batches(half, args, epochs=1) for half in halves)
+    validation, test = (which_tasks_data.batches(half, args, epochs=1) for half in halves)
     history = model.fit(
-        which_tasks.batches(data.train, args, epochs=1).repeat(EPOCHS),
+        which_tasks_data.batches(data.train, args, epochs=1).repeat(EPOCHS),
         epochs=EPOCHS,
         steps_per_epoch=args.rows // args.batch_size,
         validation_data=validation,
@@ -56,7 +57,7 @@ def train(name: str, reduces: bool, seed: int, args, data: which_tasks.Data) -> 
 def main() -> None:
     """Print the tables."""
     args = which_tasks.parse(["--rows", str(ROWS)])
-    data = which_tasks.load(args)
+    data = which_tasks_data.load(args)
     tasks = tuple(args.tasks)
     for name in OPTIMIZERS:
         results, factors = {}, []

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import tf_mtl as mtl
 from tf_mtl.analysis._pareto import hypervolume, pareto
-from tf_mtl.analysis._weights import Trial, WeightSearch
+from tf_mtl.analysis._weight_search import Trial, WeightSearch
 
 X = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
 Y = {"a": X[:, 0] + X[:, 1], "b": -X[:, 1]}
@@ -101,6 +101,8 @@ def test_directions_of_metrics_best_and_picture(tmp_path):
     assert search.best({"a": 0.1, "b": 5.0}) == search.trials[1]
     reversed_ = WeightSearch(search.trials, METRICS, lower_is_better=("b",))
     assert reversed_.pareto == (search.trials[1], search.trials[2])
+    with pytest.raises(ValueError, match="at least two"):
+        WeightSearch(search.trials, {"a": "mae"}).plot(tmp_path / "picture.png")
     assert search.plot(tmp_path / "new" / "picture.png").stat().st_size > 5_000
 
 

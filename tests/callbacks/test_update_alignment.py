@@ -93,6 +93,21 @@ def test_skipped_steps_do_not_count():
     assert alignment[0] == 0
 
 
+def test_a_run_resumed_mid_epoch_counts_the_earlier_steps(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise RuntimeError("stop")
+
+    def train(*others):
+        checkpoint = mtl.callbacks.Checkpoint(tmp_path, every="1 step")
+        return fit(build("adam"), mtl.callbacks.UpdateAlignment(), checkpoint, *others)
+
+    with pytest.raises(RuntimeError, match="stop"):
+        train(Stop())
+    expected = fit(build("adam"), mtl.callbacks.UpdateAlignment())["alignment"]
+    assert train()["alignment"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_nothing_shared():
     tasks = [mtl.tasks.Regression(name) for name in "ab"]
     model = mtl.build_model(keras.Input((5,)), mtl.trunks.HardSharing(keras.layers.Identity()), tasks)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import which_tasks
+import which_tasks_data
 import which_tasks_report
 
 import tf_mtl as mtl
@@ -50,8 +51,8 @@ def test_compares_the_ways_and_resumes(census_folder, tmp_path, monkeypatch, cap
 
 def test_batches_are_the_same_each_time(census_folder):
     args = which_tasks.parse(["--data", str(census_folder), *SETTINGS])
-    data = which_tasks.load(args)
-    rows = which_tasks.batches(data.train, args, epochs=2)
+    data = which_tasks_data.load(args)
+    rows = which_tasks_data.batches(data.train, args, epochs=2)
     epochs = [np.concatenate([labels["income"] for _, labels, _ in rows]) for _ in range(2)]
     np.testing.assert_array_equal(*epochs)
     assert epochs[0].shape == (200,)
@@ -64,7 +65,7 @@ def test_batches_are_the_same_each_time(census_folder):
 def test_too_many_rows(census_folder):
     args = which_tasks.parse(["--data", str(census_folder), "--rows", "301"])
     with pytest.raises(ValueError, match="must be at most 300, half of the training file, received 301"):
-        which_tasks.load(args)
+        which_tasks_data.load(args)
 
 
 def test_agreement():
@@ -81,7 +82,7 @@ def test_smoke(census_folder, tmp_path, capsys):
     assert "Exported the groups, combined" in capsys.readouterr().out
     assert metrics["test"].keys() == {"dividends_auc", "self_employed_auc", "moved_auc"}
     signature = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["moved"]
-    data = which_tasks.load(which_tasks.parse(["--data", str(census_folder), "--smoke"]))
+    data = which_tasks_data.load(which_tasks.parse(["--data", str(census_folder), "--smoke"]))
     columns = {name: tf.constant(values[:5].tolist()) for name, values in data.examples.items()}
     assert signature(**columns)["moved_label"].shape == (5,)
     assert not {"class_of_worker", "tax_filer_stat"} & columns.keys()

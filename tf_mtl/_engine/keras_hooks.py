@@ -1,7 +1,6 @@
 """What Keras calls on a model to train, evaluate and save it."""
 
 import contextlib
-import dataclasses
 import functools
 import math
 import threading
@@ -157,7 +156,7 @@ class KerasHooks(OptionalInputs):
         engine.parts.check_shared("UpdateAlignment")
         with self.distribute_strategy.scope():
             alignment = Alignment(engine.parts.shared)
-        self._engine = dataclasses.replace(engine, alignment=alignment)
+        self._engine = engine.with_alignment(alignment)
         self.make_train_function(force=True)
 
     @contextlib.contextmanager
@@ -173,7 +172,7 @@ class KerasHooks(OptionalInputs):
             if engine.objectives.task_factors is not None:
                 engine.objectives.task_factors.restore(by_owner)
             if engine.alignment is not before.alignment:
-                self._engine = dataclasses.replace(engine, alignment=before.alignment)
+                self._engine = engine.with_alignment(before.alignment)
                 self.make_train_function(force=True)
 
     def _engine_for(self, caller: str) -> Engine:

@@ -151,6 +151,10 @@ class Engine:
         """Return the engine with further factors of the losses; its state is this one's."""
         return dataclasses.replace(self, objectives=dataclasses.replace(self.objectives, task_factors=task_factors))
 
+    def with_alignment(self, alignment: Alignment | None) -> Engine:
+        """Return the engine that measures how far the optimizer turns the updates, or no longer; it keeps its state."""
+        return dataclasses.replace(self, alignment=alignment)
+
     def _micro_batches(self, model, data, objectives_of, pieces=1):
         """This replica's rows of a global batch, as micro-batches with their losses."""
         batches = []

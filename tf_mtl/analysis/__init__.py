@@ -17,8 +17,10 @@ from tf_mtl.analysis._intervals import Interval
 from tf_mtl.analysis._overlap import Overlap, overlap
 from tf_mtl.analysis._probe import Probes, probe
 from tf_mtl.analysis._subsets import higher_order_affinity, subsets
+from tf_mtl.analysis._tuned_weights import tuned_weights
 from tf_mtl.analysis._weight_candidates import random_weights, suggested_weights, weight_grid
-from tf_mtl.analysis._weights import WeightSearch, tuned_weights, weights
+from tf_mtl.analysis._weight_search import WeightSearch
+from tf_mtl.analysis._weights import weights
 
 __all__ = [
     "Affinity",

@@ -1,126 +1,15 @@
-"""Search over loss weights, or over the tasks' importance: the trade-offs between the tasks' results."""
+"""Search over loss weights, or over the tasks' importance."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from tf_mtl._arguments import integer
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
-from tf_mtl.analysis._pareto import hypervolume, pareto
 from tf_mtl.analysis._runs import Data, Run, check_metric, finish, seed_numbers
-from tf_mtl.report import table
-from tf_mtl.report._direction import direction
-from tf_mtl.report._scatter import scatter
-
-
-class Trial(NamedTuple):
-    """Weights that were tried.
-
-    Attributes:
-        weights: `{task: weight}`.
-        results: `{task: result}`, the means over seeds.
-    """
-
-    weights: dict[str, float]
-    results: dict[str, float]
-
-
-@dataclass(frozen=True)
-class WeightSearch:
-    """Weights and the results of the models trained with them; `print` shows them, with a star for the Pareto set.
-
-    Attributes:
-        trials: For each candidate a named tuple (weights, results).
-        metrics: `{task: metric}`.
-        lower_is_better: The tasks for whose metric lower is better; None to go by the metrics' names, as
-            `report.compare` does.
-    """
-
-    trials: tuple[Trial, ...]
-    metrics: Mapping[str, str]
-    lower_is_better: tuple[str, ...] | None = None
-
-    @property
-    def pareto(self) -> tuple[Trial, ...]:
-        """The trials for which no other is at least as good for all tasks and better for one."""
-        return tuple(trial for trial, best in zip(self.trials, self._is_pareto, strict=True) if best)
-
-    def hypervolume(self, reference: Mapping[str, float]) -> float:
-        """Return the volume, in the space of results, of what is better than a reference and worse than some trial.
-
-        Two searches with the same tasks, metrics and reference can be compared by it. It depends on the scales of the
-        metrics.
-
-        Args:
-            reference: `{task: result}` that good trials exceed for every task, such as the worst results of interest.
-        """
-        check_names("reference", reference, self.metrics)
-        point = np.array([reference[task] for task in self.metrics])
-        return hypervolume(self._values, self._signs * point)
-
-    def best(self, reference: Mapping[str, float]) -> Trial:
-        """Return the trial with the highest mean relative gain over a reference, which is delta-m as in LibMTL.
-
-        Args:
-            reference: `{task: result}`, none of them 0: of single-task models, for example.
-
-        Raises:
-            ValueError: for references that are 0, or if all trials have results that are NaN.
-        """
-        check_names("reference", reference, self.metrics)
-        base = np.array([reference[task] for task in self.metrics])
-        gains = ((self._values - self._signs * base) / np.abs(np.where(base == 0, np.nan, base))).mean(1)
-        if np.isnan(gains).all():
-            raise ValueError(
-                "`best` needs references other than 0 and a trial whose results are numbers, received the references "
-                f"{dict(reference)}."
-            )
-        return self.trials[int(np.nanargmax(gains))]
-
-    def plot(self, path: str | Path) -> Path:
-        """Plot the results of each two tasks, with the Pareto set marked, and save a PNG file.
-
-        It needs matplotlib (`pip install tf_mtl[recipes]`).
-
-        Args:
-            path: The file to write.
-
-        Returns:
-            The path of the file.
-        """
-        results = {
-            f"{task} {metric}": [trial.results[task] for trial in self.trials] for task, metric in self.metrics.items()
-        }
-        return scatter(results, path, marked=self._is_pareto.tolist(), label="Pareto set")
-
-    def __str__(self) -> str:
-        tasks = list(self.metrics)
-        rows = [
-            [*(trial.weights[task] for task in tasks), *(trial.results[task] for task in tasks), "*" if best else ""]
-            for trial, best in zip(self.trials, self._is_pareto, strict=True)
-        ]
-        header = [*(f"weight of {task}" for task in tasks), *(f"{t} {m}" for t, m in self.metrics.items()), "Pareto"]
-        return table(header, rows, digits=4)
-
-    @property
-    def _signs(self) -> np.ndarray:
-        """1 for tasks whose metric is better if higher, -1 for others."""
-        if self.lower_is_better is not None:
-            return np.array([-1.0 if task in self.lower_is_better else 1.0 for task in self.metrics])
-        return np.array([direction(name, self.metrics) for name in self.metrics.values()])
-
-    @property
-    def _values(self) -> np.ndarray:
-        """The results, [N, T], with the sign by which higher is better."""
-        return self._signs * np.array([[trial.results[task] for task in self.metrics] for trial in self.trials])
-
-    @property
-    def _is_pareto(self) -> np.ndarray:
-        return pareto(self._values)
+from tf_mtl.analysis._weight_search import Trial, WeightSearch, checked_lower
 
 
 def weights(
@@ -186,7 +75,7 @@ def weights(
             tried.append(weights_of)
     if not tried:
         raise ValueError("`candidates` must hold at least one dict {task: weight}, received none.")
-    lower = _lower(lower_is_better, metrics)
+    lower = checked_lower(lower_is_better, metrics)
     numbers, epochs = seed_numbers(seeds), integer("epochs", epochs, 1)
     runs = {
         Run(",".join(f"{task}={weight!r}" for task, weight in each.items()), tasks, seed, epochs): each
@@ -205,64 +94,3 @@ def weights(
         means = {task: float(np.mean([r[task][metric] for r in of_seeds])) for task, metric in metrics.items()}
         trials.append(Trial(each, means))
     return WeightSearch(tuple(trials), dict(metrics), lower)
-
-
-def tuned_weights(
-    tuner: Any, weights: Mapping[str, str], metrics: Mapping[str, str], lower_is_better: Sequence[str] | None = None
-) -> WeightSearch:
-    """Return the trade-offs between the tasks in the trials of a KerasTuner search.
-
-    KerasTuner chooses the weights if the function that builds the model asks for them. Its objective is a single
-    number, such as `val_gain` of `tf_mtl.callbacks.MultiTaskEarlyStopping` or `val_loss`; the trade-offs are in the
-    logs of the trials.
-
-    Args:
-        tuner: A tuner of keras_tuner (`pip install tf_mtl[tuner]`), after `search`.
-        weights: `{task: name of the hyperparameter}`.
-        metrics: `{task: name in the logs}`, such as "val_ner_span_f1"; the result is that of the trial's best epoch.
-        lower_is_better: See `weights`.
-
-    Raises:
-        ValueError: if the tasks of `weights` and `metrics` differ, or no trial has completed.
-
-    Example:
-
-    ```python
-    def build(hp):
-        model = mtl.build_model(inputs, trunk(), tasks())
-        weights = {task: hp.Float(task, 0.1, 10, sampling="log") for task in ("topic", "ner")}
-        model.compile("adamw", loss_weights=weights)
-        return model
-
-    tuner = keras_tuner.BayesianOptimization(build, keras_tuner.Objective("val_topic_accuracy", "max"), max_trials=20)
-    tuner.search(train, validation_data=validation, epochs=3)
-    metrics = {"topic": "val_topic_accuracy", "ner": "val_ner_span_f1"}
-    print(mtl.analysis.tuned_weights(tuner, {"topic": "topic", "ner": "ner"}, metrics))
-    ```
-    """
-    check_names("weights", weights, metrics)
-    lower = _lower(lower_is_better, metrics)
-    trials = [trial for trial in tuner.oracle.trials.values() if trial.status == "COMPLETED"]
-    if not trials:
-        raise ValueError("`tuner` must have completed a trial, but has none. Call its `search` first.")
-    found = [
-        Trial(
-            {task: float(trial.hyperparameters.get(name)) for task, name in weights.items()},
-            {task: _at_best_step(trial, name) for task, name in metrics.items()},
-        )
-        for trial in trials
-    ]
-    return WeightSearch(tuple(found), dict(metrics), lower)
-
-
-def _lower(lower_is_better: Sequence[str] | None, metrics: Mapping[str, str]) -> tuple[str, ...] | None:
-    if lower_is_better is None:
-        return None
-    check_names("lower_is_better", lower_is_better, metrics, required=False)
-    return tuple(lower_is_better)
-
-
-def _at_best_step(trial: Any, name: str) -> float:
-    check_metric("metrics", name, trial.metrics.metrics)
-    history = {each.step: each.value for each in trial.metrics.get_history(name)}
-    return float(np.mean(history[trial.best_step]))

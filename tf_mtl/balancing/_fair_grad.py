@@ -26,6 +26,7 @@ class FairGrad(WithPreference, Weighting):
     Args:
         alpha: Fairness, from 0.3 to 10, the range in which the solver converges to 1e-6; 2 in the authors' experiments.
         preference: p, the tasks' importance: `{task: importance}`, or a list in their order. Scaled to the mean 1.
+            For numbers that differ by more than a factor of 100, the solution may be less accurate than to 1e-6.
         name: Name of the layer.
 
     Raises:

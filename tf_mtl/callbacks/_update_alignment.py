@@ -16,6 +16,8 @@ class UpdateAlignment(keras.callbacks.Callback):
     logs the mean over its steps, without those that were skipped. Each step copies the shared variables; the training
     step is traced once more.
 
+    Place it before `tf_mtl.callbacks.Checkpoint`: a run that is resumed mid-epoch then counts the earlier steps.
+
     Raises:
         ValueError: in `fit`, for a model whose tasks share no trainable variable.
 

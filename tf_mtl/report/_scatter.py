@@ -18,15 +18,10 @@ def scatter(columns: Mapping[str, Sequence[float]], path: str | Path, marked: Se
 
     Returns:
         The path of the file.
-
-    Raises:
-        ValueError: for fewer than two columns.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if len(columns) < 2:
-        raise ValueError(f"`columns` must hold at least two columns, received {list(columns)}.")
     pairs = list(itertools.combinations(columns, 2))
     width = min(3, len(pairs))
     height = -(-len(pairs) // width)
