@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tf_mtl import balancing as methods
+from tf_mtl._engine.answer_metrics import AnswerMetrics
 from tf_mtl._engine.balancing_log import BalancingLog
 from tf_mtl._engine.feature_gradients import by_features
 from tf_mtl._engine.metric_arguments import MetricArguments, compiled_metrics
@@ -66,6 +67,7 @@ def compiled_engine(
         update=update,
         losses=TaskLosses(parts.tasks, objectives.loss_weights),
         metrics=task_metrics,
+        answer_metrics=AnswerMetrics.of_tasks(tasks),
         balancing_log=BalancingLog.for_method(method, parts.tasks),
         cancelled_steps=None if non_finite == "keep" else CancelledSteps(non_finite, parts.tasks),
         compile_arguments={

@@ -59,7 +59,8 @@ class KerasHooks(OptionalInputs):
         if self._engine is not None:
             own = [self._engine.losses, self._engine.metrics, self._engine.directions]
             of_training = [self._engine.balancing_log, self._engine.cancelled_steps, self._engine.alignment]
-            own += [metric for metric in of_training if metric is not None and not self._evaluating]
+            of_answers = None if self._engine.answer_metrics is None else self._engine.answer_metrics.metrics
+            own += [metric for metric in ([of_answers] if self._evaluating else of_training) if metric is not None]
         return own + [metric for layer in self._flatten_layers(include_self=False) for metric in layer.metrics]
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -113,7 +114,8 @@ class KerasHooks(OptionalInputs):
         return ClonedOutputs(outputs, self.tasks, self.trunk) if cloning else outputs
 
     def _make_function(self, step):
-        return step_function(self, step)
+        has_texts = step == self.test_step and self._engine_for("evaluate").answer_metrics is not None
+        return step_function(self, step, jit_compile=self.jit_compile and not has_texts)
 
     def _get_metrics_result_or_logs(self, logs):
         if not logs:

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tf_mtl._engine import lookahead
 from tf_mtl._engine.alignment import Alignment
+from tf_mtl._engine.answer_metrics import AnswerMetrics
 from tf_mtl._engine.balancing_log import BalancingLog
 from tf_mtl._engine.batch_losses import BatchLosses
 from tf_mtl._engine.directions import Directions
@@ -55,6 +56,7 @@ class Engine:
         update: The function that computes an update.
         losses: The losses in the logs.
         metrics: The tasks' metrics.
+        answer_metrics: Metrics of answers, in evaluation; None without any.
         balancing_log: What balancing did, in the logs; None for constant weights.
         cancelled_steps: What undoes steps with NaN or infinity; None to keep them.
         compile_arguments: What `compile` was given, for saving.
@@ -71,6 +73,7 @@ class Engine:
     update: UpdateFunction
     losses: TaskLosses
     metrics: TaskMetrics
+    answer_metrics: AnswerMetrics | None
     balancing_log: BalancingLog | None
     cancelled_steps: CancelledSteps | None
     compile_arguments: dict[str, Any]
@@ -79,7 +82,11 @@ class Engine:
     @functools.cached_property
     def directions(self) -> Directions:
         """The directions in which logged values improve."""
-        return Directions(self.metrics.by_task(self.parts.tasks), self.compile_arguments["joint_metrics"] or ())
+        by_task = self.metrics.by_task(self.parts.tasks)
+        if self.answer_metrics is not None:
+            of_answers = self.answer_metrics.metrics.by_task(self.answer_metrics.tasks)
+            by_task |= {task: [*by_task.get(task, ()), *metrics] for task, metrics in of_answers.items()}
+        return Directions(by_task, self.compile_arguments["joint_metrics"] or ())
 
     @functools.cached_property
     def refused_losses(self) -> RefusedLosses:
@@ -137,6 +144,8 @@ class Engine:
         (batch,) = self._micro_batches(model, data, lambda x: self.objectives)
         outputs = model(batch.x, training=False)
         self._log(batch.labels, outputs, *self.objectives.loss_sums(batch.labels, outputs), total_penalty(model.losses))
+        if self.answer_metrics is not None:
+            self.answer_metrics.update_state(model, batch.x, self.objectives.masked(batch.labels, outputs))
 
     def with_current_trainable(self, model: keras.Model) -> Engine:
         """Return the engine for the variables that are trainable now; its state is this one's."""

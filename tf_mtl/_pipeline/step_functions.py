@@ -23,12 +23,13 @@ from tf_mtl._pipeline.ranks import ranks_of, traced_by_rank
 from tf_mtl._pipeline.stream import Pass
 
 
-def step_function(model: keras.Model, step: Callable[[Any], dict]) -> Callable[[Iterator], dict]:
+def step_function(model: keras.Model, step: Callable[[Any], dict], jit_compile: bool) -> Callable[[Iterator], dict]:
     """Return the function that Keras' loops call with an iterator; it takes `model.steps_per_execution` steps.
 
     Args:
         model: The compiled model.
         step: Its `train_step` or `test_step`, which returns the same logs on every replica.
+        jit_compile: Whether to compile it with XLA.
 
     Returns:
         A function from an iterator to the logs of the last step.
@@ -42,9 +43,7 @@ def step_function(model: keras.Model, step: Callable[[Any], dict]) -> Callable[[
     @functools.cache
     def one_of(ranks):
         """Return a step on a batch whose tensors have some ranks."""
-        step_on_batch = (
-            one if model.run_eagerly else tf.function(one, reduce_retracing=True, jit_compile=model.jit_compile)
-        )
+        step_on_batch = one if model.run_eagerly else tf.function(one, reduce_retracing=True, jit_compile=jit_compile)
         return tf.autograph.experimental.do_not_convert(model._autoconvert_optionals(step_on_batch))
 
     @functools.cache

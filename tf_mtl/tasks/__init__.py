@@ -4,6 +4,8 @@ from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification
 from tf_mtl.tasks._classification import Classification
 from tf_mtl.tasks._dependency_parse import DependencyParse
+from tf_mtl.tasks._generation import Generation
+from tf_mtl.tasks._language_model import LanguageModel
 from tf_mtl.tasks._list_task import ListTask
 from tf_mtl.tasks._masked_lm import MaskedLM
 from tf_mtl.tasks._matching import Matching
@@ -23,6 +25,8 @@ __all__ = [
     "Classification",
     "DependencyParse",
     "EncodedLabels",
+    "Generation",
+    "LanguageModel",
     "ListTask",
     "MaskedLM",
     "Matching",

@@ -90,6 +90,13 @@ class Task(ABC):
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return new instances of the task's metrics."""
 
+    def answer_metrics(self) -> list[keras.metrics.Metric]:
+        """Return new metrics that compare the labels with the output without the tasks' own inputs; by default none.
+
+        They are what `predict` would be measured by, in evaluation only, and need another forward pass.
+        """
+        return []
+
     @abstractmethod
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the answer for an output [B, ...]: tensors by name, with the batch as the first axis.
@@ -182,6 +189,14 @@ class Task(ABC):
     def head(self, features: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:
         """Return the task's symbolic output, float32 under any precision policy, from an encoder's features.
 
+        Raises:
+            ValueError: if the encoder does not return the features that the task reads.
+        """
+        return self.output_layer(self.read(features))
+
+    def read(self, features: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:
+        """Return what the head makes of the features before its output layer: joined with others, dropped, hidden.
+
         The mask of a sequence among the features is attached to it, so that masked positions never count.
 
         Raises:
@@ -200,7 +215,7 @@ class Task(ABC):
             x = JoinFeatures(name=f"{self.name}_joined")([x, *(features[after_key(task)] for task in self.after)])
         if self.dropout:
             x = keras.layers.Dropout(self.dropout, name=f"{self.name}_dropout")(x)
-        return self.output_layer(self._hidden_features(x))
+        return self._hidden_features(x)
 
     def _hidden_features(self, x):
         if isinstance(self.hidden_units, keras.layers.Layer):

@@ -1,6 +1,7 @@
 """Turn texts into the inputs of text encoders, the same way in training and in exports."""
 
 from tf_mtl.text._base import TextPreprocessor
+from tf_mtl.text._learn_tokenizer import learn_tokenizer
 from tf_mtl.text._located import LocatedTexts
 from tf_mtl.text._saving import load, save
 from tf_mtl.text._subwords import Subwords
@@ -13,6 +14,7 @@ __all__ = [
     "TextPreprocessor",
     "TwoTexts",
     "Words",
+    "learn_tokenizer",
     "load",
     "save",
 ]

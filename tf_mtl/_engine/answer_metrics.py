@@ -1,0 +1,49 @@
+"""Metrics of what tasks answer, where that is not the output in evaluation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._engine.task_metrics import TaskMetrics
+from tf_mtl._optional_inputs import OptionalInputs
+from tf_mtl.tasks import Task
+
+
+@dataclass(frozen=True)
+class AnswerMetrics:
+    """Compares labels with the outputs of a model that is not given the tasks' own inputs.
+
+    Attributes:
+        metrics: The metrics, by task.
+        tasks: The tasks that have them.
+        own_inputs: The names of all tasks' own inputs.
+    """
+
+    metrics: TaskMetrics
+    tasks: tuple[str, ...]
+    own_inputs: frozenset[str]
+
+    @classmethod
+    def of_tasks(cls, tasks: Sequence[Task]) -> "AnswerMetrics | None":
+        """Return the metrics that tasks declare, or None if there are none."""
+        declared = {task.name: task.answer_metrics() for task in tasks}
+        declared = {task: metrics for task, metrics in declared.items() if metrics}
+        own_inputs = frozenset(name for task in tasks for name in task.own_inputs())
+        return cls(TaskMetrics(declared, {}), tuple(declared), own_inputs) if declared else None
+
+    def update_state(
+        self, model: keras.Model, x: Mapping[str, Any], labels: Mapping[str, tuple[tf.Tensor, tf.Tensor | None]]
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            model: The model.
+            x: The inputs.
+            labels: The labels and weights by task.
+        """
+        part = OptionalInputs(model.input, {task: model.output[task] for task in self.tasks})
+        given = {name: values for name, values in x.items() if name not in self.own_inputs}
+        self.metrics.update_state(labels, part(given, training=False))

@@ -1,0 +1,60 @@
+"""Language models."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tf_mtl.layers._empty_sequence import EmptySequence
+from tf_mtl.tasks._text_task import TextTask
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class LanguageModel(TextTask):
+    """Texts, each token given those before it: the decoder of `Generation` without a text to read.
+
+    Beside `Generation`, with the same decoder, it learns from texts of the target language alone. In place of a
+    sequence, cross-attention then reads zeros. It neither depends on the encoder nor trains it, but a model
+    has the same inputs in all rows: give rows that are texts alone any tokens, such as padding.
+
+    Labels, output, loss, metrics and answers are those of `Generation`. An answer is a text that the model makes up, the
+    same for all rows.
+
+    Args:
+        name: The task's name.
+        tokenizer: See `Generation`.
+        length: See `Generation`.
+        decoder: The decoder, commonly that of a `Generation`; None for one of its own.
+        start: The token before the text; None for the tokenizer's start token.
+        label_smoothing: See `Generation`.
+        sampler: See `Generation`.
+        tied: See `Generation`.
+        text_metrics: See `Generation`.
+        features: A sequence of the encoder's, as wide as the one that other users of the decoder read.
+        **kwargs: See `Task`.
+
+    Raises:
+        TypeError: as `Generation`.
+        ValueError: as `Generation`.
+
+    Reference: Gulcehre et al., "On using monolingual corpora in neural machine translation", arXiv 2015; Domhan &
+    Hieber, "Using target-side monolingual data for neural machine translation through multi-task learning", EMNLP 2017.
+
+    Example:
+
+    >>> tokenizer = mtl.text.learn_tokenizer(["ein Mann", "eine Frau"], 300)
+    >>> decoder = mtl.layers.Decoder(tokenizer.vocabulary_size(), length=8, dim=16, layers=1, heads=2)
+    >>> tasks = [
+    ...     mtl.tasks.Generation("german", tokenizer, length=8, decoder=decoder),
+    ...     mtl.tasks.LanguageModel("german_texts", tokenizer, length=8, decoder=decoder),
+    ... ]
+    >>> encoder = mtl.encoders.TransformerEncoder(50, max_length=8, dim=16, layers=1, heads=2)
+    >>> inputs = {"token_ids": keras.Input((8,), dtype="int32", name="token_ids")}
+    >>> model = mtl.build_model(inputs, mtl.trunks.HardSharing(encoder), tasks)
+    >>> [layer.tasks for layer in model.describe_sharing(None).layers]
+    [('german',), ('german', 'german_texts')]
+    """
+
+    def memory(self, features: Mapping[str, keras.KerasTensor]) -> tuple[keras.KerasTensor, Any]:
+        """Return zeros."""
+        return EmptySequence(name=f"{self.name}_nothing")(self.read(features)), None

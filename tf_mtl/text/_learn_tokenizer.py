@@ -1,0 +1,70 @@
+"""Learn sub-word vocabularies."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mtl._arguments import integer
+from tf_mtl.text._strings import string_batches
+
+_LONGEST = 1 << 24  # bytes of a text
+
+
+def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[str] = ()) -> Any:
+    r"""Return a `keras_hub.tokenizers.SentencePieceTokenizer` learnt from texts, of one language or several.
+
+    Detokenization restores every text exactly: nothing is normalized, blanks are kept, and characters that are not in
+    the vocabulary become bytes. The token `<pad>` is 0, `<unk>` 1, `<s>` 2 and `</s>` 3; then come `special_tokens`,
+    which never arise from a text, and 256 bytes.
+
+    Args:
+        data: Texts: a list or array, or a data set with single texts [] as elements.
+        vocabulary_size: The maximum number of tokens, those named above included.
+        special_tokens: More tokens, such as "<de>" and "<cs>" for the languages of several tasks.
+
+    Raises:
+        TypeError: for anything but texts.
+        ValueError: for no texts, or if `vocabulary_size` leaves no room.
+
+    Reference: Kudo, "Subword regularization", ACL 2018; Kudo & Richardson, "SentencePiece", EMNLP 2018.
+
+    Example:
+
+    >>> tokenizer = mtl.text.learn_tokenizer(["a man rides", "a woman  rides"], 300, special_tokens=["<de>"])
+    >>> tokenizer.detokenize(tokenizer(["no  woman \u00fcbt"]))[0]
+    'no  woman \u00fcbt'
+    """
+    import keras_hub
+    import sentencepiece
+
+    texts = [text for batch in string_batches(data) for text in _checked(batch).numpy()]
+    least = 4 + len(special_tokens) + 256 + 1
+    integer("vocabulary_size", vocabulary_size, least)
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=(text.decode(errors="replace") for text in texts if text),
+        model_writer=model,
+        vocab_size=vocabulary_size,
+        hard_vocab_limit=False,
+        control_symbols=list(special_tokens),
+        pad_id=0,
+        unk_id=1,
+        bos_id=2,
+        eos_id=3,
+        byte_fallback=True,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        max_sentence_length=_LONGEST,
+        num_threads=1,  # for the same vocabulary every time
+        minloglevel=2,
+    )
+    return keras_hub.tokenizers.SentencePieceTokenizer(model.getvalue())
+
+
+def _checked(batch):
+    if isinstance(batch, tf.RaggedTensor):
+        raise TypeError("`data` must hold whole texts, received lists of words. Join them with blanks.")
+    return batch
