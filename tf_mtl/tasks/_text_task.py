@@ -18,7 +18,7 @@ from tf_mtl.metrics import Perplexity
 from tf_mtl.samplers import Greedy, Sampler
 from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
-from tf_mtl.tasks._text_metric import TextMetric
+from tf_mtl.tasks._metric_of_tokens import MetricOfTokens
 from tf_mtl.text import _tokenizers
 from tf_mtl.text._pieces import detokenized, text_ends, tokenized
 
@@ -87,7 +87,7 @@ class TextTask(Task):
     def answer_metrics(self) -> list[keras.metrics.Metric]:
         """Return the metrics of generated texts."""
         return [
-            TextMetric(type(metric).from_config(metric.get_config()), self.tokenizer, self._ends)
+            MetricOfTokens(type(metric).from_config(metric.get_config()), self.tokenizer, self._ends)
             for metric in self.text_metrics
         ]
 

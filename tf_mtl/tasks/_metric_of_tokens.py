@@ -8,7 +8,7 @@ import tensorflow as tf
 from tf_mtl.text._pieces import TextEnds, detokenized
 
 
-class TextMetric(keras.metrics.Metric):
+class MetricOfTokens(keras.metrics.Metric):
     """A metric of strings, which is given token ids.
 
     Args:
