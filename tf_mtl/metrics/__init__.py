@@ -2,6 +2,8 @@
 
 from tf_mtl.metrics._attachment_scores import LabeledAttachmentScore, UnlabeledAttachmentScore
 from tf_mtl.metrics._binary_accuracy import LogitsBinaryAccuracy
+from tf_mtl.metrics._bleu import Bleu
+from tf_mtl.metrics._chrf import ChrF
 from tf_mtl.metrics._f1 import MacroF1, MultiLabelF1
 from tf_mtl.metrics._frame_accuracy import FrameAccuracy
 from tf_mtl.metrics._pearson import Pearson
@@ -10,12 +12,15 @@ from tf_mtl.metrics._quadratic_weighted_kappa import QuadraticWeightedKappa
 from tf_mtl.metrics._ranking_metric import RankingMetric
 from tf_mtl.metrics._relation_f1 import RelationF1
 from tf_mtl.metrics._retrieval import Retrieval
+from tf_mtl.metrics._rouge_l import RougeL
 from tf_mtl.metrics._span_f1 import SpanF1
 from tf_mtl.metrics._spans_of_rows import SpanExactMatch, SpanOverlapF1
 from tf_mtl.metrics._spearman import Spearman
 from tf_mtl.metrics._squad_scores import squad_scores
 
 __all__ = [
+    "Bleu",
+    "ChrF",
     "FrameAccuracy",
     "LabeledAttachmentScore",
     "LogitsBinaryAccuracy",
@@ -27,6 +32,7 @@ __all__ = [
     "RankingMetric",
     "RelationF1",
     "Retrieval",
+    "RougeL",
     "SpanExactMatch",
     "SpanF1",
     "SpanOverlapF1",
