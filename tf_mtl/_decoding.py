@@ -1,5 +1,6 @@
 """From a model's outputs to what they say."""
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from tf_mtl._raw_inputs import RawInputs, as_tensors, model_specs
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
 from tf_mtl.text._located import locate
+
+# The models of some tasks of a model that `answer` has made, so that each is traced once.
+_PARTS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[str, ...], keras.Model]] = weakref.WeakKeyDictionary()
 
 
 def decode(
@@ -51,8 +55,19 @@ def answer(
     preprocessor: Callable[[Any], Any] | None,
     names: Sequence[str] | None,
     batch_size: int,
+    part: Callable[[Sequence[Task]], keras.Model],
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return the answers by task to raw inputs; see `MultiTaskModel.answer`."""
+    """Return the answers by task to raw inputs; see `MultiTaskModel.answer`.
+
+    Args:
+        model: The model.
+        tasks: Its task objects.
+        inputs: See `MultiTaskModel.answer`.
+        preprocessor: See `MultiTaskModel.answer`.
+        names: The names of the tasks to answer for; None for all.
+        batch_size: See `MultiTaskModel.answer`.
+        part: Makes the model of some tasks.
+    """
     if not tasks:
         raise ValueError(
             "`answer` needs task objects, which say how to read an output: build the model with tf_mtl.build_model, or "
@@ -69,6 +84,12 @@ def answer(
         inputs = as_tensors(inputs, raw.specs)
         located = raw.located(inputs)
         inputs = raw.prepared(inputs, batch_size)
+    if len(chosen) < len(tasks):
+        made = _PARTS.setdefault(model, {})
+        key = tuple(task.name for task in chosen)
+        if key not in made:
+            made[key] = part(chosen)
+        model = made[key]
     outputs = _outputs(model, inputs, batch_size)
     return _decoded(chosen, outputs, located)
 

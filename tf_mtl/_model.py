@@ -452,7 +452,7 @@ class MultiTaskModel(KerasHooks):
         >>> answer["mood"]["label"].shape
         (2,)
         """
-        return answer(self, self._tasks, inputs, preprocessor, tasks, batch_size)
+        return answer(self, self._tasks, inputs, preprocessor, tasks, batch_size, self._of_tasks)
 
     def gradient_cosines(self, batch: Any) -> np.ndarray:
         """Return the cosines [T, T] between the tasks' gradients of the shared variables on a batch.
@@ -526,6 +526,11 @@ class MultiTaskModel(KerasHooks):
                 shared, single = single, MultiTaskModel.from_config(single.get_config())
                 single.set_weights(shared.get_weights())
         return single
+
+    def _of_tasks(self, tasks):
+        """Return a model of some tasks, for their answers."""
+        with self.distribute_strategy.scope():
+            return MultiTaskModel(self.input, {task.name: self.output[task.name] for task in tasks}, tasks=tasks)
 
     def get_config(self) -> dict[str, Any]:
         """Return the config of the graph, the tasks, and the trunk unless it holds functions."""

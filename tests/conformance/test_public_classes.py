@@ -48,6 +48,18 @@ def towers():
     return mtl.encoders.Towers({"query": encoder, "document": encoder})
 
 
+def small_tokenizer():
+    """A tokenizer of 12 tokens, and the length of texts."""
+    import keras_hub
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefg"]
+    return keras_hub.tokenizers.BertTokenizer(vocabulary, lowercase=True), 6
+
+
+def text_tokens():
+    return np.array([[5, 6, 7, 3, 0, 0], [8, 3, 0, 0, 0, 0], [9, 10, 11, 5, 6, 3], [3, 0, 0, 0, 0, 0]])
+
+
 TASKS = {  # a task and labels for four rows
     mtl.tasks.Classification: (lambda: mtl.tasks.Classification("t", labels=3), [0, 1, 2, 1]),
     mtl.tasks.Ordinal: (lambda: mtl.tasks.Ordinal("t", levels=4), [0, 3, 1, 2]),
@@ -65,6 +77,8 @@ TASKS = {  # a task and labels for four rows
     ),
     mtl.tasks.SpanExtraction: (lambda: mtl.tasks.SpanExtraction("t", 3), [[1, 2], [0, 0], [3, 3], [2, 5]]),
     mtl.tasks.MaskedLM: (lambda: mtl.tasks.MaskedLM("t", 20, tied=False), np.arange(32).reshape(4, 8) % 20),
+    mtl.tasks.Generation: (lambda: mtl.tasks.Generation("t", *small_tokenizer()), text_tokens()),
+    mtl.tasks.LanguageModel: (lambda: mtl.tasks.LanguageModel("t", *small_tokenizer()), text_tokens()),
     mtl.tasks.DependencyParse: (
         lambda: mtl.tasks.DependencyParse("t", labels=["root", "a", "b"], arc_units=6, label_units=4),
         np.stack([np.tile([0, 1, 1, 3, 0, 1, 5, 2], (4, 1)), np.arange(32).reshape(4, 8) % 3], -1),
@@ -137,6 +151,8 @@ ENCODER_OF = {  # if not MLPEncoder
     mtl.tasks.DependencyParse: mtl.encoders.RecurrentEncoder,
     mtl.tasks.SpanExtraction: mtl.encoders.RecurrentEncoder,
     mtl.tasks.MaskedLM: mtl.encoders.RecurrentEncoder,
+    mtl.tasks.Generation: words_encoder,
+    mtl.tasks.LanguageModel: words_encoder,
     mtl.tasks.Relations: words_encoder,
     mtl.tasks.Matching: mtl.encoders.Towers,
     mtl.tasks.Ranking: pair_encoder,

@@ -91,7 +91,7 @@ class Decoder(keras.layers.Layer):
         ]
         self.normalization = keras.layers.LayerNormalization(dtype=policy, name="normalization")
         self.drop = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
-        self.embedding: keras.layers.Layer | None = None  # unless it uses the encoder's table
+        self.embedding: Any = None  # unless it uses the encoder's table
 
     def build(self, memory_shape: Any, table_shape: Any = None) -> None:
         """Create the variables for a sequence [B, S, D] and, if the encoder's is used, a table [V, dim]."""

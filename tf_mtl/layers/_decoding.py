@@ -28,6 +28,12 @@ class Decoding(NamedTuple):
     end: int
     padding: int
 
+    @property
+    def rows(self) -> Any:
+        """The number of rows."""
+        known = self.logits.shape[0]
+        return tf.shape(self.logits)[0] if known is None else known
+
     def repeated(self, count: int) -> "Decoding":
         """Return the decoder with each row repeated `count` times, one after the other."""
         state, context = tf.nest.map_structure(lambda x: tf.repeat(x, count, 0), (self.state, self.context))

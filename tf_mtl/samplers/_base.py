@@ -46,7 +46,7 @@ def one_text_per_row(
         decoding: A decoder that has read its start token.
         choose: From logits [B, V] and the position of the next token to these tokens, int32 [B].
     """
-    rows, positions = tf.shape(decoding.logits)[0], tf.range(decoding.length)
+    rows, positions = decoding.rows, tf.range(decoding.length)
 
     def written(position, logits, tokens, log_probabilities, has_ended):
         chosen = choose(logits, position)

@@ -63,7 +63,7 @@ class _Search:
     def __init__(self, decoding: Decoding, beams: int, length_penalty: float):
         self._decoding = decoding.repeated(beams)
         self._beams, self._length_penalty, self._length = beams, length_penalty, decoding.length
-        self._rows = tf.shape(decoding.logits)[0]
+        self._rows = decoding.rows
 
     def start(self):
         """The state after the first token: the next position, the decoder's state, and the texts."""
@@ -89,7 +89,10 @@ class _Search:
     def best(self, alive, ended):
         """The tokens of each row's best text, and their log-probabilities."""
         has_ended = ended[0][:, 0] > _NEVER / 2
-        return tuple(tf.where(has_ended[:, None], of_ended[:, 0], of_alive[:, 0]) for of_alive, of_ended in zip(alive[1:], ended[1:], strict=True))
+        return tuple(
+            tf.where(has_ended[:, None], of_ended[:, 0], of_alive[:, 0])
+            for of_alive, of_ended in zip(alive[1:], ended[1:], strict=True)
+        )
 
     def _is_done(self, ended):
         return ended[0][:, -1] > _NEVER / 2

@@ -1,22 +1,23 @@
-"""Random numbers that depend on a seed and a position alone."""
+"""Random tokens that depend on a seed and a position alone."""
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
-def drawn(logits: tf.Tensor, temperature: float, seed: int, position: Any) -> tf.Tensor:
-    """Return a token for each row, drawn from the softmax of logits / temperature, int32 [B].
+def drawn(probabilities: tf.Tensor, seed: int, position: Any, length: int) -> tf.Tensor:
+    """Return an index for each row, drawn by its probabilities, int32 [B].
 
-    The greatest sum of a score and Gumbel noise is such a draw (Maddison et al., "A* sampling", NeurIPS 2014). The noise
-    [V] is the same for all rows, so a row's token does not depend on which other rows are beside it.
+    The random number of a position is the same for all rows, so a row's text does not depend on its batch. It is a
+    constant of the graph, since TensorFlow's own random numbers are others under XLA.
 
     Args:
-        logits: Scores, float32 [B, V]; minus infinity excludes a token.
-        temperature: By which they are divided.
-        seed: The seed.
+        probabilities: What the indices are drawn by, [B, n]; they need not add up to 1.
+        seed: The seed of the random numbers.
         position: The position of the token.
+        length: The number of positions.
     """
-    uniform = tf.random.experimental.stateless_split([seed, position], 1)[0]
-    noise = tf.random.stateless_uniform(tf.shape(logits)[-1:], uniform, 1e-20, 1.0, alg="philox")
-    return tf.argmax(logits / temperature - tf.math.log(-tf.math.log(noise)), -1, tf.int32)
+    uniform = tf.gather(tf.constant(np.random.default_rng(seed).random(length), tf.float32), position)
+    sums = tf.cumsum(probabilities, -1)
+    return tf.reduce_sum(tf.cast(sums[:, :-1] <= uniform * sums[:, -1:], tf.int32), -1)

@@ -1,5 +1,6 @@
 """Random tokens among the k most probable ones."""
 
+import functools
 from typing import Any
 
 import keras
@@ -40,11 +41,12 @@ class TopK(Sampler):
 
     def __call__(self, decoding: Decoding) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the tokens [B, T] and their log-probabilities [B, T], before the choice of the `k` and temperature."""
-        return one_text_per_row(decoding, self._choose)
+        return one_text_per_row(decoding, functools.partial(self._choose, decoding.length))
 
-    def _choose(self, logits, position):
+    def _choose(self, length, logits, position):
         values, tokens = tf.math.top_k(logits, min(self.k, logits.shape[-1]))
-        return tf.gather(tokens, drawn(values, self.temperature, self.seed, position), batch_dims=1)
+        chosen = drawn(tf.nn.softmax(values / self.temperature), self.seed, position, length)
+        return tf.gather(tokens, chosen, batch_dims=1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -1,5 +1,6 @@
 """Random tokens among the most probable ones that together have the probability p."""
 
+import functools
 from typing import Any
 
 import keras
@@ -40,13 +41,13 @@ class TopP(Sampler):
 
     def __call__(self, decoding: Decoding) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the tokens [B, T] and their log-probabilities [B, T], before the choice of the few and temperature."""
-        return one_text_per_row(decoding, self._choose)
+        return one_text_per_row(decoding, functools.partial(self._choose, decoding.length))
 
-    def _choose(self, logits, position):
+    def _choose(self, length, logits, position):
         probabilities, tokens = tf.math.top_k(tf.nn.softmax(logits / self.temperature), logits.shape[-1])
         is_needed = tf.cumsum(probabilities, -1, exclusive=True) < self.p
-        scores = tf.where(is_needed, tf.math.log(probabilities), -float("inf"))
-        return tf.gather(tokens, drawn(scores, 1.0, self.seed, position), batch_dims=1)
+        chosen = drawn(tf.where(is_needed, probabilities, 0.0), self.seed, position, length)
+        return tf.gather(tokens, chosen, batch_dims=1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -30,8 +30,8 @@ class Generation(TextTask):
         start: The token before the text; None for the tokenizer's start token.
         label_smoothing: The probability that the loss spreads over all tokens.
         sampler: How texts are chosen, one of `tf_mtl.samplers`; None for `Greedy()`.
-        tied: Whether the table of token embeddings is the encoder's feature `token_table`, for a `tokenizer` that is also
-            that of the encoder's inputs; see `MaskedLM`.
+        tied: Whether the table of token embeddings is the encoder's feature `token_table`, for inputs that have the
+            same `tokenizer`; see `MaskedLM`.
         text_metrics: Metrics of generated texts, such as `tf_mtl.metrics.Bleu()`, which take strings. `evaluate` and
             validation then generate a text for each row, and compare it with the text that the labels stand for.
         features: The sequence that the decoder reads, a key of the encoder's dict of features.

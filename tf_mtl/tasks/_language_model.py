@@ -17,8 +17,8 @@ class LanguageModel(TextTask):
     sequence, cross-attention then reads zeros. It neither depends on the encoder nor trains it, but a model
     has the same inputs in all rows: give rows that are texts alone any tokens, such as padding.
 
-    Labels, output, loss, metrics and answers are those of `Generation`. An answer is a text that the model makes up, the
-    same for all rows.
+    Labels, output, loss, metrics and answers are those of `Generation`. An answer is a text that the model makes up,
+    the same for all rows.
 
     Args:
         name: The task's name.

@@ -12,13 +12,13 @@ from tf_mtl._arguments import in_range, integer
 from tf_mtl._keys import SEQUENCE, TOKEN_TABLE
 from tf_mtl._shapes import match_rank
 from tf_mtl.layers import Decoder
-from tf_mtl.layers._text_logits import TextLogits, up_to_end
+from tf_mtl.layers._text_logits import TextLogits
 from tf_mtl.losses import ClassCrossentropy
 from tf_mtl.metrics import Perplexity
 from tf_mtl.samplers import Greedy, Sampler
 from tf_mtl.tasks._base import Task
-from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 from tf_mtl.tasks._metric_of_tokens import MetricOfTokens
+from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 from tf_mtl.text import _tokenizers
 from tf_mtl.text._pieces import detokenized, text_ends, tokenized
 
@@ -164,7 +164,8 @@ class TextTask(Task):
         else:
             ids, log_probabilities = tf.argmax(output, -1, tf.int32), tf.reduce_max(tf.nn.log_softmax(output), -1)
         ids = tf.clip_by_value(ids, 0, self.output_units - 1)
-        counts = tf.cast(up_to_end(ids, self._ends.end, self._ends.padding), tf.float32)
+        is_end = tf.cast(ids == self._ends.end, tf.int32)
+        counts = tf.cast(tf.cumsum(is_end, 1, exclusive=True) == 0, tf.float32)
         mean = tf.math.divide_no_nan(tf.reduce_sum(counts * log_probabilities, 1), tf.reduce_sum(counts, 1))
         return {"text": detokenized(self.tokenizer, ids, self._ends), "score": tf.exp(mean)}
 
@@ -191,7 +192,7 @@ class TextTask(Task):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "TextTask":
+    def from_config(cls, config: dict[str, Any]) -> Task:
         """Return a task from `get_config`'s dict."""
         parts = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("decoder", "sampler")}
         parts["text_metrics"] = [keras.saving.deserialize_keras_object(each) for each in config["text_metrics"]]

@@ -15,9 +15,9 @@ _LONGEST = 1 << 24  # bytes of a text
 def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[str] = ()) -> Any:
     r"""Return a `keras_hub.tokenizers.SentencePieceTokenizer` learnt from texts, of one language or several.
 
-    Detokenization restores every text exactly: nothing is normalized, blanks are kept, and characters that are not in
-    the vocabulary become bytes. The token `<pad>` is 0, `<unk>` 1, `<s>` 2 and `</s>` 3; then come `special_tokens`,
-    which never arise from a text, and 256 bytes.
+    Detokenization restores texts exactly: nothing is normalized, blanks are kept, and characters that are not in the
+    vocabulary become bytes. Only U+2581, which SentencePiece writes for a blank, becomes one. The token `<pad>` is 0,
+    `<unk>` 1, `<s>` 2 and `</s>` 3; then come `special_tokens`, which never arise from a text, and 256 bytes.
 
     Args:
         data: Texts: a list or array, or a data set with single texts [] as elements.

@@ -53,10 +53,9 @@ def text_ends(tokenizer: Any, start: str | None) -> TextEnds:
 
 
 def tokenized(tokenizer: Any, texts: tf.Tensor) -> tf.RaggedTensor:
-    """Return the token ids of texts [B], ragged int32 [B, None], without special tokens."""
-    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
-    # In a data set's graph, all of keras-hub's tokenizers return ragged tensors.
-    return tf.cast(next(iter(tf.data.Dataset.from_tensors(texts).map(tokenizer))), tf.int32)
+    """Return the token ids of texts [B], ragged int32 [B, None], without special tokens; outside of a graph."""
+    rows = tokenizer([text.decode(errors="replace") for text in texts.numpy()])  # lists, from all of keras-hub's
+    return tf.ragged.constant(rows, tf.int32, ragged_rank=1)
 
 
 def detokenized(tokenizer: Any, ids: tf.Tensor, ends: TextEnds) -> tf.Tensor:

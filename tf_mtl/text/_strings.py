@@ -66,6 +66,8 @@ def string_batches(data: Any) -> Iterator[tf.Tensor | tf.RaggedTensor]:
 
 
 def _batches(data: Any) -> Iterable[Any]:
+    if isinstance(data, str | bytes):
+        raise TypeError(f"`data` must be a list of texts, received one text, {data[:40]!r}. Put it into a list.")
     if not isinstance(data, tf.data.Dataset):
         data = list(data)
         return (data[i : i + _BATCH] for i in range(0, len(data), _BATCH))
