@@ -30,12 +30,16 @@ EXAMPLES = [
     'Matching("answers", units=128)',
     'MaskedLM("mlm", vocabulary_size=30)',
     'Ranking("relevance")',
+    'Generation("german", tokenizer, start="<de>")',
+    'LanguageModel("german_texts", tokenizer, decoder, start="<de>")',
 ]
 
 
 def task_of(example: str) -> mtl.tasks.Task:
     """Return the task of an example."""
-    return eval(f"mtl.tasks.{example}", {"mtl": mtl})
+    tokenizer = mtl.text.learn_tokenizer(["ein Mann"], 300, special_tokens=["<de>"])
+    decoder = mtl.layers.Decoder(tokenizer.vocabulary_size(), length=64, dim=16)
+    return eval(f"mtl.tasks.{example}", {"mtl": mtl, "tokenizer": tokenizer, "decoder": decoder})
 
 
 def features() -> dict[str, keras.KerasTensor]:
@@ -49,6 +53,8 @@ def features() -> dict[str, keras.KerasTensor]:
         "token_table": keras.Input(batch_shape=(30, 16)),
         "candidates": keras.Input((4, 16)),
         after_key("entities"): keras.Input((4, 3)),
+        "german_tokens": keras.Input((None,), dtype="int32"),
+        "german_texts_tokens": keras.Input((None,), dtype="int32"),
     }
 
 

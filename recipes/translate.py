@@ -115,7 +115,7 @@ def all_tasks(tokenizer, languages: Sequence[str], language_models: bool) -> lis
         start = f"<{language}>"
         tasks.append(mtl.tasks.Generation(language, tokenizer, LENGTH, start=start, **options))
         if language_models:
-            tasks.append(mtl.tasks.LanguageModel(f"{language}_texts", tokenizer, LENGTH, start=start, **options))
+            tasks.append(mtl.tasks.LanguageModel(f"{language}_texts", tokenizer, start=start, **options))
     return tasks
 
 

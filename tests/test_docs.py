@@ -240,3 +240,10 @@ def test_custom_balancing_method():
     jacobian = np.array([[1.0, 1.0], [2.0, -1.0]])
     assert names["Unanimous"]()(jacobian).numpy().tolist() == [3.0, 0.0]
     assert names["model"].balancing.means.shape == (2,)
+
+
+def test_generation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run("guides/generation.md")
+    assert {"german_perplexity", "val_german_bleu", "german_texts_accuracy"} <= names["history"].keys()
+    assert [text.decode() for text in names["served"]["german_text"].numpy()] == names["answer"]["text"].tolist()

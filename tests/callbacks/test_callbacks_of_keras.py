@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import keras_hub
 import keras_rs
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ import small_models
 
 import tf_mtl as mtl
 
+TOKENIZER = keras_hub.tokenizers.BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"])
 LABELS = ["O", "B-x", "I-x", "B-y", "I-y"]
 TASKS = [
     mtl.tasks.BinaryClassification("binary"),
     mtl.tasks.Classification("topic", labels=3),
     mtl.tasks.MaskedLM("mlm", 9, tied=False),
+    mtl.tasks.Generation("reply", TOKENIZER, 6, text_metrics=[mtl.metrics.ChrF(), mtl.metrics.RougeL()]),
+    mtl.tasks.LanguageModel("texts", TOKENIZER, mtl.layers.Decoder(7, 6, dim=4, layers=1, heads=1)),
     mtl.tasks.Matching("pair", units=2, features=("pooled", "pooled"), limit=8),
     mtl.tasks.DependencyParse("parse", labels=3, arc_units=4, label_units=2),
     mtl.tasks.MultiLabel("tags", labels=2),
@@ -90,6 +94,8 @@ def test_every_value_that_evaluate_reports(model):
     y |= {
         "pain": [0, 2],
         "mlm": tags,
+        "reply": tags + 5,
+        "texts": tags + 5,
         "pair": [0, 1],
         "span": [[1, 2], [0, 0]],
         "order": tags,

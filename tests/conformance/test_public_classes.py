@@ -78,7 +78,10 @@ TASKS = {  # a task and labels for four rows
     mtl.tasks.SpanExtraction: (lambda: mtl.tasks.SpanExtraction("t", 3), [[1, 2], [0, 0], [3, 3], [2, 5]]),
     mtl.tasks.MaskedLM: (lambda: mtl.tasks.MaskedLM("t", 20, tied=False), np.arange(32).reshape(4, 8) % 20),
     mtl.tasks.Generation: (lambda: mtl.tasks.Generation("t", *small_tokenizer()), text_tokens()),
-    mtl.tasks.LanguageModel: (lambda: mtl.tasks.LanguageModel("t", *small_tokenizer()), text_tokens()),
+    mtl.tasks.LanguageModel: (
+        lambda: mtl.tasks.LanguageModel("t", small_tokenizer()[0], mtl.layers.Decoder(12, 6, dim=4, heads=2)),
+        text_tokens(),
+    ),
     mtl.tasks.DependencyParse: (
         lambda: mtl.tasks.DependencyParse("t", labels=["root", "a", "b"], arc_units=6, label_units=4),
         np.stack([np.tile([0, 1, 1, 3, 0, 1, 5, 2], (4, 1)), np.arange(32).reshape(4, 8) % 3], -1),

@@ -22,6 +22,7 @@ RECIPES = (
     "entities_relations",
     "parse",
     "which_tasks",
+    "translate",
 )
 REQUIRED = {
     "classify_and_tag": ["--entities", "entities", "--pos", "pos"],
@@ -29,6 +30,7 @@ REQUIRED = {
     "retrieve": ["--data", "qnli"],
     "entities_relations": ["--data", "conll04"],
     "parse": ["--data", "treebank"],
+    "translate": ["--data", "multi30k", "--languages", "de"],
 }
 
 

@@ -31,7 +31,7 @@ def three_tasks(tokenizer):
     decoder = small_decoder(tokenizer)
     return [
         mtl.tasks.Generation("german", tokenizer, LENGTH, decoder, start="<de>"),
-        mtl.tasks.LanguageModel("texts", tokenizer, LENGTH, decoder),
+        mtl.tasks.LanguageModel("texts", tokenizer, decoder),
         mtl.tasks.Classification("kind", labels=["a", "b"]),
     ]
 

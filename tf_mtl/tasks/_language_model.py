@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from tf_mtl._keys import SEQUENCE
+from tf_mtl.layers import Decoder
 from tf_mtl.layers._empty_sequence import EmptySequence
 from tf_mtl.tasks._text_task import TextTask
 
@@ -22,16 +24,10 @@ class LanguageModel(TextTask):
 
     Args:
         name: The task's name.
-        tokenizer: See `Generation`.
-        length: See `Generation`.
-        decoder: The decoder, commonly that of a `Generation`; None for one of its own.
-        start: The token before the text; None for the tokenizer's start token.
-        label_smoothing: See `Generation`.
-        sampler: See `Generation`.
-        tied: See `Generation`.
-        text_metrics: See `Generation`.
+        tokenizer: A keras-hub tokenizer with an end token.
+        decoder: The decoder, commonly that of a `Generation`.
         features: A sequence of the encoder's, as wide as the one that other users of the decoder read.
-        **kwargs: See `Task`.
+        **kwargs: See `Generation`; `length` is the decoder's.
 
     Raises:
         TypeError: as `Generation`.
@@ -46,7 +42,7 @@ class LanguageModel(TextTask):
     >>> decoder = mtl.layers.Decoder(tokenizer.vocabulary_size(), length=8, dim=16, layers=1, heads=2)
     >>> tasks = [
     ...     mtl.tasks.Generation("german", tokenizer, length=8, decoder=decoder),
-    ...     mtl.tasks.LanguageModel("german_texts", tokenizer, length=8, decoder=decoder),
+    ...     mtl.tasks.LanguageModel("german_texts", tokenizer, decoder),
     ... ]
     >>> encoder = mtl.encoders.TransformerEncoder(50, max_length=8, dim=16, layers=1, heads=2)
     >>> inputs = {"token_ids": keras.Input((8,), dtype="int32", name="token_ids")}
@@ -54,6 +50,9 @@ class LanguageModel(TextTask):
     >>> [layer.tasks for layer in model.describe_sharing(None).layers]
     [('german',), ('german', 'german_texts')]
     """
+
+    def __init__(self, name: str, tokenizer: Any, decoder: Decoder, features: str = SEQUENCE, **kwargs: Any):
+        super().__init__(name, tokenizer, decoder=decoder, features=features, **{"length": decoder.length, **kwargs})
 
     def memory(self, features: Mapping[str, keras.KerasTensor]) -> tuple[keras.KerasTensor, Any]:
         """Return zeros."""
