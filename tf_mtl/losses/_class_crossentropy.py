@@ -58,12 +58,16 @@ class ClassCrossentropy(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """Return one value per row or position, [...], from class indices [...] or [..., 1] and logits [..., C]."""
-        logits = tf.nn.log_softmax(tf.convert_to_tensor(y_pred))
+        logits = tf.convert_to_tensor(y_pred)
         classes = tf.cast(match_rank(tf.convert_to_tensor(y_true), len(logits.shape) - 1), tf.int32)
-        of_label = tf.gather(logits, classes, batch_dims=len(logits.shape) - 1)
-        loss = -(1 - self.label_smoothing) * of_label - self.label_smoothing * tf.reduce_mean(logits, -1)
+        if self.label_smoothing:
+            of_others = self.label_smoothing / logits.shape[-1]
+            smooth = tf.one_hot(classes, logits.shape[-1], 1 - self.label_smoothing + of_others, of_others)
+            loss = tf.nn.softmax_cross_entropy_with_logits(tf.cast(smooth, logits.dtype), logits)
+        else:
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
         if self.gamma:
-            others = tf.maximum(-tf.math.expm1(of_label), 1e-7)  # the gradient of a power below 1 has no limit at 0
+            others = tf.maximum(-tf.math.expm1(-loss), 1e-7)  # the gradient of a power below 1 has no limit at 0
             loss *= others**self.gamma
         if self.class_weights is not None:
             loss *= tf.gather(tf.constant(self.class_weights, loss.dtype), classes)
