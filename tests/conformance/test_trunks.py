@@ -32,8 +32,9 @@ KINDS = {  # balancing and gradients
     "aggregator": ("config", "parameters"),
     "features": ("upgrad", "features"),
 }
-# LoRA calls its encoder once per task, with the task's own weights. The others' units give each task its own tensor.
-NO_FRONTIER = [T.LoRA, T.CrossStitch, T.Sluice]
+# LoRA and MTLLoRA call their encoder once per task, with the task's own weights. The others' units give each task its
+# own tensor.
+NO_FRONTIER = [T.LoRA, T.MTLLoRA, T.CrossStitch, T.Sluice]
 BALANCED_CASES = [
     pytest.param(balanced, *case.values, marks=case.marks)
     for balanced in KINDS
@@ -59,6 +60,7 @@ def shared_layers(trunk, kind):
         T.LearningToBranch: (encoder, "branch_1_"),
         T.TaskConditioned: (encoder, "film_"),
         T.LoRA: ("lora_encoder",),
+        T.MTLLoRA: ("lora_encoder", "lora_shared"),
     }.get(trunk, (encoder,))
 
 

@@ -30,6 +30,7 @@ TRUNKS = {  # functions of an encoder with two stages, and of the tasks
     T.TaskConditioned: lambda encoder, tasks: T.TaskConditioned(encoder, dim=3),
     T.Adapters: lambda encoder, tasks: T.Adapters(encoder, bottleneck=2),
     T.LoRA: lambda encoder, tasks: T.LoRA(encoder, rank=2),
+    T.MTLLoRA: lambda encoder, tasks: T.MTLLoRA(encoder, rank=2),
 }
 
 

@@ -1,6 +1,7 @@
 """Each trunk's forward pass and penalties against NumPy, from the papers' formulas."""
 
 import itertools
+import re
 
 import keras
 import keras_hub
@@ -674,7 +675,7 @@ def test_adapters_are_residual_bottlenecks(shape, key, rng):
         assert_close(actual[task], h, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("trunk", ["TaskConditioned", "Adapters", "LoRA"])
+@pytest.mark.parametrize("trunk", ["TaskConditioned", "Adapters", "LoRA", "MTLLoRA"])
 def test_task_specific_parts_start_as_the_encoder(trunk, rng):
     encoder = dense_stack(4, 3)
     model = features_model(getattr(mtl.trunks, trunk)(encoder))
@@ -701,9 +702,30 @@ def test_lora_of_dense_layers(alpha, factor, rng):
         assert_close(actual[task], h)
 
 
-def test_lora_does_not_change_a_frozen_encoder(rng):
+@pytest.mark.parametrize(("alpha", "factor"), [(None, 2), (6, 2), (1, 1 / 3)])
+def test_mtl_lora_of_dense_layers(alpha, factor, rng):
     encoder = dense_stack(4, 3)
-    model = randomize(features_model(mtl.trunks.LoRA(encoder, rank=3)), rng)
+    trunk = mtl.trunks.MTLLoRA(encoder, rank=3, alpha=alpha, up_projections=2, temperature=0.5)
+    model = randomize(features_model(trunk), rng)
+    x = rng.normal(size=(6, 5))
+    actual, shared = model(x), weights(model, "mtl_lora_shared")
+    norms = trunk.adapter_norms(model)
+    for task in TASKS:
+        h, own = x, weights(model, f"mtl_lora_{task}")
+        for level, layer in enumerate(encoder):
+            (a, b), (transformation, w) = (part[2 * level : 2 * level + 2] for part in (shared, own))
+            share = np.exp(w / 0.5) / np.exp(w / 0.5).sum()
+            change = factor * a @ transformation @ (share[0] * b[0] + share[1] * b[1])
+            h = relu(affine(h, [layer.kernel.numpy() + change, layer.bias.numpy()]))
+            ratio = np.linalg.norm(change) / np.linalg.norm(layer.kernel.numpy())
+            assert list(norms[task].values())[level] == pytest.approx(ratio, rel=1e-5)
+        assert_close(actual[task], h)
+
+
+@pytest.mark.parametrize(("trunk", "own", "count"), [("LoRA", "lora_[ab]/", 8), ("MTLLoRA", "mtl_lora_", 12)])
+def test_lora_does_not_change_a_frozen_encoder(trunk, own, count, rng):
+    encoder = dense_stack(4, 3)
+    model = randomize(features_model(getattr(mtl.trunks, trunk)(encoder, rank=3)), rng)
     for layer in encoder:
         layer.trainable = False
     before = [v.numpy().copy() for layer in encoder for v in layer.weights]
@@ -711,8 +733,8 @@ def test_lora_does_not_change_a_frozen_encoder(rng):
     for v, expected in zip([v for layer in encoder for v in layer.weights], before, strict=True):
         np.testing.assert_array_equal(v, expected)
     names = [v.path for v in model.trainable_variables]
-    assert len(names) == 8
-    assert all("lora_a/" in name or "lora_b/" in name for name in names)
+    assert len(names) == count
+    assert all(re.search(own, name) for name in names)
 
 
 def bert(dropout=0.1):

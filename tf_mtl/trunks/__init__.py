@@ -11,6 +11,7 @@ from tf_mtl.trunks._learning_to_branch import LearningToBranch
 from tf_mtl.trunks._lora import LoRA
 from tf_mtl.trunks._mmoe import MMoE
 from tf_mtl.trunks._mtan import MTAN
+from tf_mtl.trunks._mtl_lora import MTLLoRA
 from tf_mtl.trunks._ple import PLE
 from tf_mtl.trunks._sluice import Sluice
 from tf_mtl.trunks._soft_sharing import SoftSharing
@@ -28,6 +29,7 @@ __all__ = [
     "LearningToBranch",
     "LoRA",
     "MMoE",
+    "MTLLoRA",
     "Sluice",
     "SoftSharing",
     "TaskConditioned",

@@ -57,10 +57,9 @@ class LoRA(Trunk):
         encoder = ChangedEncoder(self.encoder, self.kernels, name=_ENCODER)
         encoder.build(keras.tree.map_structure(lambda x: x.shape, inputs))
         scale = 2.0 if self.alpha is None else self.alpha / self.rank
-        any_input = keras.tree.flatten(inputs)[0]  # makes the changes part of the graph; its values do not matter
         features = {}
         for task in tasks:
-            changes = LowRank(encoder.shapes, self.rank, scale, name=_name(task))(any_input)
+            changes = LowRank(encoder.shapes, self.rank, scale, name=_name(task))(any_input(inputs))
             features[task] = as_features(encoder(inputs, changes=changes))
         return features
 
@@ -175,6 +174,11 @@ class ChangedEncoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ChangedEncoder":
         return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
+
+
+def any_input(inputs: Any) -> keras.KerasTensor:
+    """Return an input that makes changes of kernels part of the graph; its values do not matter."""
+    return keras.tree.flatten(inputs)[0]
 
 
 def _name(task):
