@@ -33,8 +33,8 @@ def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[st
     Example:
 
     >>> tokenizer = mtl.text.learn_tokenizer(["a man rides", "a woman  rides"], 300, special_tokens=["<de>"])
-    >>> tokenizer.detokenize(tokenizer(["no  woman \u00fcbt"]))[0]
-    'no  woman \u00fcbt'
+    >>> tokenizer.detokenize(tokenizer(["no  woman übt"]))[0]
+    'no  woman übt'
     """
     import keras_hub
     import sentencepiece
