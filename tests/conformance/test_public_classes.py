@@ -308,5 +308,7 @@ def test_keras_models_as_encoders_and_pooling():
     assert image_backbone.trainable_variables == []
     first = mtl.encoders.BackboneEncoder(backbone(), pooling="first")(bert_data(2))
     np.testing.assert_array_equal(first["pooled"], first["sequence"][:, 0])
+    last = mtl.encoders.BackboneEncoder(backbone(), pooling="last")(bert_data(2))
+    np.testing.assert_array_equal(last["pooled"], last["sequence"][:, 5])  # two tokens of padding
     with pytest.raises(ValueError, match="`pooling`.*'max'"):
         mtl.encoders.BackboneEncoder(backbone(), pooling="max")

@@ -1,7 +1,7 @@
 """A keras-hub backbone as an encoder."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -11,6 +11,15 @@ from tf_mtl._keys import PADDING_MASK, TOKEN_TABLE
 from tf_mtl.encoders._backbone_stages import backbone_inputs, backbone_stages
 from tf_mtl.encoders._tokens import word_starts
 from tf_mtl.layers._masked_mean import masked_mean
+
+
+def _last(sequence: Any, mask: Any) -> Any:
+    """Return the vectors [B, D] at the last positions of a mask; at the first where it has none."""
+    last = tf.reduce_max(tf.where(mask, tf.range(tf.shape(mask)[1]), 0), 1)
+    return tf.gather(sequence, last, batch_dims=1)
+
+
+_POOLED: dict[str, Callable[[Any, Any], Any]] = {"mean": masked_mean, "first": lambda x, mask: x[:, 0], "last": _last}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -26,7 +35,8 @@ class BackboneEncoder(keras.layers.Layer):
 
     Args:
         backbone: A `keras_hub.models.Backbone`, pretrained or not.
-        pooling: How `pooled` is computed from a text: "mean" is the mean over its tokens, "first" its first token.
+        pooling: How `pooled` is computed from a text: "mean" is the mean over its tokens, "first" its first token, and
+            "last" its last one, for decoder-only backbones such as GPT-2, whose tokens read only those before them.
         token_table: Whether the table of token embeddings [V, D] is a feature, `token_table`, for
             `tf_mtl.tasks.MaskedLM`. Trunks that do not call the encoder as a whole leave it out.
         name: Name of the layer.
@@ -54,8 +64,8 @@ class BackboneEncoder(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
-        if pooling not in ("mean", "first"):
-            raise ValueError(f"`pooling` must be 'mean' or 'first', received {pooling!r}.")
+        if pooling not in _POOLED:
+            raise ValueError(f"`pooling` must be one of {list(_POOLED)}, received {pooling!r}.")
         if hasattr(backbone, "operations") and isinstance(backbone.output, Mapping):
             # Leave out layers that only other outputs need: they would stay untrained.
             backbone = keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name)
@@ -92,8 +102,7 @@ class BackboneEncoder(keras.layers.Layer):
     def _text(self, inputs, training):
         x = self.backbone(backbone_inputs(self.backbone, inputs), training=training)
         mask = keras.ops.cast(inputs[PADDING_MASK], "bool")
-        pooled = x[:, 0] if self.pooling == "first" else masked_mean(x, mask)
-        features = {"pooled": pooled, "sequence": x, "mask": mask, **word_starts(inputs)}
+        features = {"pooled": _POOLED[self.pooling](x, mask), "sequence": x, "mask": mask, **word_starts(inputs)}
         if self.token_table:
             table = self.backbone.get_layer("token_embedding").embeddings
             features[TOKEN_TABLE] = tf.identity(table)
