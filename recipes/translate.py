@@ -76,7 +76,8 @@ def train(
         tasks = all_tasks(tokenizer, languages, language_models=run == JOINT)
         encoder = mtl.encoders.TransformerEncoder(tokenizer.vocabulary_size(), LENGTH, **SIZE, token_table=True)
         model = mtl.build_model(preprocessor.inputs(), mtl.trunks.HardSharing(encoder), tasks)
-    fields = {"text": args.source, **{task.name: task.name.split("_")[0] for task in tasks}}
+    of_tasks = {name: language for language in languages for name in task_names(language)}
+    fields = {"text": args.source, **{task.name: of_tasks[task.name] for task in tasks}}
     rows = {
         part: mtl.data.encode_text(data.records(sentences[part], fields), preprocessor, tasks, text="text")
         for part in ("train", "val")
@@ -117,10 +118,17 @@ def all_tasks(tokenizer, languages: Sequence[str], language_models: bool) -> lis
     tasks: list[mtl.tasks.Task] = []
     for language in languages:
         start = f"<{language}>"
-        tasks.append(mtl.tasks.Generation(language, tokenizer, LENGTH, start=start, **options))
+        translation, texts = task_names(language)
+        tasks.append(mtl.tasks.Generation(translation, tokenizer, LENGTH, start=start, **options))
         if language_models:
-            tasks.append(mtl.tasks.LanguageModel(f"{language}_texts", tokenizer, start=start, **options))
+            tasks.append(mtl.tasks.LanguageModel(texts, tokenizer, start=start, **options))
     return tasks
+
+
+def task_names(language: str) -> tuple[str, str]:
+    """Return the names of the translation into a language and of its language model."""
+    name = language.replace("-", "_")
+    return name, f"{name}_texts"
 
 
 def scores(
@@ -131,11 +139,12 @@ def scores(
     languages: Sequence[str],
 ) -> dict[str, float]:
     """Return BLEU and chrF of a model's translations, `{"<language>_bleu": value}`."""
-    answers = model.answer(sentences[source], preprocessor, tasks=languages, batch_size=100)
+    names = {language: task_names(language)[0] for language in languages}
+    answers = model.answer(sentences[source], preprocessor, tasks=list(names.values()), batch_size=100)
     results = {}
     for language in languages:
         for metric in (mtl.metrics.Bleu(), mtl.metrics.ChrF()):
-            metric.update_state(sentences[language], answers[language]["text"])
+            metric.update_state(sentences[language], answers[names[language]]["text"])
             results[f"{language}_{metric.name}"] = float(metric.result())
     return results
 

@@ -18,6 +18,11 @@ from tf_mtl.text._located import locate
 _PARTS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[str, ...], keras.Model]] = weakref.WeakKeyDictionary()
 
 
+def forget_parts(model: keras.Model) -> None:
+    """Forget the models of some tasks, as `compile` does with Keras' own functions."""
+    _PARTS.pop(model, None)
+
+
 def decode(
     tasks: Sequence[Task],
     outputs: Mapping[str, Any],
@@ -76,6 +81,8 @@ def answer(
     names = [names] if isinstance(names, str) else names
     check_names("tasks", names or [], [task.name for task in tasks], required=False)
     chosen = [task for task in tasks if names is None or task.name in names]
+    if not chosen:
+        return {}
     located, specs = None, model_specs(model)
     if preprocessor is None:
         inputs = as_tensors(inputs, specs)

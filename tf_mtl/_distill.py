@@ -90,7 +90,9 @@ class _Apprenticeship(MultiTaskModel):
                     f"`teachers['{name}']` is not supported: the task's loss compares the rows of a batch. Leave this "
                     "teacher out, or use a loss of single rows."
                 )
-            target = tf.stop_gradient(tf.cast(_output(name, teacher(x, training=False)), tf.float32))
+            target = tf.stop_gradient(
+                tf.cast(_output(name, teacher(_inputs_of(teacher, x), training=False)), tf.float32)
+            )
             taught = _TaughtLists if isinstance(losses[name], ListLoss) else _Taught
             losses[name] = taught(losses[name], tasks[name].distillation_loss, with_last_axis(target), label_weight)
         return dataclasses.replace(objectives, losses=losses)
@@ -133,7 +135,7 @@ class _TaughtLists(_Taught, ListLoss):
 
 def _check_teacher(task, teacher, student):
     try:
-        outputs = teacher(student.input)
+        outputs = teacher(_inputs_of(teacher, student.input))
     except (TypeError, ValueError) as error:
         raise ValueError(f"`teachers['{task}']` does not accept the student's inputs: {error}") from error
     if isinstance(outputs, Mapping) and task not in outputs:
@@ -143,6 +145,14 @@ def _check_teacher(task, teacher, student):
         raise ValueError(
             f"`teachers['{task}']` must return outputs of shape {expected}, as the student does, received {given}."
         )
+
+
+def _inputs_of(teacher, x):
+    """The inputs that a teacher takes: own inputs of tasks that it does not have are left out."""
+    taken = getattr(teacher, "input", None)  # of functional models
+    if isinstance(x, Mapping) and isinstance(taken, Mapping):
+        return {name: values for name, values in x.items() if name in taken}
+    return x
 
 
 def _output(task, outputs):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tf_mtl import balancing as methods
-from tf_mtl._decoding import answer, decode
+from tf_mtl._decoding import answer, decode, forget_parts
 from tf_mtl._engine.compiled import compiled_engine
 from tf_mtl._engine.keras_hooks import KerasHooks, in_one_thread
 from tf_mtl._graph.functional import ClonedOutputs, as_float32, freeze_again
@@ -237,6 +237,7 @@ class MultiTaskModel(KerasHooks):
                 jit_compile=False if engine.compiled_passes else jit_compile,
                 auto_scale_loss=auto_scale_loss,
             )
+            forget_parts(self)
             self._loss_tracker, self._compile_metrics = engine.losses, engine.metrics
             self._engine = engine
 
@@ -452,6 +453,8 @@ class MultiTaskModel(KerasHooks):
         >>> answer["mood"]["label"].shape
         (2,)
         """
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            self._refuse_other_threads("answer")
         return answer(self, self._tasks, inputs, preprocessor, tasks, batch_size, self._of_tasks)
 
     def gradient_cosines(self, batch: Any) -> np.ndarray:
@@ -530,7 +533,9 @@ class MultiTaskModel(KerasHooks):
     def _of_tasks(self, tasks):
         """Return a model of some tasks, for their answers."""
         with self.distribute_strategy.scope():
-            return MultiTaskModel(self.input, {task.name: self.output[task.name] for task in tasks}, tasks=tasks)
+            part = _Part(self, tasks)
+        part.run_eagerly = self.run_eagerly
+        return part
 
     def get_config(self) -> dict[str, Any]:
         """Return the config of the graph, the tasks, and the trunk unless it holds functions."""
@@ -550,6 +555,14 @@ class MultiTaskModel(KerasHooks):
         if "trunk" in config:
             config["trunk"] = keras.saving.deserialize_keras_object(config["trunk"], custom_objects)
         return super().from_config(config, custom_objects)
+
+
+class _Part(MultiTaskModel):
+    """A model's outputs for some tasks, which answers and does not change what is trained."""
+
+    def __init__(self, whole: MultiTaskModel, tasks: Sequence[Task]):
+        super(MultiTaskModel, self).__init__(whole.input, {task.name: whole.output[task.name] for task in tasks})
+        self._tasks, self._trunk = tuple(tasks), None
 
 
 def _check_layer_names(model):

@@ -104,6 +104,35 @@ def test_the_loss_is_that_of_labelled_tokens_whatever_stands_behind_them(tokeniz
     assert given["german_loss"] == pytest.approx(logs["german_loss"], rel=1e-6)
 
 
+def test_labels_of_weight_0_may_hold_anything(tokenizer, words):
+    model = build(tokenizer, words)
+    x, y, weight = rows(words, model.tasks)
+    weight["german"][:, :2] = 0
+    losses = []
+    for value in (-100, 7, END, 10**6):
+        german = np.where(weight["german"] > 0, y["german"], value)
+        logs = model.evaluate(x, {**y, "german": german}, sample_weight=weight, verbose=0, return_dict=True)
+        losses.append(logs["german_loss"])
+    assert losses[0] > 1
+    assert losses == [losses[0]] * 4
+
+
+def test_sources_and_texts_of_any_length(tokenizer):
+    long = mtl.text.Words.learn(SOURCE, length=40)
+    texts = (
+        {"text": ["a man rides " * 12] * 2, "german": ["eine Frau", ""]},
+        {"text": ["a"] * 2, "german": ["ein Mann reitet"] * 2},
+    )
+    task = mtl.tasks.Generation("german", tokenizer, LENGTH)
+    for records in texts:
+        encoder = mtl.encoders.RecurrentEncoder(long.vocabulary_size, dim=6, units=4, dropout=0.0)
+        model = mtl.build_model(long.inputs(), mtl.trunks.HardSharing(encoder), [task])
+        model.compile("sgd", run_eagerly=True)
+        data = mtl.data.encode_text(tf.data.Dataset.from_tensor_slices(records), long, [task], text="text")
+        padded = model.evaluate(data.padded_batch(2), verbose=0)
+        np.testing.assert_allclose(model.evaluate(mtl.data.batch_by_length(data, 2), verbose=0), padded, rtol=1e-5)
+
+
 def test_a_token_does_not_see_itself_or_later_ones(tokenizer, words):
     model = build(tokenizer, words)
     x, y, _ = rows(words, model.tasks)
@@ -194,7 +223,9 @@ def test_two_replicas_and_micro_batches_equal_one_device(tokenizer, words, balan
         ]
 
     models = []
-    for options in ({}, {"strategy": mtl.distribute.strategy("mirrored")}, {"accumulate": 2}):
+    ways = [{}, {"strategy": mtl.distribute.strategy("mirrored")}]
+    ways += [{"accumulate": 2}] if gradients == "parameters" else []
+    for options in ways:
         tasks = two_decoders if gradients == "features" else None
         models.append(build(tokenizer, words, tasks, 0.1, balancing=balancing, gradients=gradients, **options))
     x, y, weight = rows(words, models[0].tasks)
@@ -254,7 +285,26 @@ def test_embeddings_tied_to_the_encoder_s():
         mtl.build_model(subwords.inputs(), mtl.trunks.HardSharing(encoder), [narrow])
 
 
+def test_a_decoder_has_one_table(tokenizer):
+    subwords, size = mtl.text.Words.learn(SOURCE, length=5), tokenizer.vocabulary_size()
+    encoder = mtl.encoders.TransformerEncoder(size, max_length=5, dim=8, layers=1, heads=2, token_table=True)
+    decoder = small_decoder(tokenizer)
+    tasks = [
+        mtl.tasks.Generation("german", tokenizer, LENGTH, decoder, tied=True),
+        mtl.tasks.LanguageModel("texts", tokenizer, decoder),
+    ]
+    for order in (tasks, tasks[::-1]):
+        with pytest.raises(ValueError, match="must all have tied=True, or all tied=False"):
+            mtl.build_model(subwords.inputs(), mtl.trunks.HardSharing(encoder), order)
+
+
 def test_bad_arguments(tokenizer, words):
+    with pytest.raises(TypeError, match="`text_metrics` of task 't' must be a list of metrics"):
+        mtl.tasks.Generation("t", tokenizer, text_metrics=["bleu"])
+    with pytest.raises(ValueError, match="has the name of another metric"):
+        mtl.tasks.Generation("t", tokenizer, text_metrics=[mtl.metrics.Bleu(name="accuracy")])
+    with pytest.raises(ValueError, match="`kernel_regularizer` of task 't' is not supported"):
+        mtl.tasks.Generation("t", tokenizer, kernel_regularizer="l2")
     size = tokenizer.vocabulary_size()
     with pytest.raises(TypeError, match="`tokenizer` must be one of keras_hub"):
         mtl.tasks.Generation("t", "german")
@@ -268,5 +318,8 @@ def test_bad_arguments(tokenizer, words):
         build(tokenizer, words, [mtl.tasks.Generation("t", tokenizer, features="pooled")])
     model = build(tokenizer, words, [mtl.tasks.Generation("t", tokenizer, 4)])
     x, _, _ = rows(words, [])
-    with pytest.raises(ValueError, match="must have at most `length` = 4 tokens, received 6"):
-        model.fit(x, {"t": np.ones((4, 6), "int32")}, verbose=0)
+    with pytest.raises(ValueError, match="must have at most `length` = 4 tokens of a text"):
+        model.fit(x, {"t": np.full((4, 6), 7)}, verbose=0)
+    padded = np.array([[7, 9, 3, 0, 0, 0]] * 4)
+    short = model.evaluate(x, {"t": padded[:, :4]}, verbose=0)
+    np.testing.assert_allclose(model.evaluate(x, {"t": padded}, verbose=0), short, rtol=1e-6)

@@ -54,7 +54,7 @@ def test_texts_stop_at_their_end(tokenizer):
     (man,) = tokenized(tokenizer, tf.constant(["man"])).to_list()
     rows = [[*man, 3, *man], [*man, 0, *man], [3, *man, 0], [4, *man, 3]]
     rows = tf.ragged.constant(rows).to_tensor(0)
-    assert detokenized(tokenizer, rows, ends).numpy().tolist() == [b"man", b"man", b"", b"man"]
+    assert detokenized(tokenizer, rows, ends).numpy().tolist() == [b"man", b"man man", b"", b"man"]
 
 
 def test_bytes_that_are_no_characters_are_replaced(tokenizer):
@@ -100,6 +100,9 @@ def test_bad_arguments(tokenizer):
             mtl.text.learn_tokenizer(data, 300)
     with pytest.raises(ValueError, match="`vocabulary_size` must be an integer, at least 262"):
         mtl.text.learn_tokenizer(TEXTS, 100, special_tokens=["<de>"])
+    for wrong in ("<de>", ["<de>", "<de>"]):
+        with pytest.raises(ValueError, match="`special_tokens` must be a list of different tokens"):
+            mtl.text.learn_tokenizer(TEXTS, 300, special_tokens=wrong)
     with pytest.raises(ValueError, match=r"`start` must be a token .*'<fr>'.*special_tokens=\['<fr>'\]"):
         text_ends(tokenizer, "<fr>")
     endless = keras_hub.tokenizers.WordPieceTokenizer(["[UNK]", "a"])

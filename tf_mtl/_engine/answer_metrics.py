@@ -19,31 +19,32 @@ class AnswerMetrics:
     Attributes:
         metrics: The metrics, by task.
         tasks: The tasks that have them.
+        part: The model of these tasks.
         own_inputs: The names of all tasks' own inputs.
     """
 
     metrics: TaskMetrics
     tasks: tuple[str, ...]
+    part: keras.Model
     own_inputs: frozenset[str]
 
     @classmethod
-    def of_tasks(cls, tasks: Sequence[Task]) -> "AnswerMetrics | None":
+    def of_tasks(cls, model: keras.Model, tasks: Sequence[Task]) -> "AnswerMetrics | None":
         """Return the metrics that tasks declare, or None if there are none."""
         declared = {task.name: task.answer_metrics() for task in tasks}
         declared = {task: metrics for task, metrics in declared.items() if metrics}
         own_inputs = frozenset(name for task in tasks for name in task.own_inputs())
-        return cls(TaskMetrics(declared, {}), tuple(declared), own_inputs) if declared else None
+        if not declared:
+            return None
+        part = OptionalInputs(model.input, {task: model.output[task] for task in declared})
+        return cls(TaskMetrics(declared, {}), tuple(declared), part, own_inputs)
 
-    def update_state(
-        self, model: keras.Model, x: Mapping[str, Any], labels: Mapping[str, tuple[tf.Tensor, tf.Tensor | None]]
-    ) -> None:
+    def update_state(self, x: Mapping[str, Any], labels: Mapping[str, tuple[tf.Tensor, tf.Tensor | None]]) -> None:
         """Add a batch.
 
         Args:
-            model: The model.
             x: The inputs.
             labels: The labels and weights by task.
         """
-        part = OptionalInputs(model.input, {task: model.output[task] for task in self.tasks})
         given = {name: values for name, values in x.items() if name not in self.own_inputs}
-        self.metrics.update_state(labels, part(given, training=False))
+        self.metrics.update_state(labels, self.part(given, training=False))

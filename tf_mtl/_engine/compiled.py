@@ -67,7 +67,7 @@ def compiled_engine(
         update=update,
         losses=TaskLosses(parts.tasks, objectives.loss_weights),
         metrics=task_metrics,
-        answer_metrics=AnswerMetrics.of_tasks(tasks),
+        answer_metrics=AnswerMetrics.of_tasks(model, tasks),
         balancing_log=BalancingLog.for_method(method, parts.tasks),
         cancelled_steps=None if non_finite == "keep" else CancelledSteps(non_finite, parts.tasks),
         compile_arguments={

@@ -114,8 +114,8 @@ class KerasHooks(OptionalInputs):
         return ClonedOutputs(outputs, self.tasks, self.trunk) if cloning else outputs
 
     def _make_function(self, step):
-        has_texts = step == self.test_step and self._engine_for("evaluate").answer_metrics is not None
-        return step_function(self, step, jit_compile=self.jit_compile and not has_texts)
+        measures_answers = step == self.test_step and self._engine_for("evaluate").answer_metrics is not None
+        return step_function(self, step, jit_compile=self.jit_compile and not measures_answers)
 
     def _get_metrics_result_or_logs(self, logs):
         if not logs:

@@ -74,7 +74,7 @@ def grouped_batches(
 
 
 def pad_to_one_length(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Pad all unknown axes of batches, except the first, to one length."""
+    """Pad all unknown axes but the first: those of inputs to one length, and those of labels to one not below it."""
     specs = keras.tree.flatten(batches.element_spec)
     axes = [(leaf, axis) for leaf, axis in _unknown_axes(batches.element_spec) if axis]
     if not axes:
@@ -83,9 +83,12 @@ def pad_to_one_length(batches: tf.data.Dataset) -> tf.data.Dataset:
     def pad(*batch):
         batch = batch if len(batch) > 1 else batch[0]
         tensors = keras.tree.flatten(batch)
-        length = tf.reduce_max([1, *(tf.shape(tensors[leaf])[axis] for leaf, axis in axes)])  # 1: all texts are empty
+        inputs = len(keras.tree.flatten(_inputs(batch)))  # which come first
+        sizes = [(leaf, tf.shape(tensors[leaf])[axis]) for leaf, axis in axes]
+        of_inputs = tf.reduce_max([1, *(size for leaf, size in sizes if leaf < inputs)])  # 1: all texts are empty
+        of_labels = tf.reduce_max([of_inputs, *(size for leaf, size in sizes if leaf >= inputs)])
         for leaf in {leaf: None for leaf, _ in axes}:
-            shape = tf.shape(tensors[leaf])
+            shape, length = tf.shape(tensors[leaf]), of_inputs if leaf < inputs else of_labels
             padding = [length - shape[axis] if (leaf, axis) in axes else 0 for axis in range(len(specs[leaf].shape))]
             static_shape = tensors[leaf].shape
             tensors[leaf] = tf.pad(

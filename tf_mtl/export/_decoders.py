@@ -21,6 +21,8 @@ def check_decoder(task: Task, output: tf.Tensor) -> None:
     Raises:
         ValueError: naming the task and the axis.
     """
+    if not task.reads_all_positions:
+        return
     random = np.random.default_rng(0)
     rows = random.standard_normal((2, *output.shape[1:])).astype("float32")
     answer, valid = _decoded(task, rows), task.valid_mask(tf.constant(rows))

@@ -110,7 +110,8 @@ def saved_model(
     served = endpoints(model, raw, signatures)
     requests = _warmup_requests(model, raw, served, warmup, check)
     with new_version(directory, version) as (folder, number):
-        _write(served, [x for x in (model, preprocessor) if isinstance(x, keras.layers.Layer)], folder)
+        of_tasks = [part for task in model.tasks for part in vars(task).values()]  # such as tokenizers
+        _write(served, [x for x in (model, preprocessor, *of_tasks) if isinstance(x, keras.layers.Layer)], folder)
         _requests.write(folder / _requests.FILE, requests, name)
         _model_card.write(folder, name, number, model, served, requests[0].inputs, metrics, data)
         if batching_content is not None:

@@ -67,7 +67,7 @@ class Decoder(keras.layers.Layer):
 
         super().__init__(name=name, **kwargs)
         self.supports_masking = True
-        self.vocabulary_size = integer("vocabulary_size", vocabulary_size, 2)
+        self.vocabulary_size = integer("vocabulary_size", vocabulary_size, 3)
         self.length = integer("length", length, 1)
         self.dim = integer("dim", dim, 1)
         self.heads = integer("heads", heads, 1)
@@ -130,7 +130,7 @@ class Decoder(keras.layers.Layer):
             memory: The sequence that it reads, [B, S, D].
             valid: Which of its positions are not padding, [B, S]; None for those of
                 Keras' mask.
-            tokens: The tokens of a text, [B, T]; None to generate one.
+            tokens: The tokens of a text, [B, T]; None to generate one. Logits of those behind `length` are 0.
             table: The table of token embeddings [V, dim]; None to use the decoder's own.
             start: The token before a text.
             end: The token that ends one.
@@ -142,25 +142,32 @@ class Decoder(keras.layers.Layer):
         memory = tf.identity(memory)  # without Keras' mask
         if tokens is None:
             return self._generated(memory, valid, table, start, end, padding, sampler)
-        if tokens.shape[1] is not None and tokens.shape[1] > self.length:
-            raise ValueError(
-                f"Texts of decoder '{self.name}' must have at most `length` = {self.length} tokens, received "
-                f"{tokens.shape[1]}. Truncate them, or set a greater `length`."
-            )
-        tokens = tf.cast(tokens, tf.int32)
-        fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], start), tokens[:, :-1]], 1)
+        self._check_table(table)
+        count, tokens = tf.shape(tokens)[1], tf.cast(tokens[:, : self.length], tf.int32)
+        fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], start), tokens[:, :-1]], 1)[:, : tf.shape(tokens)[1]]
+        fed = tf.ensure_shape(fed, tokens.shape)
         x = self.drop(self._embedded(fed, 0, table), training=training)
         for block in self.blocks:
             x = block(x, memory, encoder_padding_mask=valid, training=training)
-        return self._logits(x, table)
+        # batches may be padded to more than `length`
+        return tf.pad(self._logits(x, table), [[0, 0], [0, count - tf.shape(x)[1]], [0, 0]])
 
     def compute_mask(self, *_: Any, **__: Any) -> None:
         """Return no mask."""
 
-    def compute_output_spec(self, memory: Any, valid: Any = None, tokens: Any = None, *_: Any, **__: Any) -> Any:
+    def compute_output_spec(
+        self, memory: Any, valid: Any = None, tokens: Any = None, table: Any = None, **_: Any
+    ) -> Any:
         """Return the symbolic logits, or what is generated."""
+        self._check_table(table)
         shape = (self.length, 2) if tokens is None else (tokens.shape[1], self.vocabulary_size)
         return keras.KerasTensor((memory.shape[0], *shape), "float32")
+
+    def _check_table(self, table):
+        if (table is None) == (self.embedding is None):
+            raise ValueError(
+                f"Tasks that share decoder '{self.name}' must all have tied=True, or all tied=False; received both."
+            )
 
     def _generated(self, memory, valid, table, start, end, padding, sampler):
         """The tokens of generated texts and their log-probabilities, [B, length, 2]."""

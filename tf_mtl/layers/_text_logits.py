@@ -14,13 +14,12 @@ class TextLogits(keras.layers.Layer):
 
     Args:
         end: The token that ends a text.
-        padding: The token after the end.
         **kwargs: See `keras.layers.Layer`.
     """
 
-    def __init__(self, end: int, padding: int, **kwargs: Any):
+    def __init__(self, end: int, **kwargs: Any):
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.end, self.padding = end, padding
+        self.end = end
         self.supports_masking = True
 
     def call(self, x: Any, tokens: Any = None) -> Any:
@@ -28,7 +27,7 @@ class TextLogits(keras.layers.Layer):
         x = tf.identity(x)
         if tokens is None:
             return x
-        return with_keras_mask(x, up_to_end(tf.cast(tokens, tf.int32), self.end, self.padding))
+        return with_keras_mask(x, up_to_end(tf.cast(tokens, tf.int32), self.end))
 
     def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
         """Return no mask but that of `call`."""
@@ -39,11 +38,9 @@ class TextLogits(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "end": self.end, "padding": self.padding}
+        return {**super().get_config(), "end": self.end}
 
 
-def up_to_end(tokens: tf.Tensor, end: int, padding: int) -> tf.Tensor:
-    """Return which of the tokens [B, T] belong to a text or are the first token that ends it."""
-    is_last = (tokens == end) | (tokens == padding)
-    is_after = tf.cumsum(tf.cast(is_last, tf.int32), 1, exclusive=True) > 0
-    return ~is_after & (tokens != padding)
+def up_to_end(tokens: tf.Tensor, end: int) -> tf.Tensor:
+    """Return which of the tokens [B, T] are not behind the first one that ends a text; it is included."""
+    return tf.cumsum(tf.cast(tokens == end, tf.int32), 1, exclusive=True) == 0

@@ -40,7 +40,7 @@ class TopP(Sampler):
         self.seed = integer("seed", seed, 0)
 
     def __call__(self, decoding: Decoding) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the tokens [B, T] and their log-probabilities [B, T], before the choice of the few and temperature."""
+        """Return the tokens [B, T] and their log-probabilities [B, T], without temperature."""
         return one_text_per_row(decoding, functools.partial(self._choose, decoding.length))
 
     def _choose(self, length, logits, position):

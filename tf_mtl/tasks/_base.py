@@ -41,6 +41,7 @@ class Task(ABC):
         labels: The names of the classes, in the order of the output's last axis; empty for tasks without classes.
         labels_words: Whether each word has a label, so that the head needs to know where words start.
         labels_are_lists: Whether a label may be a list of names, in place of a cell per class.
+        reads_all_positions: Whether `decode` reads all positions of the output, as exports check.
 
     Raises:
         ValueError: if the name is not an ASCII identifier, or another argument is out of range.
@@ -49,6 +50,7 @@ class Task(ABC):
     labels: Sequence[str] = ()
     labels_words = False
     labels_are_lists = False
+    reads_all_positions = True
 
     def __init__(
         self,
@@ -202,12 +204,7 @@ class Task(ABC):
         Raises:
             ValueError: if the encoder does not return the features that the task reads.
         """
-        if self.features not in features:
-            given = sorted({*features} - {*map(after_key, self.after)})
-            raise ValueError(
-                f"Task '{self.name}' reads features['{self.features}'], but the encoder gives {given}. "
-                "Choose another encoder, or set the task's `features`."
-            )
+        self.check_features(features)
         x, mask = features[self.features], features.get(key_of(MASK, self.features))
         if mask is not None:
             x = AttachMask(name=f"{self.name}_mask")([x, mask])
@@ -216,6 +213,19 @@ class Task(ABC):
         if self.dropout:
             x = keras.layers.Dropout(self.dropout, name=f"{self.name}_dropout")(x)
         return self._hidden_features(x)
+
+    def check_features(self, features: Mapping[str, keras.KerasTensor]) -> None:
+        """Raise unless the encoder returns the features that the task reads.
+
+        Raises:
+            ValueError: naming them.
+        """
+        if self.features not in features:
+            given = sorted({*features} - {*map(after_key, self.after)})
+            raise ValueError(
+                f"Task '{self.name}' reads features['{self.features}'], but the encoder gives {given}. "
+                "Choose another encoder, or set the task's `features`."
+            )
 
     def _hidden_features(self, x):
         if isinstance(self.hidden_units, keras.layers.Layer):

@@ -16,8 +16,8 @@ class LanguageModel(TextTask):
     """Texts, each token given those before it: the decoder of `Generation` without a text to read.
 
     Beside `Generation`, with the same decoder, it learns from texts of the target language alone. In place of a
-    sequence, cross-attention then reads zeros. It neither depends on the encoder nor trains it, but a model
-    has the same inputs in all rows: give rows that are texts alone any tokens, such as padding.
+    sequence, cross-attention then reads zeros. It neither depends on the encoder nor trains it, but every
+    row must have all inputs of the model: where there is no source text, pass padding.
 
     Labels, output, loss, metrics and answers are those of `Generation`. An answer is a text that the model makes up,
     the same for all rows.
@@ -52,8 +52,11 @@ class LanguageModel(TextTask):
     """
 
     def __init__(self, name: str, tokenizer: Any, decoder: Decoder, features: str = SEQUENCE, **kwargs: Any):
+        if not isinstance(decoder, Decoder):
+            raise TypeError(f"`decoder` of task '{name}' must be a tf_mtl.layers.Decoder, received {decoder!r}.")
         super().__init__(name, tokenizer, decoder=decoder, features=features, **{"length": decoder.length, **kwargs})
 
     def memory(self, features: Mapping[str, keras.KerasTensor]) -> tuple[keras.KerasTensor, Any]:
         """Return zeros."""
-        return EmptySequence(name=f"{self.name}_nothing")(self.read(features)), None
+        self.check_features(features)
+        return EmptySequence(name=f"{self.name}_nothing")(features[self.features]), None

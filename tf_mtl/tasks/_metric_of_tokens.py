@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._shapes import match_rank
 from tf_mtl.text._pieces import TextEnds, detokenized
 
 
@@ -27,11 +28,14 @@ class MetricOfTokens(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add token ids [B, T] and generated tokens [B, T, 2]; rows without a label have only weights of 0."""
+        labels = match_rank(tf.cast(y_true, tf.int32), 2)
+        counted = None
         if sample_weight is not None:
-            sample_weight = tf.reduce_max(sample_weight, list(range(1, len(sample_weight.shape))))
-        ids = tf.cast(y_true, tf.int32), tf.cast(y_pred[..., 0], tf.int32)
-        texts = [detokenized(self._tokenizer, each, self._ends) for each in ids]
-        self.metric.update_state(*texts, sample_weight=sample_weight)
+            counted = tf.broadcast_to(match_rank(sample_weight, 2) > 0, tf.shape(labels))
+            sample_weight = tf.cast(tf.reduce_any(counted, 1), tf.float32)
+        reference = detokenized(self._tokenizer, labels, self._ends, counted)
+        generated = detokenized(self._tokenizer, tf.cast(y_pred[..., 0], tf.int32), self._ends)
+        self.metric.update_state(reference, generated, sample_weight=sample_weight)
 
     def result(self) -> Any:
         """Return the metric's result."""

@@ -12,7 +12,7 @@ from tf_mtl._arguments import in_range, integer
 from tf_mtl._keys import SEQUENCE, TOKEN_TABLE
 from tf_mtl._shapes import match_rank
 from tf_mtl.layers import Decoder
-from tf_mtl.layers._text_logits import TextLogits
+from tf_mtl.layers._text_logits import TextLogits, up_to_end
 from tf_mtl.losses import ClassCrossentropy
 from tf_mtl.metrics import Perplexity
 from tf_mtl.samplers import Greedy, Sampler
@@ -35,6 +35,8 @@ class TextTask(Task):
     Subclasses define `memory`, what the decoder reads. For the arguments see `tf_mtl.tasks.Generation`.
     """
 
+    reads_all_positions = False  # those behind the end say nothing
+
     def __init__(
         self,
         name: str,
@@ -50,6 +52,8 @@ class TextTask(Task):
         **kwargs: Any,
     ):
         super().__init__(name, features=features, **kwargs)
+        if self.kernel_regularizer is not None:
+            raise ValueError(f"`kernel_regularizer` of task '{name}' is not supported: its head is a decoder.")
         _tokenizers.check_tokenizer(tokenizer)
         self.tokenizer = tokenizer
         self.length = integer("length", length, 1)
@@ -58,8 +62,19 @@ class TextTask(Task):
         self.label_smoothing = in_range("label_smoothing", label_smoothing, 0, 1, open_high=True)
         self.sampler = Greedy() if sampler is None else sampler
         self.tied = bool(tied)
-        self.text_metrics = list(text_metrics)
+        self.text_metrics = list(text_metrics) if isinstance(text_metrics, Sequence) else [text_metrics]
         self._ends = text_ends(tokenizer, start)
+        wrong = [metric for metric in self.text_metrics if not isinstance(metric, keras.metrics.Metric)]
+        if wrong:
+            raise TypeError(
+                f"`text_metrics` of task '{name}' must be a list of metrics, such as [tf_mtl.metrics.Bleu()], received "
+                f"{wrong[0]!r}."
+            )
+        taken = {"loss", *(metric.name for metric in self.metrics())} & {metric.name for metric in self.text_metrics}
+        if taken:
+            raise ValueError(
+                f"`text_metrics` of task '{name}' has the name of another metric, {sorted(taken)}: rename."
+            )
         if not isinstance(self.sampler, Sampler):
             raise TypeError(f"`sampler` of task '{name}' must be one of tf_mtl.samplers, received {sampler!r}.")
         if decoder is not None and (decoder.vocabulary_size, decoder.length) != (self.output_units, self.length):
@@ -97,13 +112,22 @@ class TextTask(Task):
         return {name: keras.Input((None,), dtype="int32", name=name, optional=True)}
 
     def fill_own_inputs(self, labels: Mapping[str, tuple[Any, Any]], training: bool) -> dict[str, tf.Tensor]:
-        """Return the labels, and padding in rows without a label."""
+        """Return the labels, and one token in place of all that have no label."""
         y, weight = labels[self.name]
         tokens = tf.clip_by_value(tf.cast(match_rank(tf.convert_to_tensor(y), 2), tf.int32), 0, self.output_units - 1)
+        is_labelled = tf.ones_like(tokens, tf.bool)
         if weight is not None:
-            is_labelled = match_rank(tf.convert_to_tensor(weight), 2) > 0
-            tokens = tf.where(tf.reduce_any(is_labelled, 1, keepdims=True), tokens, self._ends.padding)
-        return {self._tokens_name: tokens}
+            is_labelled &= match_rank(tf.convert_to_tensor(weight), 2) > 0
+            tokens = tf.where(is_labelled, tokens, self._unlabelled)
+        lost = (is_labelled & up_to_end(tokens, self._ends.end))[:, self.length :]
+        message = (
+            f"`y['{self.name}']` must have at most `length` = {self.length} tokens of a text, its end included. "
+            "Truncate the texts, or set a greater `length`."
+        )
+        if tf.executing_eagerly() and tf.reduce_any(lost):
+            raise ValueError(message)
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.reduce_any(lost), False, message)]):
+            return {self._tokens_name: tf.identity(tokens)}
 
     def encode_labels(self, labels: tf.Tensor | tf.RaggedTensor, records: TextRecords) -> EncodedLabels:
         """Return the tokens of texts, each with its end token, ragged int32 [B, (T)]; "" is a missing label.
@@ -140,9 +164,9 @@ class TextTask(Task):
         """
         memory, valid = self.memory(features)
         tokens = features[self._tokens_name]
-        decoder = self.decoder or Decoder(
-            self.output_units, self.length, dim=memory.shape[-1], name=f"{self.name}_decoder"
-        )
+        dim = memory.shape[-1]
+        heads = next(heads for heads in (4, 2, 1) if dim % heads == 0)
+        decoder = self.decoder or Decoder(self.output_units, self.length, dim, heads=heads, name=f"{self.name}_decoder")
         table = features.get(TOKEN_TABLE) if self.tied else None
         if self.tied and table is None:
             raise ValueError(
@@ -151,7 +175,7 @@ class TextTask(Task):
             )
         ends = self._ends._asdict()
         x = decoder(memory, valid=valid, tokens=tokens, table=table, **ends, sampler=self.sampler)
-        return TextLogits(self._ends.end, self._ends.padding, name=self.name)(x, tokens)
+        return TextLogits(self._ends.end, name=self.name)(x, tokens)
 
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return `text` [B] and `score` [B], the geometric mean of the probabilities of its tokens.
@@ -164,14 +188,19 @@ class TextTask(Task):
         else:
             ids, log_probabilities = tf.argmax(output, -1, tf.int32), tf.reduce_max(tf.nn.log_softmax(output), -1)
         ids = tf.clip_by_value(ids, 0, self.output_units - 1)
-        is_end = tf.cast(ids == self._ends.end, tf.int32)
-        counts = tf.cast(tf.cumsum(is_end, 1, exclusive=True) == 0, tf.float32)
+        counts = tf.cast(up_to_end(ids, self._ends.end), tf.float32)
         mean = tf.math.divide_no_nan(tf.reduce_sum(counts * log_probabilities, 1), tf.reduce_sum(counts, 1))
         return {"text": detokenized(self.tokenizer, ids, self._ends), "score": tf.exp(mean)}
 
     def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """Return the cross-entropy with the teacher's probabilities, one value per token."""
         return tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(target), output)
+
+    @property
+    def _unlabelled(self):
+        """What the decoder reads in place of a token without a label: no end, behind which nothing counts."""
+        ends = self._ends
+        return next(token for token in (ends.padding, ends.start, 0, 1) if token != ends.end)
 
     @property
     def _tokens_name(self):

@@ -26,7 +26,7 @@ def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[st
 
     Raises:
         TypeError: for anything but texts.
-        ValueError: for no texts, or if `vocabulary_size` leaves no room.
+        ValueError: for no texts, duplicate special tokens, or if `vocabulary_size` leaves no room.
 
     Reference: Kudo, "Subword regularization", ACL 2018; Kudo & Richardson, "SentencePiece", EMNLP 2018.
 
@@ -40,6 +40,8 @@ def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[st
     import sentencepiece
 
     texts = [text for batch in string_batches(data) for text in _checked(batch).numpy()]
+    if isinstance(special_tokens, str) or len({*special_tokens}) < len(special_tokens):
+        raise ValueError(f"`special_tokens` must be a list of different tokens, received {special_tokens!r}.")
     least = 4 + len(special_tokens) + 256 + 1
     integer("vocabulary_size", vocabulary_size, least)
     model = io.BytesIO()

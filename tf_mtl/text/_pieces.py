@@ -13,7 +13,7 @@ _BLANK = "\u2581"  # how SentencePiece writes a blank
 
 
 class TextEnds(NamedTuple):
-    """The token ids around a text: before it, at its end, and after that."""
+    """The token ids around a text: before it, at its end, and after that; none of them is part of a text."""
 
     start: int
     end: int
@@ -48,8 +48,8 @@ def text_ends(tokenizer: Any, start: str | None) -> TextEnds:
             f"special_tokens=[{start!r}]."
         )
     begin = first(("start", "cls"), ("<s>", "[CLS]", "[START]")) if start is None else ids[start]
-    padding = first(("pad",), ("<pad>", "[PAD]"))
-    return TextEnds(end if begin is None else begin, end, 0 if padding is None else padding)
+    padding = first((), ("<pad>", "[PAD]"))  # keras-hub pads GPT-2 with the token "!"
+    return TextEnds(end if begin is None else begin, end, end if padding is None else padding)
 
 
 def tokenized(tokenizer: Any, texts: tf.Tensor) -> tf.RaggedTensor:
@@ -58,13 +58,20 @@ def tokenized(tokenizer: Any, texts: tf.Tensor) -> tf.RaggedTensor:
     return tf.ragged.constant(rows, tf.int32, ragged_rank=1)
 
 
-def detokenized(tokenizer: Any, ids: tf.Tensor, ends: TextEnds) -> tf.Tensor:
-    """Return the texts [B] of token ids [B, T], each up to its first end token or padding.
+def detokenized(tokenizer: Any, ids: tf.Tensor, ends: TextEnds, counted: tf.Tensor | None = None) -> tf.Tensor:
+    """Return the texts [B] of token ids [B, T], each up to its first end token.
 
     Bytes that are not UTF-8 are replaced. Texts of a SentencePiece tokenizer need only TensorFlow's own ops.
+
+    Args:
+        tokenizer: The tokenizer.
+        ids: The token ids.
+        ends: The token ids around a text.
+        counted: Which tokens belong to a text, [B, T]; None for all.
     """
-    is_text = up_to_end(ids, ends.end, ends.padding) & (ids != ends.end)
-    if hasattr(tokenizer, "proto"):
+    is_text = up_to_end(ids, ends.end) & (ids != ends.end) & (ids != ends.padding)
+    is_text = is_text if counted is None else is_text & counted
+    if _has_plain_pieces(tokenizer):
         pieces = tf.gather(tf.constant(_piece_bytes(tokenizer)), ids)
         texts = tf.strings.reduce_join(tf.where(is_text, pieces, b""), 1)
         texts = tf.strings.regex_replace(texts, "^ ", "")
@@ -72,6 +79,14 @@ def detokenized(tokenizer: Any, ids: tf.Tensor, ends: TextEnds) -> tf.Tensor:
         ragged = tf.ragged.boolean_mask(ids, is_text)
         texts = tf.reshape(tokenizer.detokenize(ragged), tf.shape(ids)[:1])
     return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+
+
+def _has_plain_pieces(tokenizer):
+    """Whether the token ids are those of a SentencePiece model, without tokens that a tokenizer adds."""
+    if not hasattr(tokenizer, "proto"):
+        return False
+    processor = tokenizer._sentence_piece_spm
+    return tokenizer.get_vocabulary() == processor.IdToPiece(list(range(processor.vocab_size())))
 
 
 def _piece_bytes(tokenizer):
