@@ -561,7 +561,8 @@ class _Part(MultiTaskModel):
     """A model's outputs for some tasks, which answers and does not change what is trained."""
 
     def __init__(self, whole: MultiTaskModel, tasks: Sequence[Task]):
-        super(MultiTaskModel, self).__init__(whole.input, {task.name: whole.output[task.name] for task in tasks})
+        outputs = {task.name: whole.output[task.name] for task in tasks}
+        super(MultiTaskModel, self).__init__(whole.input, outputs, name=whole.name)
         self._tasks, self._trunk = tuple(tasks), None
 
 
