@@ -1,4 +1,4 @@
-"""Requests to a voice assistant, each with an intent and slots, sampled from the templates of Home Assistant.
+"""Requests to a voice assistant, each with an intent, slots and a reply, sampled from the templates of Home Assistant.
 
     python recipes/home_assistant_data.py FOLDER --languages en de fr
 
@@ -22,7 +22,7 @@ import quiet_tensorflow  # noqa: F401
 import data_packages
 import hassil
 import tensorflow as tf
-from home_assistant_sentences import MIN_SENTENCES, Sentence, part_of, sample
+from home_assistant_sentences import MIN_SENTENCES, Responses, Sentence, part_of, sample
 
 FOLDERS = {"train": "train", "validation": "dev", "test": "test"}
 
@@ -30,9 +30,11 @@ FOLDERS = {"train": "train", "validation": "dev", "test": "test"}
 def load(languages: Sequence[str] = ("en",), rows: int = 9_000, seed: int = 0) -> dict[str, tf.data.Dataset]:
     """Return `{"train": records, "validation": records, "test": records}`, in a random order.
 
-    A record is {"words": string tensor [words], "slots": string tensor [words], "intent": string, "language": string}:
-    lower-case words and their BIO tags. A word that is partly a slot's value, such as 5-hour, gets the slot's tag. If
-    parts of it are values of two slots, as in some German compounds, it gets the first slot's tag.
+    A record is {"words": string tensor [words], "slots": string tensor [words], "intent": string, "language": string,
+    "reply": string}: lower-case words and their BIO tags. A word that is partly a slot's value, such as 5-hour, gets
+    the slot's tag. If parts of it are values of two slots, as in some German compounds, it gets the first slot's tag.
+    The reply is what the assistant says, with the values as in the sentence. It is "" where the assistant says nothing,
+    or something that depends on more than these values, such as the state of a device.
 
     A sentence is a random walk through a template: its alternatives, options, orders and values are equally likely.
     Within a language sentences are distinct; a sentence that two intents share is kept for one of them. Intents get
@@ -57,14 +59,26 @@ def load(languages: Sequence[str] = ("en",), rows: int = 9_000, seed: int = 0) -
     Raises:
         ValueError: if a language has no templates.
     """
-    grammars = [grammar(language) for language in languages]
-    sentences = [sentence for templates in grammars for sentence in sample(templates, rows // len(languages), seed)]
+    sentences = [
+        sentence
+        for language in languages
+        for sentence in sample(grammar(language), rows // len(languages), seed, responses(language))
+    ]
     random.Random(seed).shuffle(sentences)
     return {part: _records([sentence for sentence in sentences if part_of(sentence.words) == part]) for part in FOLDERS}
 
 
 def grammar(language: str) -> hassil.Intents:
     """Return a language's templates, downloaded if they are not in the cache."""
+    return hassil.Intents.from_dict(_document(language))
+
+
+def responses(language: str) -> Responses:
+    """Return the templates of a language's replies, `{intent: {name: template}}`."""
+    return _document(language).get("responses", {}).get("intents", {})
+
+
+def _document(language):
     wheel = data_packages.download(
         "home-assistant-intents==2026.10.27",
         "home_assistant_intents-2026.10.27-py3-none-any.whl",
@@ -77,7 +91,7 @@ def grammar(language: str) -> hassil.Intents:
             raise ValueError(
                 f"`languages` must be some of {languages}, received {language!r}. Use codes from the list."
             )
-        return hassil.Intents.from_dict(json.loads(files.read(f"{folder}{language}.json")))
+        return json.loads(files.read(f"{folder}{language}.json"))
 
 
 def _records(sentences: Sequence[Sentence]) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""Sentences with intents and slots, sampled from the templates of Home Assistant."""
+"""Sentences with intents, slots and replies, sampled from the templates of Home Assistant."""
 
 import hashlib
 import random
@@ -6,34 +6,43 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import hassil
 from hassil.expression import Alternative, Expression, Group, ListReference, Permutation, RuleReference, TextChunk
 from hassil.intents import IntentData, RangeSlotList, TextSlotList
 from hassil.util import PUNCTUATION_STR
+from home_assistant_replies import render
 from home_assistant_words import NAMES, WORDS
 
 MIN_SENTENCES = 20  # an intent with fewer is left out
 MAX_DRAWS = 300  # draws in a row without a new sentence, after which an intent counts as used up
 
+Responses = Mapping[str, Mapping[str, str]]  # the templates of replies, by intent and name
 Values = list[tuple[Expression, bool]]  # the values of a list, and whether each is held out for the test part
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """Words and tags, each joined by spaces."""
+    """Words and tags, each joined by spaces; the reply is "" if it is unknown."""
 
     words: str
     slots: str
     intent: str
     language: str
+    reply: str = ""
 
 
-def sample(grammar: hassil.Intents, rows: int, seed: int = 0) -> list[Sentence]:
+def sample(
+    grammar: hassil.Intents, rows: int, seed: int = 0, responses: Responses = MappingProxyType({})
+) -> list[Sentence]:
     """Return distinct sentences of one language, drawn for each intent in turn."""
     rng = random.Random(f"{seed} {grammar.language}")
     values = _values_by_list(grammar)
-    blocks = {name: [_Block(data, grammar, values) for data in intent.data] for name, intent in grammar.intents.items()}
+    blocks = {
+        name: [_Block(data, grammar, values, responses.get(name, {})) for data in intent.data]
+        for name, intent in grammar.intents.items()
+    }
     sentences: dict[str, Sentence] = {}  # by words
     counts: Counter[str] = Counter()
     active = list(blocks)
@@ -57,9 +66,9 @@ def part_of(words: str) -> str:
 
 def _new_sentence(intent, blocks, language, sentences, rng):
     for _ in range(MAX_DRAWS):
-        words, tags, held_out = rng.choice(blocks).draw(rng)
+        words, tags, held_out, reply = rng.choice(blocks).draw(rng)
         if words and words not in sentences and (not held_out or part_of(words) == "test"):
-            return Sentence(words, tags, intent, language)
+            return Sentence(words, tags, intent, language, reply)
     return None
 
 
@@ -72,17 +81,25 @@ class _Span:
 
 
 class _Block:
-    """Templates with the rules and lists that they refer to."""
+    """Templates with the rules and lists that they refer to, and the template of the reply."""
 
-    def __init__(self, data: IntentData, grammar: hassil.Intents, values: Mapping[str, Values]):
+    def __init__(
+        self,
+        data: IntentData,
+        grammar: hassil.Intents,
+        values: Mapping[str, Values],
+        responses: Mapping[str, str],
+    ):
         domains = data.requires_context.get("domain", NAMES)
         names = [name for domain in domains for name in values[f"name {domain}"]]
         self.templates = [template.expression for template in data.sentences]
         self.rules = grammar.expansion_rules
         self.values = {"name": names, **values}
+        self.response = responses.get(data.response or "default", "")
+        self.constants = {slot: str(value) for slot, value in data.slots.items()}
 
-    def draw(self, rng: random.Random) -> tuple[str, str, bool]:
-        """Return words, tags, and whether one of the values is held out."""
+    def draw(self, rng: random.Random) -> tuple[str, str, bool, str]:
+        """Return words, tags, whether one of the values is held out, and the reply."""
         text, spans = "", []  # the span of each character
         for piece, span in self._pieces(rng.choice(self.templates), None, rng):
             text += piece.lower()
@@ -94,7 +111,12 @@ class _Block:
                 words.append(word)
                 tags.append(f"{'I' if span is previous else 'B'}-{span.slot}" if span else "O")
                 previous = span
-        return " ".join(words), " ".join(tags), any(span and span.held_out for span in spans)
+        spoken = {span: "" for span in spans if span}
+        for character, span in zip(text, spans, strict=True):
+            if span:
+                spoken[span] += character
+        slots = self.constants | {span.slot: _stripped(value) for span, value in spoken.items()}
+        return " ".join(words), " ".join(tags), any(span.held_out for span in spoken), render(self.response, slots)
 
     def _pieces(
         self, expression: Expression, span: _Span | None, rng: random.Random
@@ -129,6 +151,11 @@ def _values_by_list(grammar: hassil.Intents) -> dict[str, Values]:
 
 def _word_values(words: str) -> list[tuple[str, Expression]]:
     return [(word, TextChunk(word)) for word in words.split(", ")]
+
+
+def _stripped(value: str) -> str:
+    """Return a value as a sentence's words are written, without punctuation around them."""
+    return " ".join(filter(None, (word.strip(PUNCTUATION_STR) for word in value.split())))
 
 
 def _hold_out(values: Sequence[tuple[str, Expression]]) -> Values:

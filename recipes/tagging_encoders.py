@@ -31,6 +31,14 @@ def bilstm(sentences: Iterable, length: int = LENGTH, pair: Sequence[str] | None
     return TextEncoder(words, mtl.encoders.RecurrentEncoder(words.vocabulary_size, dim=128, units=128, dropout=0.5))
 
 
+def bilstm_subwords(sentences: Iterable, length: int = LENGTH, pair: Sequence[str] | None = None) -> TextEncoder:
+    """Return the same over sub-words so short that words which are not in these sentences consist of them too."""
+    subwords = mtl.text.Subwords.learn(sentences, length, vocabulary_size=600, pair=pair)
+    return TextEncoder(
+        subwords, mtl.encoders.RecurrentEncoder(subwords.vocabulary_size, dim=128, units=128, dropout=0.5)
+    )
+
+
 def transformer(sentences: Iterable, length: int = LENGTH, pair: Sequence[str] | None = None) -> TextEncoder:
     """Return a small Transformer over sub-words learnt from some sentences, to be trained from scratch."""
     subwords = mtl.text.Subwords.learn(sentences, length, vocabulary_size=8_000, pair=pair)
@@ -54,4 +62,10 @@ def minilm_capitals(sentences: Iterable) -> TextEncoder:
     return TextEncoder(capitals.CapitalizedSubwords(text.preprocessor), capitals.BertWithCapitals(text.encoder))
 
 
-ENCODERS = {"bilstm": bilstm, "transformer": transformer, "minilm": minilm, "minilm_capitals": minilm_capitals}
+ENCODERS = {
+    "bilstm": bilstm,
+    "bilstm_subwords": bilstm_subwords,
+    "transformer": transformer,
+    "minilm": minilm,
+    "minilm_capitals": minilm_capitals,
+}

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from hassil.intents import TextSlotList
 from hassil.recognize import recognize_all
+from home_assistant_replies import render
 from home_assistant_sentences import Sentence, sample
 from home_assistant_words import NAMES, WORDS
 
@@ -93,6 +94,54 @@ def test_all_sentences_of_a_grammar(case, monkeypatch):
     assert {(row.intent, row.language) for row in sentences} == {("Do", "en")}
 
 
+@pytest.mark.parametrize(
+    ("template", "reply"),
+    [
+        ("Timer paused", "Timer paused"),
+        ("Added {{ slots.item }} to {{slots.list}}\n", "Added goat Cheese to shopping"),
+        ("{{ slots.item | capitalize }} is on the list", "Goat cheese is on the list"),
+        ("{{slots.item|capitalize}}", "Goat cheese"),
+        ("", ""),
+        ("Turned off {{ slots.area }}", ""),
+        ("{{ slots.item }} in {{ slots.area }}", ""),
+        ("{% if slots.item %}Added{% else %}Nothing{% endif %}", ""),
+        ("{# a comment #} Added", ""),
+        ("{{ state.state_with_unit }}", ""),
+        ("{{ slots.item }} is {{ state.state_with_unit }}", ""),
+        ("{{ query.matched | length }}", ""),
+        ("{{ slots.item | title }}", ""),
+        ("{{ slots.item | default('it') }}", ""),
+        ("{{ slots.item.name }}", ""),
+    ],
+)
+def test_templates_of_replies(template, reply):
+    assert render(template, {"item": "goat Cheese", "list": "shopping"}) == reply
+
+
+def replies(sentences, responses, lists, **block):
+    rows = sample(grammar({"Do": sentences}, lists, **block), 1_000, responses={"Do": responses})
+    return {row.words: row.reply for row in rows}
+
+
+def test_replies_have_the_values_as_they_are_said(monkeypatch):
+    monkeypatch.setattr(home_assistant_sentences, "MIN_SENTENCES", 1)
+    lists = COLORS | MINUTES | {"area": {"values": ["Hall", "Attic"]}}
+    responses = {"default": "It is {{ slots.shade }}", "of": "{{ slots.domain }}: {{ slots.shade | capitalize }}"}
+    paint = ["paint it {shade}, now"]
+    assert replies(paint, responses, lists) == {
+        f"paint it {shade} now": f"It is {shade}" for shade in ("red", "dark blue", "light blue")
+    }
+    of_a_block = replies(paint, responses, lists, response="of", slots={"domain": "light", "shade": "any"})
+    assert of_a_block["paint it light blue now"] == "light: Light blue"
+    assert set(replies(["paint [it]"], responses, lists).values()) == {""}  # no shade in the sentence
+    assert set(replies(paint, responses, lists, response="unknown").values()) == {""}
+    assert replies(["a {minutes}-minute break"], {"default": "{{ slots.minutes }} minutes"}, lists) == {
+        f"a {minutes}-minute break": f"{minutes} minutes" for minutes in (5, 10, 15)
+    }
+    twice = replies(["from {area} to {area}"], {"default": "{{ slots.area }}"}, lists)
+    assert twice["from hall to attic"] == "attic"
+
+
 def values(row):
     """Return each slot's words, according to the tags."""
     pairs = [*zip(row.words.split(), row.slots.split(), strict=True)]
@@ -144,6 +193,7 @@ def records(monkeypatch):
     monkeypatch.setattr(
         home_assistant_data, "grammar", lambda code: grammar({f"Do{i}": RICH for i in range(12)}, LISTS, language=code)
     )
+    monkeypatch.setattr(home_assistant_data, "responses", lambda code: {"Do3": {"default": "{{ slots.area }} done"}})
     return home_assistant_data.load
 
 
@@ -169,13 +219,20 @@ def test_parts(records):
     parts = records(("en", "xx"), rows=2_400)
     assert list(parts) == ["train", "validation", "test"]
     words, scalar = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
-    spec = {"words": words, "slots": words, "intent": scalar, "language": scalar}
+    spec = {"words": words, "slots": words, "intent": scalar, "language": scalar, "reply": scalar}
     assert all(part.element_spec == spec for part in parts.values())
     assert sum(len(part) for part in parts.values()) == 2_400
     assert len(parts["train"]) / 2_400 == pytest.approx(0.78, abs=0.03)
     assert len(parts["validation"]) / 2_400 == pytest.approx(0.1, abs=0.02)
     languages = [row[-1] for row in rows(parts["validation"])]
     assert 0.8 < languages.count("en") / languages.count("xx") < 1.25
+
+
+def test_replies_of_records(records):
+    for row in records(rows=240)["train"].as_numpy_iterator():
+        words, slots = (b" ".join(row[field]).decode() for field in ("words", "slots"))
+        area = values(Sentence(words, slots, "", ""))["area"]
+        assert row["reply"].decode() == (f"{area} done" if row["intent"] == b"Do3" else "")
 
 
 def test_a_sentence_is_in_one_part_whatever_the_seed(records):
@@ -220,11 +277,14 @@ def test_the_script_writes_folders_that_the_library_reads(records, tmp_path, cap
 
 def test_templates_come_from_the_package(tmp_path, monkeypatch):
     with ZipFile(tmp_path / "package.whl", "w") as files:
-        document = {"language": "fr", "intents": {"Do": {"data": [{"sentences": ["allume"]}]}}}
+        responses = {"Do": {"default": "Allumé"}}
+        intents = {"Do": {"data": [{"sentences": ["allume"]}]}}
+        document = {"language": "fr", "intents": intents, "responses": {"intents": responses}}
         files.writestr("home_assistant_intents/data/fr.json", json.dumps(document))
         files.writestr("home_assistant_intents/intents.json", "{}")
     monkeypatch.setattr(home_assistant_data.data_packages, "download", lambda *args: tmp_path / "package.whl")
     assert list(home_assistant_data.grammar("fr").intents) == ["Do"]
+    assert home_assistant_data.responses("fr") == responses
     with pytest.raises(ValueError, match=r"`languages` must be some of \['fr'\], received 'xx'"):
         home_assistant_data.load(("xx",))
 
