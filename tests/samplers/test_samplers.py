@@ -75,16 +75,20 @@ def test_a_beam_wide_enough_finds_the_best_of_all_texts(alpha):
 
 def search(row, beams, alpha):
     """A beam search over lists."""
+
+    def score(text):
+        return sum(log_probability(row, text)) / len(text) ** alpha
+
     alive, ended = [[]], []
     for _ in range(T):
         total = {(*text, t): sum(log_probability(row, [*text, t])) for text in alive for t in range(V)}
         best = sorted(total, key=total.get, reverse=True)[: 2 * beams]
         ended += [text for text in best if text[-1] == END]
         alive = [text for text in best if text[-1] != END][:beams]
-        if len(ended) >= beams:
+        ended = sorted(ended, key=score, reverse=True)[:beams]
+        if len(ended) == beams and score(ended[-1]) >= score(alive[0]):
             break
-    texts = ended or alive
-    return list(max(texts, key=lambda text: sum(log_probability(row, text)) / len(text) ** alpha))
+    return list(max(ended or alive, key=score))
 
 
 @pytest.mark.parametrize("beams", [1, 2, 3])

@@ -19,7 +19,8 @@ class Beam(Sampler):
     $$\frac{1}{n^\alpha} \sum_{i=1}^{n} \log p_i$$
 
     where n counts the tokens of a text, its end included. Each step extends `beams` beginnings. A row is done when
-    `beams` texts have ended, or at the largest length; only if none has ended by then, it takes the best beginning.
+    `beams` texts have ended, none with a lower score than the best beginning has so far, or at the largest length; only
+    if none has ended by then, it takes the best beginning.
 
     Args:
         beams: The number of beginnings that are kept.
@@ -77,7 +78,7 @@ class _Search:
 
     def goes_on(self, position, state, alive, ended):
         """Whether some row is not done."""
-        return ~tf.reduce_all(self._is_done(ended))
+        return ~tf.reduce_all(self._is_done(position, alive, ended))
 
     def step(self, position, state, alive, ended):
         """The state after the next token."""
@@ -94,8 +95,10 @@ class _Search:
             for of_alive, of_ended in zip(alive[1:], ended[1:], strict=True)
         )
 
-    def _is_done(self, ended):
-        return ended[0][:, -1] > _NEVER / 2
+    def _is_done(self, count, alive, ended):
+        """Whether the search in a row is over, after so many tokens, [B]."""
+        score = alive[0][:, 0] / tf.cast(tf.maximum(count, 1), tf.float32) ** self._length_penalty
+        return (ended[0][:, -1] > _NEVER / 2) & (ended[0][:, -1] >= score)
 
     def _extended(self, position, logits, alive, ended):
         """The beginnings and the ended texts with one more token, and which beginnings the former go on from [B, K]."""
@@ -114,7 +117,7 @@ class _Search:
         final = totals / tf.cast(position + 1, tf.float32) ** self._length_penalty
         candidates = tf.where(is_end, final, _NEVER), *longer
         better = self._best_of([tf.concat(pair, 1) for pair in zip(ended, candidates, strict=True)])[0]
-        is_done = self._is_done(ended)
+        is_done = self._is_done(position, alive, ended)
         ended = tuple(
             tf.where(tf.reshape(is_done, [-1] + [1] * (len(old.shape) - 1)), old, new)
             for old, new in zip(ended, better, strict=True)
