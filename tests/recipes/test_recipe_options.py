@@ -23,6 +23,7 @@ RECIPES = (
     "parse",
     "which_tasks",
     "translate",
+    "describe_packages",
 )
 REQUIRED = {
     "classify_and_tag": ["--entities", "entities", "--pos", "pos"],
