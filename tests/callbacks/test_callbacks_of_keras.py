@@ -35,6 +35,9 @@ JOINT_METRICS = [
     mtl.metrics.RelationF1(LABELS, 2, entities="words", average="macro"),
 ]
 METRICS = [  # with arguments, and those that no task declares
+    mtl.metrics.Bleu(),
+    mtl.metrics.ChrF(),
+    mtl.metrics.RougeL(),
     mtl.metrics.LabeledAttachmentScore(),
     mtl.metrics.LogitsBinaryAccuracy(),
     mtl.metrics.MacroF1(2),
