@@ -101,7 +101,7 @@ class _Search:
         return (ended[0][:, -1] > _NEVER / 2) & (ended[0][:, -1] >= score)
 
     def _extended(self, position, logits, alive, ended):
-        """The beginnings and the ended texts with one more token, and which beginnings the former go on from [B, K]."""
+        """The texts with one more token, and the number of the beginning that each of the new ones extends, [B, K]."""
         scores, tokens, log_probabilities = alive
         new = tf.reshape(tf.nn.log_softmax(logits), [self._rows, self._beams, logits.shape[-1]])
         totals = tf.reshape(scores[..., None] + new, [self._rows, -1])
