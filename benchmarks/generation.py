@@ -21,18 +21,26 @@ BEAMS = 4
 ENDLESS = VOCABULARY - 1  # a token that does not come
 
 
-def ours(sampler):
-    """Return a function from source tokens to texts of `Decoder`."""
+def encoder_and_decoder():
+    """Return an encoder and a decoder, with their variables."""
     import keras
-    import tensorflow as tf
 
     import tf_mtl as mtl
 
     encoder = mtl.encoders.TransformerEncoder(VOCABULARY, SOURCE, dim=DIM, layers=LAYERS, heads=HEADS, dropout=0.0)
     decoder = mtl.layers.Decoder(VOCABULARY, LENGTH, dim=DIM, layers=LAYERS, heads=HEADS, dropout=0.0)
-    tokens = keras.Input((SOURCE,), dtype="int32")
-    features = encoder(tokens)
+    features = encoder(keras.Input((SOURCE,), dtype="int32"))
     decoder(features["sequence"], features["mask"], tokens=keras.Input((LENGTH,), dtype="int32"))
+    return encoder, decoder
+
+
+def ours(sampler):
+    """Return a function from source tokens to texts of `Decoder`."""
+    import tensorflow as tf
+
+    import tf_mtl as mtl
+
+    encoder, decoder = encoder_and_decoder()
 
     @tf.function
     def generate(tokens):
@@ -43,17 +51,10 @@ def ours(sampler):
 
 
 def uncached():
-    """Return a function from source tokens to greedy texts, for each of which the decoder reads all tokens again."""
-    import keras
+    """Return a function from source tokens to greedy texts, for each token of which the decoder reads all tokens."""
     import tensorflow as tf
 
-    import tf_mtl as mtl
-
-    encoder = mtl.encoders.TransformerEncoder(VOCABULARY, SOURCE, dim=DIM, layers=LAYERS, heads=HEADS, dropout=0.0)
-    decoder = mtl.layers.Decoder(VOCABULARY, LENGTH, dim=DIM, layers=LAYERS, heads=HEADS, dropout=0.0)
-    tokens = keras.Input((SOURCE,), dtype="int32")
-    features = encoder(tokens)
-    decoder(features["sequence"], features["mask"], tokens=keras.Input((LENGTH,), dtype="int32"))
+    encoder, decoder = encoder_and_decoder()
 
     @tf.function
     def generate(tokens):

@@ -92,7 +92,7 @@ def train(
     with strategy.scope():
         model.compile(
             optimizers.adamw(args.learning_rate, args.epochs * len(batches)),
-            metrics={task.name: [] for task in tasks},  # which take a sixth of a step's time
+            metrics={task.name: [] for task in tasks},  # which take a fifth of a step's time
             balancing=args.balancing,
         )
     started = time.time()

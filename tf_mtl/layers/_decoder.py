@@ -128,8 +128,7 @@ class Decoder(keras.layers.Layer):
 
         Args:
             memory: The sequence that it reads, [B, S, D].
-            valid: Which of its positions are not padding, [B, S]; None for those of
-                Keras' mask.
+            valid: Which of its positions are not padding, [B, S]; None for those of Keras' mask.
             tokens: The tokens of a text, [B, T]; None to generate one. Logits of those behind `length` are 0.
             table: The table of token embeddings [V, dim]; None to use the decoder's own.
             start: The token before a text.
