@@ -50,6 +50,13 @@ def test_all_unknown_axes_are_padded_to_one_length():
     assert y["words"][0].numpy().tolist() == [b"a", b"b"] + [b""] * 10
 
 
+def test_labels_longer_than_the_inputs_keep_their_length():
+    rows = sentences([3, 2]).map(lambda x, y: (x, {**y, "reply": tf.fill([tf.size(x["ids"]) * 2], 1)}))
+    x, y = next(iter(batch_by_length(rows, 2)))
+    assert x["ids"].shape == y["tags"].shape == (2, 3)
+    assert y["reply"].numpy().tolist() == [[1] * 6, [1] * 4 + [0] * 2]
+
+
 @pytest.mark.parametrize("batches", ["mixed", "homogeneous"])
 @pytest.mark.parametrize("boundaries", [None, [5]])
 def test_mixtures_pad_missing_labels(batches, boundaries):

@@ -12,12 +12,12 @@ from tf_mtl._arguments import integer
 def batch_by_length(
     rows: tf.data.Dataset, batch_size: int, boundaries: Sequence[int] | None = None, *, drop_remainder: bool = False
 ) -> tf.data.Dataset:
-    """Batch rows with axes of unknown length, padded with zeros to one length: the longest axis of the batch, or 1.
+    """Batch rows with axes of unknown length, padded with zeros to one length: that of the longest input, or 1.
 
     All unknown axes of inputs, labels and label weights are padded to that same length, so a missing label of length 0
-    gets the shape of a full one. Strings are padded with "". With `boundaries`, all rows of a batch have a similar
-    length, which saves padding: rows wait until their group fills a batch, so they leave in a different order, which is
-    the same each time.
+    gets the shape of a full one. Labels that are longer than the inputs, such as a long text to generate, keep their
+    own length. Strings are padded with "". With `boundaries`, all rows of a batch have a similar length, which saves
+    padding: rows wait until their group fills a batch, so they leave in a different order, which is the same each time.
 
     Args:
         rows: Unbatched rows (x, {task: y}), (x, {task: y}, {task: weight}) or x; every rank must be known.
@@ -74,7 +74,7 @@ def grouped_batches(
 
 
 def pad_to_one_length(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Pad all unknown axes but the first: those of inputs to one length, and those of labels to one not below it."""
+    """Pad all unknown axes but the first: those of inputs to one length, and shorter ones of labels to that length."""
     specs = keras.tree.flatten(batches.element_spec)
     axes = [(leaf, axis) for leaf, axis in _unknown_axes(batches.element_spec) if axis]
     if not axes:
@@ -84,13 +84,12 @@ def pad_to_one_length(batches: tf.data.Dataset) -> tf.data.Dataset:
         batch = batch if len(batch) > 1 else batch[0]
         tensors = keras.tree.flatten(batch)
         inputs = len(keras.tree.flatten(_inputs(batch)))  # which come first
-        sizes = [(leaf, tf.shape(tensors[leaf])[axis]) for leaf, axis in axes]
-        of_inputs = tf.reduce_max([1, *(size for leaf, size in sizes if leaf < inputs)])  # 1: all texts are empty
-        of_labels = tf.reduce_max([of_inputs, *(size for leaf, size in sizes if leaf >= inputs)])
+        sizes = [tf.shape(tensors[leaf])[axis] for leaf, axis in axes if leaf < inputs]
+        length = tf.reduce_max([1, *sizes])  # 1: all texts are empty
         for leaf in {leaf: None for leaf, _ in axes}:
-            shape, length = tf.shape(tensors[leaf]), of_inputs if leaf < inputs else of_labels
-            padding = [length - shape[axis] if (leaf, axis) in axes else 0 for axis in range(len(specs[leaf].shape))]
-            static_shape = tensors[leaf].shape
+            shape, static_shape = tf.shape(tensors[leaf]), tensors[leaf].shape
+            lacking = tf.maximum(length - shape, 0)
+            padding = [lacking[axis] if (leaf, axis) in axes else 0 for axis in range(len(specs[leaf].shape))]
             tensors[leaf] = tf.pad(
                 tensors[leaf], [[0, size] for size in padding], constant_values=_padding_value(specs[leaf].dtype)
             )
