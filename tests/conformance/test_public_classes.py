@@ -19,6 +19,12 @@ def backbone():
     return keras_hub.models.BertBackbone(**BERT, max_sequence_length=8)
 
 
+def gpt2():
+    import keras_hub
+
+    return keras_hub.models.GPT2Backbone(**BERT, max_sequence_length=16)
+
+
 def bert_data(rows):
     return {"token_ids": ids(rows), "padding_mask": ids(rows) != 0}
 
@@ -104,6 +110,7 @@ ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
         ids,
     ),
     mtl.encoders.BackboneEncoder: (lambda: mtl.encoders.BackboneEncoder(backbone()), bert_inputs, bert_data),
+    mtl.encoders.CausalEncoder: (lambda: mtl.encoders.CausalEncoder(gpt2(), 4), bert_inputs, bert_data),
     mtl.encoders.Towers: (towers, pair_inputs, pair),
     mtl.encoders.WithStages: (
         lambda: mtl.encoders.WithStages(mtl.encoders.TransformerEncoder(20, 8, dim=8, layers=1, heads=2)),

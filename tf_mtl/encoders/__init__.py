@@ -1,6 +1,7 @@
 """Encoders: Keras layers from inputs to features. Any other Keras layer or model can be an encoder, too."""
 
 from tf_mtl.encoders._backbone import BackboneEncoder
+from tf_mtl.encoders._causal import CausalEncoder
 from tf_mtl.encoders._conv import ConvEncoder
 from tf_mtl.encoders._mlp import MLPEncoder
 from tf_mtl.encoders._recurrent import RecurrentEncoder
@@ -11,6 +12,7 @@ from tf_mtl.encoders._with_stages import WithStages
 
 __all__ = [
     "BackboneEncoder",
+    "CausalEncoder",
     "ConvEncoder",
     "MLPEncoder",
     "RecurrentEncoder",

@@ -6,8 +6,10 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
+from tf_mtl._keys import SEQUENCE
 from tf_mtl._shapes import keras_mask
 from tf_mtl.layers._decoding import Decoding
+from tf_mtl.layers._empty_sequence import EmptySequence
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -50,6 +52,8 @@ class Decoder(keras.layers.Layer):
     >>> decoder(sequence, start=2, end=3, sampler=mtl.samplers.Greedy()).shape
     TensorShape([2, 6, 2])
     """
+
+    reads = SEQUENCE
 
     def __init__(
         self,
@@ -162,6 +166,15 @@ class Decoder(keras.layers.Layer):
         shape = (self.length, 2) if tokens is None else (tokens.shape[1], self.vocabulary_size)
         return keras.KerasTensor((memory.shape[0], *shape), "float32")
 
+    def nothing(self, x: Any, name: str) -> Any:
+        """Return what it reads to write a text that depends on nothing.
+
+        Args:
+            x: A symbolic sequence of the same rows and width.
+            name: Name of the layer that is added.
+        """
+        return EmptySequence(name=name)(x)
+
     def _check_table(self, table):
         if (table is None) == (self.embedding is None):
             raise ValueError(
@@ -183,7 +196,8 @@ class Decoder(keras.layers.Layer):
 
         empty = tuple(cache(self.length) for _ in self.blocks), tuple(cache(positions) for _ in self.blocks)
         logits, state, read = self._next(tf.fill([rows], start), 0, *empty, memory, valid, table, 0)
-        decoding = Decoding(logits, state, (memory, valid, read), step, self.length, end, padding)
+        delay = tf.zeros([rows], tf.int32)
+        decoding = Decoding(logits, state, (memory, valid, read), step, self.length, end, padding, delay)
         tokens, log_probabilities = sampler(decoding)
         return tf.stack([tf.cast(tokens, tf.float32), log_probabilities], -1)
 

@@ -1,8 +1,9 @@
-"""A sequence that says nothing."""
+"""Sequences and tokens that say nothing."""
 
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tf_mtl.layers._stop_gradient import StopGradient
 
@@ -24,3 +25,19 @@ class EmptySequence(StopGradient):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape of the vectors."""
         return (input_shape[0], 2, *input_shape[2:])
+
+
+@keras.saving.register_keras_serializable("tf_mtl")
+class NoTokens(StopGradient):
+    """Returns no token ids for each row of any tensor, int32 [B, 0]."""
+
+    def call(self, inputs: Any) -> Any:
+        """Return the token ids."""
+        return tf.zeros([tf.shape(inputs)[0], 0], tf.int32)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
+        """Return no mask."""
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """Return the shape of no token ids."""
+        return keras.KerasTensor((inputs.shape[0], 0), "int32")

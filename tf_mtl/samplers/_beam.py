@@ -45,7 +45,7 @@ class Beam(Sampler):
         """Return the tokens [B, T] and their log-probabilities [B, T]."""
         search = _Search(decoding, self.beams, self.length_penalty)
         alive, ended = tf.while_loop(
-            search.goes_on, search.step, search.start(), maximum_iterations=decoding.length - 1
+            search.goes_on, search.step, search.start(), maximum_iterations=decoding.steps - 1
         )[2:]
         return search.best(alive, ended)
 
@@ -65,6 +65,7 @@ class _Search:
         self._decoding = decoding.repeated(beams)
         self._beams, self._length_penalty, self._length = beams, length_penalty, decoding.length
         self._rows = decoding.rows
+        self._delay = decoding.delay
 
     def start(self):
         """The state after the first token: the next position, the decoder's state, and the texts."""
@@ -82,8 +83,9 @@ class _Search:
 
     def step(self, position, state, alive, ended):
         """The state after the next token."""
-        last = tf.reshape(tf.gather(alive[1], position - 1, axis=2), [-1])
-        logits, state = self._decoding.step(last, position, state, self._decoding.context)
+        last = tf.clip_by_value(position - 1 - self._delay, 0, self._length - 1)
+        fed = tf.reshape(tf.gather(alive[1], last, axis=2, batch_dims=1), [-1])
+        logits, state = self._decoding.step(fed, position, state, self._decoding.context)
         alive, ended, parents = self._extended(position, logits, alive, ended)
         return position + 1, self._of(parents, state), alive, ended
 
@@ -95,35 +97,40 @@ class _Search:
             for of_alive, of_ended in zip(alive[1:], ended[1:], strict=True)
         )
 
-    def _is_done(self, count, alive, ended):
-        """Whether the search in a row is over, after so many tokens, [B]."""
-        score = alive[0][:, 0] / tf.cast(tf.maximum(count, 1), tf.float32) ** self._length_penalty
-        return (ended[0][:, -1] > _NEVER / 2) & (ended[0][:, -1] >= score)
+    def _is_done(self, step, alive, ended):
+        """Whether the search in a row is over, after so many steps, [B]."""
+        count = step - self._delay
+        score = alive[0][:, 0] / self._normalizer(count)
+        return (count >= self._length) | ((ended[0][:, -1] > _NEVER / 2) & (ended[0][:, -1] >= score))
 
-    def _extended(self, position, logits, alive, ended):
+    def _normalizer(self, count):
+        """What the score of a text of so many tokens is divided by, [B]."""
+        return tf.cast(tf.maximum(count, 1), tf.float32) ** self._length_penalty
+
+    def _extended(self, step, logits, alive, ended):
         """The texts with one more token, and the number of the beginning that each of the new ones extends, [B, K]."""
         scores, tokens, log_probabilities = alive
+        position = step - self._delay
         new = tf.reshape(tf.nn.log_softmax(logits), [self._rows, self._beams, logits.shape[-1]])
         totals = tf.reshape(scores[..., None] + new, [self._rows, -1])
         totals, chosen = tf.math.top_k(totals, 2 * self._beams)  # one per beginning may be an end
         parents, token = chosen // logits.shape[-1], chosen % logits.shape[-1]
         log_probability = tf.gather(tf.reshape(new, [self._rows, -1]), chosen, batch_dims=1)
-        is_here = tf.range(self._length) == position
+        is_here = (tf.range(self._length) == position[:, None])[:, None]
         longer = (
             tf.where(is_here, token[..., None], tf.gather(tokens, parents, batch_dims=1)),
             tf.where(is_here, log_probability[..., None], tf.gather(log_probabilities, parents, batch_dims=1)),
         )
         is_end = (token == self._decoding.end) & (totals > _NEVER / 2)
-        final = totals / tf.cast(position + 1, tf.float32) ** self._length_penalty
+        final = totals / self._normalizer(position + 1)[:, None]
         candidates = tf.where(is_end, final, _NEVER), *longer
         better = self._best_of([tf.concat(pair, 1) for pair in zip(ended, candidates, strict=True)])[0]
-        is_done = self._is_done(position, alive, ended)
-        ended = tuple(
-            tf.where(tf.reshape(is_done, [-1] + [1] * (len(old.shape) - 1)), old, new)
-            for old, new in zip(ended, better, strict=True)
-        )
-        alive, indices = self._best_of((tf.where(token == self._decoding.end, _NEVER, totals), *longer))
-        return alive, ended, tf.gather(parents, indices, batch_dims=1)
+        kept, indices = self._best_of((tf.where(token == self._decoding.end, _NEVER, totals), *longer))
+        parents = tf.gather(parents, indices, batch_dims=1)
+        is_idle = (position < 0) | (position >= self._length)
+        ended = _unless(is_idle | self._is_done(step, alive, ended), better, ended)
+        alive, parents = _unless(is_idle, (kept, parents), (alive, tf.zeros_like(parents) + tf.range(self._beams)))
+        return alive, ended, parents
 
     def _best_of(self, texts):
         """The K texts with the best scores, and their indices."""
@@ -134,3 +141,10 @@ class _Search:
         """The decoder's state for the beginnings that were kept."""
         rows = tf.reshape(parents + tf.range(self._rows)[:, None] * self._beams, [-1])
         return tf.nest.map_structure(lambda x: tf.ensure_shape(tf.gather(x, rows), x.shape), state)
+
+
+def _unless(condition, new, old):
+    """The new tensors but in rows where a condition [B] holds, which have the old ones."""
+    return tf.nest.map_structure(
+        lambda new, old: tf.where(tf.reshape(condition, [-1] + [1] * (len(old.shape) - 1)), old, new), new, old
+    )

@@ -15,9 +15,9 @@ def drawn(probabilities: tf.Tensor, seed: int, position: Any, length: int) -> tf
     Args:
         probabilities: What the indices are drawn by, [B, n]; they need not add up to 1.
         seed: The seed of the random numbers.
-        position: The position of the token.
+        position: The position of each row's token, int32 [B].
         length: The number of positions.
     """
     uniform = tf.gather(tf.constant(np.random.default_rng(seed).random(length), tf.float32), position)
     sums = tf.cumsum(probabilities, -1)
-    return tf.reduce_sum(tf.cast(sums[:, :-1] <= uniform * sums[:, -1:], tf.int32), -1)
+    return tf.reduce_sum(tf.cast(sums[:, :-1] <= uniform[:, None] * sums[:, -1:], tf.int32), -1)

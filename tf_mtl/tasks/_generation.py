@@ -5,8 +5,11 @@ from typing import Any
 
 import keras
 
-from tf_mtl._keys import MASK, key_of
+from tf_mtl._keys import MASK, SEQUENCE, TOKEN_IDS, key_of
+from tf_mtl.layers import Decoder
 from tf_mtl.tasks._text_task import TextTask
+
+_AXES = {SEQUENCE: "BSD", TOKEN_IDS: "BS"}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -26,7 +29,8 @@ class Generation(TextTask):
         name: The task's name.
         tokenizer: A keras-hub tokenizer with an end token, such as `tf_mtl.text.learn_tokenizer` learns.
         length: The largest number of tokens T of a text, its end token included.
-        decoder: The decoder; None for `tf_mtl.layers.Decoder` in its default size, as wide as the sequence.
+        decoder: The decoder; None for `tf_mtl.layers.Decoder` in its default size, as wide as the sequence. A
+            `tf_mtl.encoders.CausalEncoder`, which must be the trunk's encoder, continues the input.
         start: The token before the text; None for the tokenizer's start token.
         label_smoothing: The probability that the loss spreads over all tokens.
         sampler: How texts are chosen, one of `tf_mtl.samplers`; None for `Greedy()`.
@@ -34,7 +38,8 @@ class Generation(TextTask):
             same `tokenizer`; see `MaskedLM`.
         text_metrics: Metrics of generated texts, such as `tf_mtl.metrics.Bleu()`, which take strings. `evaluate` and
             validation then generate a text for each row, and compare it with the text that the labels stand for.
-        features: The sequence that the decoder reads, a key of the encoder's dict of features.
+        features: What the decoder reads, a key of the encoder's dict of features; by default "sequence", and
+            "token_ids" for a `CausalEncoder`.
         **kwargs: See `Task`.
 
     Raises:
@@ -65,12 +70,13 @@ class Generation(TextTask):
         """Return the sequence and its mask.
 
         Raises:
-            ValueError: if the encoder does not return a sequence.
+            ValueError: if the encoder does not return what the decoder reads.
         """
         x = self.read(features)
-        if len(x.shape) != 3:
+        axes = _AXES[(self.decoder or Decoder).reads]
+        if len(x.shape) != len(axes):
             raise ValueError(
-                f"Task '{self.name}' reads a sequence [B, S, D], but features['{self.features}'] has the shape "
-                f"{x.shape}. Set the task's `features`, or choose another encoder."
+                f"The decoder of task '{self.name}' reads [{', '.join(axes)}], but features['{self.features}'] has the "
+                f"shape {x.shape}. Set the task's `features`, or choose another encoder."
             )
         return x, features.get(key_of(MASK, self.features))

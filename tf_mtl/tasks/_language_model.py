@@ -5,9 +5,8 @@ from typing import Any
 
 import keras
 
-from tf_mtl._keys import SEQUENCE
+from tf_mtl.encoders import CausalEncoder
 from tf_mtl.layers import Decoder
-from tf_mtl.layers._empty_sequence import EmptySequence
 from tf_mtl.tasks._text_task import TextTask
 
 
@@ -16,8 +15,9 @@ class LanguageModel(TextTask):
     """Texts, each token given those before it: the decoder of `Generation` without a text to read.
 
     Beside `Generation`, with the same decoder, it learns from texts of the target language alone. In place of a
-    sequence, cross-attention then reads zeros. It neither depends on the encoder nor trains it, but every
-    row must have all inputs of the model: where there is no source text, pass padding.
+    sequence, cross-attention then reads zeros. With a `tf_mtl.encoders.CausalEncoder`, it trains the backbone that
+    other tasks read, on texts without labels. A text does not depend on its row's inputs, but every row must have all
+    inputs of the model: where there is no source text, pass padding.
 
     Labels, output, loss, metrics and answers are those of `Generation`. An answer is a text that the model makes up,
     the same for all rows.
@@ -25,8 +25,9 @@ class LanguageModel(TextTask):
     Args:
         name: The task's name.
         tokenizer: A keras-hub tokenizer with an end token.
-        decoder: The decoder, commonly that of a `Generation`.
-        features: A sequence of the encoder's, as wide as the one that other users of the decoder read.
+        decoder: A `tf_mtl.layers.Decoder`, commonly that of a `Generation`, or the trunk's
+            `tf_mtl.encoders.CausalEncoder`.
+        features: As for `Generation`. Of this feature, the task reads the number of rows and the width only.
         **kwargs: See `Generation`; `length` is the decoder's.
 
     Raises:
@@ -51,12 +52,17 @@ class LanguageModel(TextTask):
     [('german',), ('german', 'german_texts')]
     """
 
-    def __init__(self, name: str, tokenizer: Any, decoder: Decoder, features: str = SEQUENCE, **kwargs: Any):
-        if not isinstance(decoder, Decoder):
-            raise TypeError(f"`decoder` of task '{name}' must be a tf_mtl.layers.Decoder, received {decoder!r}.")
-        super().__init__(name, tokenizer, decoder=decoder, features=features, **{"length": decoder.length, **kwargs})
+    decoder: Decoder | CausalEncoder
+
+    def __init__(self, name: str, tokenizer: Any, decoder: Decoder | CausalEncoder, **kwargs: Any):
+        if not isinstance(decoder, (Decoder, CausalEncoder)):
+            raise TypeError(
+                f"`decoder` of task '{name}' must be a tf_mtl.layers.Decoder or a tf_mtl.encoders.CausalEncoder, "
+                f"received {decoder!r}."
+            )
+        super().__init__(name, tokenizer, decoder=decoder, **{"length": decoder.length, **kwargs})
 
     def memory(self, features: Mapping[str, keras.KerasTensor]) -> tuple[keras.KerasTensor, Any]:
-        """Return zeros."""
+        """Return what says nothing to the decoder."""
         self.check_features(features)
-        return EmptySequence(name=f"{self.name}_nothing")(features[self.features]), None
+        return self.decoder.nothing(features[self.features], f"{self.name}_nothing"), None

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
-from tf_mtl._keys import SEQUENCE, TOKEN_TABLE
+from tf_mtl._keys import TOKEN_TABLE
 from tf_mtl._shapes import match_rank
+from tf_mtl.encoders import CausalEncoder
 from tf_mtl.layers import Decoder
 from tf_mtl.layers._text_logits import TextLogits, up_to_end
 from tf_mtl.losses import ClassCrossentropy
@@ -42,16 +43,16 @@ class TextTask(Task):
         name: str,
         tokenizer: Any,
         length: int = 64,
-        decoder: Decoder | None = None,
+        decoder: Decoder | CausalEncoder | None = None,
         start: str | None = None,
         label_smoothing: float = 0.0,
         sampler: Sampler | None = None,
         tied: bool = False,
         text_metrics: Sequence[keras.metrics.Metric] = (),
-        features: str = SEQUENCE,
+        features: str | None = None,
         **kwargs: Any,
     ):
-        super().__init__(name, features=features, **kwargs)
+        super().__init__(name, features=features or (decoder or Decoder).reads, **kwargs)
         if self.kernel_regularizer is not None:
             raise ValueError(f"`kernel_regularizer` of task '{name}' is not supported: its head is a decoder.")
         _tokenizers.check_tokenizer(tokenizer)
@@ -152,6 +153,20 @@ class TextTask(Task):
         ids = ids[:, : self.length]
         return EncodedLabels(ids, tf.ones_like(ids, tf.float32), remarks={_TRUNCATED: truncated})
 
+    def check_features(self, features: Mapping[str, keras.KerasTensor]) -> None:
+        """Raise unless the encoder returns what the task reads, and is its decoder if that is a `CausalEncoder`.
+
+        Raises:
+            ValueError: naming the features, or the decoder.
+        """
+        super().check_features(features)
+        source = features[self.features]._keras_history.operation
+        if isinstance(self.decoder, CausalEncoder) and source is not self.decoder:
+            raise ValueError(
+                f"`decoder` of task '{self.name}' is the encoder '{self.decoder.name}', which the trunk must share as "
+                f"a whole: mtl.trunks.HardSharing(encoder). The task's features come from layer '{source.name}'."
+            )
+
     @abstractmethod
     def memory(self, features: Mapping[str, keras.KerasTensor]) -> tuple[keras.KerasTensor, Any]:
         """Return the sequence [B, S, D] that the decoder reads, and which of its positions count, or None for all."""
@@ -164,9 +179,7 @@ class TextTask(Task):
         """
         memory, valid = self.memory(features)
         tokens = features[self._tokens_name]
-        dim = memory.shape[-1]
-        heads = next(heads for heads in (4, 2, 1) if dim % heads == 0)
-        decoder = self.decoder or Decoder(self.output_units, self.length, dim, heads=heads, name=f"{self.name}_decoder")
+        decoder = self.decoder or self._default_decoder(memory.shape[-1])
         table = features.get(TOKEN_TABLE) if self.tied else None
         if self.tied and table is None:
             raise ValueError(
@@ -195,6 +208,10 @@ class TextTask(Task):
     def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
         """Return the cross-entropy with the teacher's probabilities, one value per token."""
         return tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(target), output)
+
+    def _default_decoder(self, dim):
+        heads = next(heads for heads in (4, 2, 1) if dim % heads == 0)
+        return Decoder(self.output_units, self.length, dim, heads=heads, name=f"{self.name}_decoder")
 
     @property
     def _unlabelled(self):

@@ -1,0 +1,121 @@
+"""How a decoder-only language model of keras-hub continues given tokens with a text."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mtl._keys import PADDING_MASK, TOKEN_IDS
+from tf_mtl.layers._decoding import Decoding
+from tf_mtl.layers._valid_first import valid_first
+
+
+class Continuation:
+    """Texts behind given tokens [B, S], of which each row has its own number, [B]; a start token is between them.
+
+    Args:
+        backbone: A backbone of a class for which keras-hub has a `CausalLM`.
+
+    Raises:
+        TypeError: for another backbone.
+    """
+
+    def __init__(self, backbone: keras.Model):
+        self._model = _causal_lm_class(backbone)(backbone, preprocessor=None)
+        hidden = self._model.get_layer(backbone.name)._inbound_nodes[-1].output_tensors[0]
+        self._backbone, self._head = backbone, keras.Model(hidden, self._model.output)
+
+    def logits(self, given: tf.Tensor, counts: tf.Tensor, tokens: tf.Tensor, start: int, training: Any) -> tf.Tensor:
+        """Return the logits [B, T, V] of each token of texts from what is before it.
+
+        Args:
+            given: The given tokens, those that count first.
+            counts: The number of those that count.
+            tokens: The texts, [B, T].
+            start: The token before a text.
+            training: Whether dropout is in force.
+        """
+        length = tf.shape(tokens)[1]
+        texts = tf.concat([_column(tokens, start), tokens[:, :-1]], 1)[:, :length]
+        ids, mask = _joined(given, counts, texts)
+        x = self._backbone({TOKEN_IDS: ids, PADDING_MASK: mask}, training=training)
+        x = tf.gather(x, counts[:, None] + tf.range(length), batch_dims=1)
+        return tf.cast(self._head(x, training=training), tf.float32)
+
+    def generated(
+        self,
+        given: tf.Tensor,
+        counts: tf.Tensor,
+        length: int,
+        start: int,
+        end: int,
+        padding: int,
+        sampler: Callable[[Decoding], tuple[tf.Tensor, tf.Tensor]],
+    ) -> tf.Tensor:
+        """Return the tokens of generated texts and their log-probabilities, [B, T, 2]; see `logits`.
+
+        Args:
+            given: The given tokens, those that count first.
+            counts: The number of those that count.
+            length: The largest number of tokens T of a text.
+            start: The token before a text.
+            end: The token that ends one.
+            padding: The token after the end.
+            sampler: What chooses the tokens.
+        """
+        given, _ = _joined(given, counts, _column(given, start))
+        counts += 1
+        _, cache = self._model._build_cache(tf.pad(given, [[0, 0], [0, length]], constant_values=padding))
+        # Rows that were given more tokens go on reading while others are written. With no rows, there is no minimum.
+        read_by_all = tf.minimum(tf.reduce_min(counts), tf.shape(given)[1])
+
+        def next_logits(tokens, index, cache):
+            logits, _, new = self._model.call_with_cache(tokens[:, None], cache, index)
+            return tf.cast(logits[:, 0], tf.float32), tf.ensure_shape(new, cache.shape)
+
+        def step(tokens, position, cache, context):
+            given, counts = context
+            index = read_by_all + position - 1
+            own = tf.gather(given, tf.minimum(index, tf.shape(given)[1] - 1), axis=1)
+            return next_logits(tf.where(index < counts, own, tokens), index, cache)
+
+        logits, cache = next_logits(tf.gather(given, read_by_all - 1, axis=1), read_by_all - 1, cache)
+        decoding = Decoding(logits, cache, (given, counts), step, length, end, padding, counts - read_by_all)
+        tokens, log_probabilities = sampler(decoding)
+        return tf.stack([tf.cast(tokens, tf.float32), log_probabilities], -1)
+
+
+def first(ids: tf.Tensor, valid: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return token ids [B, S] with the valid ones of each row moved to its front, and how many these are, [B]."""
+    if valid is None:
+        return ids, tf.fill([tf.shape(ids)[0]], tf.shape(ids)[1])
+    valid = tf.cast(valid, tf.bool)
+    return tf.gather(ids, valid_first(valid), batch_dims=1), tf.reduce_sum(tf.cast(valid, tf.int32), 1)
+
+
+def _causal_lm_class(backbone):
+    """keras-hub's causal language model around a backbone."""
+    import keras_hub
+
+    classes = [keras_hub.models.CausalLM]
+    for each in classes:
+        if each.backbone_cls is type(backbone):
+            return each
+        classes += each.__subclasses__()
+    raise TypeError(
+        "`backbone` must be one for which keras-hub has a CausalLM, such as keras_hub.models.GPT2Backbone, received "
+        f"{backbone!r}."
+    )
+
+
+def _column(ids, token):
+    return tf.fill([tf.shape(ids)[0], 1], token)
+
+
+def _joined(given, counts, texts):
+    """Each row's given tokens followed by its text, [B, S + T], and which positions hold one of them."""
+    size, length = tf.shape(given)[1], tf.shape(texts)[1]
+    position, counts = tf.range(size + length), counts[:, None]
+    index = tf.where(position < counts, position, tf.minimum(size + position - counts, size + length - 1))
+    return tf.gather(tf.concat([given, texts], 1), index, batch_dims=1), position < counts + length
