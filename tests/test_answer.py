@@ -41,7 +41,7 @@ def assert_same(answers, outputs):
             np.testing.assert_allclose(value, outputs[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize("crf", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_texts(tmp_path, crf):
     model, words = reader(crf=crf)
     expected = exported(model, words, {"text": TEXTS}, tmp_path)

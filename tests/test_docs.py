@@ -56,6 +56,7 @@ def run(page, **names):
     return names
 
 
+@pytest.mark.slow
 def test_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run("text.md")
@@ -64,6 +65,7 @@ def test_text(tmp_path, monkeypatch):
     assert {path.name for path in names["folder"].iterdir()} >= {"served", "model.keras", "words.json"}
 
 
+@pytest.mark.slow
 def test_serving(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("serving.md")
@@ -142,6 +144,7 @@ def test_mixtures():
     assert {"topic_accuracy", "price_mae"} <= names["results"].keys()
 
 
+@pytest.mark.slow
 def test_pairs():
     names = run("guides/pairs.md")
     assert {"answered_accuracy", "mood_accuracy"} <= names["history"].keys()
@@ -149,6 +152,7 @@ def test_pairs():
     assert names["served"]["answered_label"].numpy().astype("U").tolist() == names["answer"]["label"].tolist()
 
 
+@pytest.mark.slow
 def test_which_tasks(capsys):
     names = run("guides/which_tasks.md")
     assert names["verdicts"].keys() == {(task, metric) for task in "abcd" for metric in ("mae", "rmse", "pearson")}
@@ -174,6 +178,7 @@ def test_report(in_tmp_path):
     assert "Labels of each task in 256 rows" in page
 
 
+@pytest.mark.slow
 def test_explaining(capsys):
     names = run("guides/explaining.md")
     assert names["similarity"].matrix[0, 1] < 0.9
@@ -185,6 +190,7 @@ def test_explaining(capsys):
     assert "brilliant  +" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_towers():
     names = run("guides/two_towers.md")
     assert {"match_recall@1", "kind_accuracy"} <= names["history"].keys()
@@ -242,6 +248,7 @@ def test_custom_balancing_method():
     assert names["model"].balancing.means.shape == (2,)
 
 
+@pytest.mark.slow
 def test_generation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run("guides/generation.md")

@@ -164,6 +164,7 @@ def test_errors():
         result.of(("a", "c"))
 
 
+@pytest.mark.slow
 def test_gaps_at_equal_training_loss(tmp_path):
     from tf_mtl.analysis._gaps import at_equal_training_loss
 

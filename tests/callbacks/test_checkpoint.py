@@ -101,6 +101,7 @@ def kill_a_worker(folder):
     assert saved_steps(folder / "run")[-1] in (25, 30)
 
 
+@pytest.mark.slow
 def test_a_worker_dies_and_the_other_ends(tmp_path):
     kill_a_worker(tmp_path)
 

@@ -99,6 +99,7 @@ def batches(size):
     return lambda rows: rows.batch(size)
 
 
+@pytest.mark.slow
 def test_other_batches_of_a_data_set(tmp_path):
     with pytest.warns(UserWarning, match="ConnectionError"):
         train(tmp_path, stop=14, x=batches(8))

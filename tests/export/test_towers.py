@@ -54,7 +54,7 @@ def test_pairs_of_records_train_and_are_answered():
     np.testing.assert_allclose(answer["score"], (answer["query"] * answer["document"]).sum(1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_tower_is_a_signature_that_needs_its_own_text_alone(shared, tmp_path):
     preprocessor = texts()
     model = build(preprocessor, shared)

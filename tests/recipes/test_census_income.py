@@ -59,6 +59,7 @@ def test_auc():
     assert census_income.auc(labels, scores) == pytest.approx(np.mean(pairs))
 
 
+@pytest.mark.slow
 def test_trains_and_exports(census_folder, tmp_path, capsys):
     metrics, runs = run(census_folder, tmp_path, *SETTINGS, "--trunk", "mmoe", "--measure-alignment")
     assert metrics["trunks"]["single-task"]["alignment"] is None

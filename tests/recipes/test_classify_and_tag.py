@@ -109,6 +109,7 @@ def test_the_table(results):
     assert f"rows drawn (sqrt): sentiment {document['fractions']['sentiment']:.1%}" in printed
 
 
+@pytest.mark.slow
 def test_the_table_without_single_task_models(joint_only):
     _, printed, document = joint_only
     (row,) = [line for line in printed.splitlines() if line.startswith("| pos ") and "accuracy" in line]

@@ -104,6 +104,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_describes_packages(run_in_this_process, folder, tmp_path, monkeypatch):
     import describe_packages
 

@@ -62,6 +62,7 @@ def joint_only(run, tmp_path_factory):
     return workdir, *run(workdir, "--no-single-task")
 
 
+@pytest.mark.slow
 def test_entities_and_relations_are_learnt(joint_only):
     _, printed, document = joint_only
     assert document["model"] == "joint, bilstm, 0 own layers"

@@ -87,6 +87,7 @@ def test_images_from_tfds(folder, monkeypatch):
             assert labels[task].dtype == expected_labels[task].dtype
 
 
+@pytest.mark.slow
 def test_command_line(folder, tmp_path, capsys, monkeypatch):
     fit, results = fashion_pairs.fit, {}
 

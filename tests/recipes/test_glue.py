@@ -74,6 +74,7 @@ def joint(run):
     return run("--no-single-task")
 
 
+@pytest.mark.slow
 def test_every_task_learns(joint):
     _, printed, document = joint
     assert document["model"] == "joint, bilstm"

@@ -43,6 +43,7 @@ def results(run_in_this_process, folder, tmp_path_factory):
     return workdir, printed, json.loads((workdir / "runs" / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_intents_and_slots_are_learnt(results):
     _, printed, document = results
     assert document["model"] == "bilstm"
@@ -54,6 +55,7 @@ def test_intents_and_slots_are_learnt(results):
     assert float(row.split("|")[2]) == pytest.approx(metrics["frame_accuracy"], abs=6e-4)
 
 
+@pytest.mark.slow
 def test_the_exported_model_answers(results):
     workdir, *_ = results
     signatures = tf.saved_model.load(str(workdir / "export" / "1")).signatures
@@ -95,6 +97,7 @@ def requests_with_replies(monkeypatch):
     monkeypatch.setattr(home_assistant_data, "responses", lambda code: RESPONSES)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("requests_with_replies")
 def test_replies(run_in_this_process, tmp_path):
     printed = run_in_this_process("intent_slots", tmp_path, "--smoke", "--replies", "--strategy", "one_device")

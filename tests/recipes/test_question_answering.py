@@ -65,6 +65,7 @@ def joint(run):
     return run("--no-single-task")
 
 
+@pytest.mark.slow
 def test_the_scores(joint, file):
     _, printed, document = joint
     assert document["model"] == "joint, bilstm"

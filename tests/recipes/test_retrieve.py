@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_joint_model_finds_answers(run_in_this_process, folder, tmp_path):
     printed = run_in_this_process(
         *("retrieve", tmp_path, "--smoke", "--encoder", "bilstm", "--data", folder, "--strategy", "one_device"),

@@ -27,6 +27,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_translates_into_a_language_of_the_folder(run_in_this_process, folder, tmp_path, monkeypatch):
     import translate
 

@@ -21,6 +21,7 @@ def run(folder, workdir, *options):
     return json.loads((workdir / "metrics.json").read_text()), json.loads((workdir / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_compares_the_ways_and_resumes(census_folder, tmp_path, monkeypatch, capsys):
     exported = []
     monkeypatch.setattr(mtl.export, "saved_model", lambda model, *args, **kwargs: exported.append((model, kwargs)))

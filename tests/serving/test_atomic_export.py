@@ -91,6 +91,7 @@ def test_a_folder_without_permission_stays_unchanged(open_folder):
     assert content(open_folder) == before
 
 
+@pytest.mark.slow
 def test_killed_exports_leave_only_complete_versions_and_the_next_export_cleans_up(tmp_path):
     model, _ = serving_models.vectors()
     mtl.export.saved_model(model, tmp_path, check=False)

@@ -40,6 +40,7 @@ def expected(words):
     return answers(words.model, words.preprocessor, TEXTS)
 
 
+@pytest.mark.slow
 def test_text_signatures_equal_the_model(server, expected):
     for signature, names in TEXT_SIGNATURES.items():
         response = stub(server).Predict(request(signature, {"text": TEXTS}), timeout=60)

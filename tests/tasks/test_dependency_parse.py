@@ -252,6 +252,7 @@ def text_model():
     return mtl.build_model(words.inputs(), mtl.trunks.HardSharing(encoder), [task]), words
 
 
+@pytest.mark.slow
 def test_learns_to_parse_and_exports(tmp_path):
     """Texts in, words with heads and relations out; the exported model gives the same answers."""
     model, words = text_model()

@@ -170,6 +170,7 @@ def test_generated_log_probabilities_are_those_of_a_decoder_without_cache(tokeni
         assert answer["score"][row] == pytest.approx(np.exp(log_probabilities[row][written[row]].mean()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_to_translate_and_is_served(tokenizer, words, tmp_path):
     model = build(tokenizer, words)
     model.compile(keras.optimizers.Adam(0.02))
@@ -214,7 +215,10 @@ def test_a_language_model_neither_reads_nor_trains_the_encoder(tokenizer, words)
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize(("balancing", "gradients"), [("upgrad", "parameters"), ("upgrad", "features")])
+@pytest.mark.parametrize(
+    ("balancing", "gradients"),
+    [("upgrad", "parameters"), pytest.param("upgrad", "features", marks=pytest.mark.slow)],
+)
 def test_two_replicas_and_micro_batches_equal_one_device(tokenizer, words, balancing, gradients):
     def two_decoders():  # a shared one is read twice, so that its users have no tensor in common for "features"
         return [

@@ -97,6 +97,7 @@ def test_saved_models_go_on_reading_labels(tmp_path):
     np.testing.assert_allclose(keras.models.clone_model(model)(x)["relations"].shape, (4, 4, 4, 2))
 
 
+@pytest.mark.slow
 def test_answers_and_exports_need_no_own_input(tmp_path):
     model, (x, _, _) = build(), data()
     answer = model.answer(TEXTS, words())

@@ -208,6 +208,7 @@ ENTITIES = [[1, 0, 0, 3, 4], [1, 2, 0, 3], [3, 0, 1], [], [3, 4], [1, 2, 0, 0, 3
 RELATED = [(0, 0, 4, 0), (1, 1, 3, 1), (2, 0, 2, 1), (5, 1, 4, 0)]
 
 
+@pytest.mark.slow
 def test_learns_saves_and_exports(tmp_path):
     """Texts in, relations between entities out, also after saving and in the exported model."""
     keras.utils.set_random_seed(0)

@@ -120,6 +120,7 @@ def build(preprocessor, **options):
     return mtl.build_model(preprocessor.inputs(), mtl.trunks.HardSharing(encoder), tasks)
 
 
+@pytest.mark.slow
 def test_learns_answers_and_exports_them(tmp_path):
     preprocessor = words()
     model = build(preprocessor)
