@@ -248,6 +248,13 @@ def test_custom_balancing_method():
     assert names["model"].balancing.means.shape == (2,)
 
 
+def test_language_models(in_tmp_path):
+    names = run("guides/language_models.md")
+    assert {"reply_perplexity", "texts_accuracy", "intent_accuracy"} <= names["history"].keys()
+    assert names["answers"].keys() == {"reply", "texts", "intent"}
+    assert Path("adapters.npz").stat().st_size < 30_000
+
+
 @pytest.mark.slow
 def test_generation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -23,6 +23,7 @@ from tf_mtl._graph.partition import Partition, partition
 from tf_mtl._graph.sharing import Sharing
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._optimizers.layerwise import Layerwise, layerwise, layerwise_decay
+from tf_mtl._trained_weights import load_trained_weights, save_trained_weights
 from tf_mtl._version import __version__
 
 __all__ = [
@@ -43,11 +44,13 @@ __all__ = [
     "layers",
     "layerwise",
     "layerwise_decay",
+    "load_trained_weights",
     "losses",
     "metrics",
     "partition",
     "report",
     "samplers",
+    "save_trained_weights",
     "tasks",
     "text",
     "trunks",
