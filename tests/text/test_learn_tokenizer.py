@@ -98,8 +98,9 @@ def test_bad_arguments(tokenizer):
     for data, error in (([], ValueError), ([["a", "b"]], TypeError), ("text", TypeError)):
         with pytest.raises(error, match="`data`"):
             mtl.text.learn_tokenizer(data, 300)
-    with pytest.raises(ValueError, match="`vocabulary_size` must be an integer, at least 262"):
-        mtl.text.learn_tokenizer(TEXTS, 100, special_tokens=["<de>"])
+    with pytest.raises(ValueError, match="`vocabulary_size` must be at least 264 for these texts, received 263"):
+        mtl.text.learn_tokenizer(["a", "b"], 263, special_tokens=["<de>"])
+    assert mtl.text.learn_tokenizer(["a", "b"], 264, special_tokens=["<de>"]).vocabulary_size() == 264
     for wrong in ("<de>", ["<de>", "<de>"]):
         with pytest.raises(ValueError, match="`special_tokens` must be a list of different tokens"):
             mtl.text.learn_tokenizer(TEXTS, 300, special_tokens=wrong)

@@ -10,6 +10,7 @@ from tf_mtl._arguments import integer
 from tf_mtl.text._strings import string_batches
 
 _LONGEST = 1 << 24  # bytes of a text
+_BLANK = "\u2581"  # how SentencePiece writes a blank
 
 
 def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[str] = ()) -> Any:
@@ -21,7 +22,7 @@ def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[st
 
     Args:
         data: Texts: a list or array, or a data set with single texts [] as elements.
-        vocabulary_size: The maximum number of tokens, those named above included.
+        vocabulary_size: The maximum number of tokens, those named above and every character of the texts included.
         special_tokens: More tokens, such as "<de>" and "<cs>" for the languages of several tasks.
 
     Raises:
@@ -39,14 +40,20 @@ def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[st
     import keras_hub
     import sentencepiece
 
-    texts = [text for batch in string_batches(data) for text in _checked(batch).numpy()]
+    batches = (_checked(batch).numpy() for batch in string_batches(data))
+    texts = [text.decode(errors="replace") for batch in batches for text in batch if text]
     if isinstance(special_tokens, str) or len({*special_tokens}) < len(special_tokens):
         raise ValueError(f"`special_tokens` must be a list of different tokens, received {special_tokens!r}.")
-    least = 4 + len(special_tokens) + 256 + 1
-    integer("vocabulary_size", vocabulary_size, least)
+    characters = len({*"".join(texts).replace(" ", _BLANK), _BLANK})
+    least = 4 + len(special_tokens) + 256 + characters
+    if integer("vocabulary_size", vocabulary_size, 1) < least:
+        raise ValueError(
+            f"`vocabulary_size` must be at least {least} for these texts, received {vocabulary_size}: 260, and one for "
+            f"each of {len(special_tokens)} special tokens and {characters} characters."
+        )
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=(text.decode(errors="replace") for text in texts if text),
+        sentence_iterator=iter(texts),
         model_writer=model,
         vocab_size=vocabulary_size,
         hard_vocab_limit=False,
