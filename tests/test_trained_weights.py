@@ -16,10 +16,14 @@ TRUNKS = {
 }
 
 
-def adapted(trunk, units=3):
-    backbone = keras_hub.models.GPT2Backbone(
+def gpt2():
+    return keras_hub.models.GPT2Backbone(
         20, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=16, max_sequence_length=8
     )
+
+
+def adapted(trunk, units=3):
+    backbone = gpt2()
     for index, v in enumerate(backbone.weights):  # as if it were pretrained
         v.assign(np.random.default_rng(index).normal(size=v.shape) * 0.3)
     encoder = mtl.encoders.BackboneEncoder(backbone, pooling="last", trainable=False)
@@ -57,7 +61,7 @@ def test_errors(tmp_path):
     wider, _ = adapted("LoRA", units=5)
     before = wider.get_weights()
     with pytest.raises(
-        ValueError, match=r"'a/kernel' has the shape \(8, 3\), but 'a/kernel' in its place has \(8, 5\)"
+        ValueError, match=r"there is 'a/kernel' of the shape \(8, 3\), in its place the model has 'a/kernel' of"
     ):
         mtl.load_trained_weights(wider, path)
     for old, new in zip(before, wider.get_weights(), strict=True):
@@ -66,16 +70,42 @@ def test_errors(tmp_path):
     model.trainable = True  # of all its layers
     with pytest.raises(ValueError, match="freeze the same layers"):
         mtl.load_trained_weights(model, path)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="is damaged"):
-        mtl.load_trained_weights(model, path)
+    small = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False, name="kind")])
+    mtl.save_trained_weights(small, path)
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False, name="mood")])
+    with pytest.raises(
+        ValueError, match="there is 'sequential.*/kind/kernel' .*the model has 'sequential.*/mood/kernel'"
+    ):
+        mtl.load_trained_weights(other, path)
+    whole = path.read_bytes()
+    np.savez(path, kernel=np.zeros((2, 1)))
+    foreign = path.read_bytes()
+    np.save(tmp_path / "one.npy", np.zeros((2, 1)))
+    for content in (whole[:100], b"", foreign, (tmp_path / "one.npy").read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is damaged or another file"):
+            mtl.load_trained_weights(small, path)
     with pytest.raises(FileNotFoundError):
         mtl.load_trained_weights(model, tmp_path / "other.npz")
-    with pytest.raises(ValueError, match="`path` must end with '.npz'"):
-        mtl.save_trained_weights(model, tmp_path / "adapters")
+    for call in (mtl.save_trained_weights, mtl.load_trained_weights):
+        with pytest.raises(ValueError, match="^`path` must end with '.npz'"):
+            call(model, tmp_path / "adapters")
     model.trainable = False
     with pytest.raises(ValueError, match="must have weights that are not frozen"):
         mtl.save_trained_weights(model, tmp_path / "none.npz")
+
+
+def test_what_is_trained_inside_a_frozen_layer_is_saved(tmp_path):
+    backbone = gpt2()
+    encoder = mtl.encoders.BackboneEncoder(backbone, pooling="last", trainable=False)
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in X}
+    model = mtl.build_model(inputs, mtl.trunks.HardSharing(encoder), [mtl.tasks.Regression("a")])
+    backbone.get_layer("transformer_layer_1").trainable = True
+    mtl.save_trained_weights(model, tmp_path / "block.npz")
+    with np.load(tmp_path / "block.npz") as file:
+        paths = [name.split(" ", 1)[1] for name in file]
+    assert paths == [v.path for v in model.trainable_variables]
+    assert len(paths) > 10
 
 
 def test_statistics_are_saved_and_other_types_kept(tmp_path):

@@ -554,7 +554,10 @@ class MultiTaskModel(KerasHooks):
             config["tasks"] = [keras.saving.deserialize_keras_object(task, custom_objects) for task in config["tasks"]]
         if "trunk" in config:
             config["trunk"] = keras.saving.deserialize_keras_object(config["trunk"], custom_objects)
-        return super().from_config(config, custom_objects)
+        model = super().from_config(config, custom_objects)
+        for task in model._tasks:
+            task.use_layers_of(model)
+        return model
 
 
 class _Part(MultiTaskModel):

@@ -1,5 +1,6 @@
-"""Files of the weights that training changes, such as adapters, without those of frozen layers."""
+"""Save and load the weights that training changes, such as adapters, without those of frozen layers."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tf_mtl._files import whole_file
 def save_trained_weights(model: keras.Model, path: str | Path) -> None:
     """Save the weights of all layers that are not frozen: adapters and heads, but not the backbone that they adapt.
 
-    The file holds the weights' paths and values. It gets its name when it is complete.
+    The file holds the weights' paths and values. It appears under its name only once it is complete.
 
     Args:
         model: A model, some of whose layers have `trainable=False`.
@@ -49,37 +50,56 @@ def load_trained_weights(model: keras.Model, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, or has other weights than the layers of the model that are not frozen. The
-            model is then unchanged.
+        ValueError: if the file is damaged or not one of `save_trained_weights`, or has other weights than the layers of
+            the model that are not frozen. The model is then unchanged.
     """
-    weights = _trained(model)
-    try:
-        with np.load(_checked(path)) as file:
-            saved = dict(file)
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise ValueError(f"`path` must be a file of save_trained_weights, but {path} is damaged: {error}.") from error
+    source, weights = _checked(path), _trained(model)
+    saved = _read(source)
     if len(saved) != len(weights):
         raise ValueError(
             f"`model` must have the {len(saved)} weights in {path}, but {len(weights)} of its weights are in layers "
             "that are not frozen. Build it as the saved one, and freeze the same layers."
         )
-    for (_, v), (name, value) in zip(weights, saved.items(), strict=True):
-        if value.shape != tuple(v.shape):
+    for (_, v), (name, value) in zip(weights, saved, strict=True):
+        if (_unnumbered(name), value.shape) != (_unnumbered(v.path), tuple(v.shape)):
             raise ValueError(
-                f"`model` must have the weights in {path}: '{name.split(' ', 1)[1]}' has the shape {value.shape}, but "
-                f"'{v.path}' in its place has {tuple(v.shape)}. Build it as the saved one."
+                f"`model` must have the weights in {path}: there is '{name}' of the shape {value.shape}, in its place "
+                f"the model has '{v.path}' of the shape {tuple(v.shape)}. Build it as the saved one."
             )
-    for (_, v), value in zip(weights, saved.values(), strict=True):
+    for (_, v), (_, value) in zip(weights, saved, strict=True):
         v.assign(value)
 
 
+def _read(path):
+    """The paths and values in a file."""
+    try:
+        with open(path, "rb") as file:
+            values = np.load(file)
+            return [(name.split(" ", 1)[1], values[name]) for name in values.files]
+    except (zipfile.BadZipFile, EOFError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"`path` must be a file of save_trained_weights, but {path} is damaged or another file."
+        ) from error
+
+
 def _trained(model):
-    """The weights of layers that are not frozen, with their numbers."""
-    frozen = {id(v) for layer in model._flatten_layers() if not layer.trainable for v in layer.weights}
-    weights = [v for v in model.weights if id(v) not in frozen]
+    """The weights that training changes, with their numbers."""
+    trained = {id(v) for v in model.trainable_variables}
+    frozen = {
+        id(v)
+        for layer in model._flatten_layers()
+        if not layer.trainable
+        for v in [*layer._trainable_variables, *layer._non_trainable_variables]
+    }
+    weights = [v for v in model.weights if id(v) in trained or id(v) not in frozen]
     if not weights:
         raise ValueError(f"`model` '{model.name}' must have weights that are not frozen, received none.")
     return list(enumerate(weights))
+
+
+def _unnumbered(path):
+    """A path without the numbers that Keras adds to the names of layers."""
+    return re.sub(r"_\d+(?=/|$)", "", path)
 
 
 def _stored(variable):

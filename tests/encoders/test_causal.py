@@ -72,7 +72,20 @@ def test_rows_do_not_depend_on_each_other_and_masks_may_have_gaps():
 def test_errors():
     with pytest.raises(TypeError, match="`backbone` must be one for which keras-hub has a CausalLM"):
         mtl.encoders.CausalEncoder(keras_hub.models.BertBackbone(50, num_heads=2, **SIZES), LENGTH)
+    gemma3 = keras_hub.models.Gemma3Backbone(
+        50, 16, num_query_heads=2, num_key_value_heads=1, head_dim=4, vision_encoder=None, **SIZES
+    )
+    with pytest.raises(
+        TypeError, match="Gemma3CausalLM of keras-hub generates from other things than tokens and a cache"
+    ):
+        mtl.encoders.CausalEncoder(gemma3, LENGTH)
+    with pytest.raises(ValueError, match="`length` must leave room .* in the 24 positions of `backbone`, received 23"):
+        mtl.encoders.CausalEncoder(BACKBONES["gpt2"](), 23)
     decoder = mtl.encoders.CausalEncoder(BACKBONES["gpt2"](), LENGTH)
+    long = np.ones((1, 17), "int32")
+    for call in (lambda: decoder(long, tokens=long[:, :8]), lambda: decoder(long, sampler=mtl.samplers.Greedy())):
+        with pytest.raises(ValueError, match=r"here 2[56], but has max_sequence_length=24"):
+            call()
     with pytest.raises(ValueError, match="must have tied=False"):
         decoder(keras.Input((4,), dtype="int32"), table=keras.Input((16,)), start=START)
     tokenizer = mtl.text.learn_tokenizer(["a man", "a dog"], 300)
@@ -149,6 +162,7 @@ def test_all_tasks_train_one_backbone(tmp_path):
     again = loaded.answer(TEXTS, preprocessor)
     assert list(again["reply"]["text"]) == list(answers["reply"]["text"])
     np.testing.assert_allclose(again["reply"]["score"], answers["reply"]["score"], rtol=1e-4)
+    assert all(task.decoder is loaded.get_layer("causal_encoder") for task in loaded.tasks[:2])
     loaded.fit(x, y, sample_weight=weight, verbose=0)
 
     exported = mtl.export.saved_model(model, tmp_path / "served", preprocessor=preprocessor, warmup=TEXTS)

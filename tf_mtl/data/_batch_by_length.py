@@ -14,8 +14,8 @@ def batch_by_length(
 ) -> tf.data.Dataset:
     """Batch rows with axes of unknown length, padded with zeros to one length: that of the longest input, or 1.
 
-    All unknown axes of inputs, labels and label weights are padded to that same length, so a missing label of length 0
-    gets the shape of a full one. Labels that are longer than the inputs, such as a long text to generate, keep their
+    Shorter axes of unknown length, of inputs, labels and label weights, are padded to it, so a missing label of length
+    0 gets the shape of a full one. Labels that are longer than the inputs, such as a long text to generate, keep their
     own length. Strings are padded with "". With `boundaries`, all rows of a batch have a similar length, which saves
     padding: rows wait until their group fills a batch, so they leave in a different order, which is the same each time.
 

@@ -26,6 +26,8 @@ class CausalEncoder(BackboneEncoder):
     text [B, T], it returns the logits [B, T, V] of each token from those before it. Without them, it generates a text
     with a sampler and returns its tokens and their log-probabilities, both float32, [B, `length`, 2]. Keys and values
     of earlier tokens are cached. Greedy texts are those of keras-hub's `CausalLM.generate` after the same tokens.
+    Inputs, start token and text must fit into the backbone's positions. keras-hub's GPT-NeoX generates as if all tokens
+    had one position, so choose another backbone for generation.
 
     Args:
         backbone: A `keras_hub.models.Backbone` for which keras-hub has a `CausalLM`.
@@ -35,7 +37,7 @@ class CausalEncoder(BackboneEncoder):
         **kwargs: See `BackboneEncoder`.
 
     Raises:
-        TypeError: if keras-hub has no causal language model for the backbone.
+        TypeError: if keras-hub has no causal language model for the backbone, or one that reads more than tokens.
         ValueError: if `length` is out of range, or for another `pooling`.
 
     Reference: Radford et al., "Improving language understanding by generative pre-training", 2018.
@@ -65,6 +67,12 @@ class CausalEncoder(BackboneEncoder):
         self.supports_masking = True
         self.length = integer("length", length, 1)
         _ = self._continuation  # raises for backbones that do not write texts
+        positions = getattr(backbone, "max_sequence_length", length + 2)
+        if positions < length + 2:
+            raise ValueError(
+                f"`length` must leave room for an input and a start token in the {positions} positions of `backbone`, "
+                f"received {length}."
+            )
 
     @property
     def vocabulary_size(self) -> int:
@@ -95,7 +103,7 @@ class CausalEncoder(BackboneEncoder):
             training: Whether dropout is in force.
             valid: Which of these tokens are not padding, [B, S]; None for all.
             tokens: The tokens of a text, [B, T]; None to generate one. Logits of those behind `length` are 0.
-            table: None; the backbone has its own table of token embeddings.
+            table: Must be None: the backbone has its own table of token embeddings.
             start: The token before a text.
             end: The token that ends one.
             padding: The token after the end.

@@ -1,5 +1,6 @@
 """How a decoder-only language model of keras-hub continues given tokens with a text."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import tensorflow as tf
 from tf_mtl._keys import PADDING_MASK, TOKEN_IDS
 from tf_mtl.layers._decoding import Decoding
 from tf_mtl.layers._valid_first import valid_first
+
+_GENERATES = [["token_ids"], ["token_ids", "cache", "cache_update_index"]]
 
 
 class Continuation:
@@ -22,9 +25,15 @@ class Continuation:
     """
 
     def __init__(self, backbone: keras.Model):
-        self._model = _causal_lm_class(backbone)(backbone, preprocessor=None)
-        hidden = self._model.get_layer(backbone.name)._inbound_nodes[-1].output_tensors[0]
-        self._backbone, self._head = backbone, keras.Model(hidden, self._model.output)
+        model = _causal_lm_class(backbone)(backbone=backbone, preprocessor=None)
+        generates = getattr(model, "_build_cache", None), getattr(model, "call_with_cache", None)
+        if backbone not in model.layers or [*map(_required, generates)] != _GENERATES:
+            raise TypeError(
+                f"`backbone` is not supported: {type(model).__name__} of keras-hub generates from other things than "
+                f"tokens and a cache. Received {backbone!r}."
+            )
+        hidden = backbone._inbound_nodes[-1].output_tensors[0]
+        self._backbone, self._model, self._head = backbone, model, keras.Model(hidden, model.output)
 
     def logits(self, given: tf.Tensor, counts: tf.Tensor, tokens: tf.Tensor, start: int, training: Any) -> tf.Tensor:
         """Return the logits [B, T, V] of each token of texts from what is before it.
@@ -39,6 +48,7 @@ class Continuation:
         length = tf.shape(tokens)[1]
         texts = tf.concat([_column(tokens, start), tokens[:, :-1]], 1)[:, :length]
         ids, mask = _joined(given, counts, texts)
+        self._check_length(ids)
         x = self._backbone({TOKEN_IDS: ids, PADDING_MASK: mask}, training=training)
         x = tf.gather(x, counts[:, None] + tf.range(length), batch_dims=1)
         return tf.cast(self._head(x, training=training), tf.float32)
@@ -66,7 +76,9 @@ class Continuation:
         """
         given, _ = _joined(given, counts, _column(given, start))
         counts += 1
-        _, cache = self._model._build_cache(tf.pad(given, [[0, 0], [0, length]], constant_values=padding))
+        ids = tf.pad(given, [[0, 0], [0, length]], constant_values=padding)
+        self._check_length(ids)
+        _, cache = self._model._build_cache(ids)
         # Rows that were given more tokens go on reading while others are written. With no rows, there is no minimum.
         read_by_all = tf.minimum(tf.reduce_min(counts), tf.shape(given)[1])
 
@@ -84,6 +96,16 @@ class Continuation:
         decoding = Decoding(logits, cache, (given, counts), step, length, end, padding, counts - read_by_all)
         tokens, log_probabilities = sampler(decoding)
         return tf.stack([tf.cast(tokens, tf.float32), log_probabilities], -1)
+
+    def _check_length(self, ids):
+        """Raise a readable error where the backbone has fewer positions than tokens; it raises another one itself."""
+        limit = getattr(self._backbone, "max_sequence_length", None)
+        size = tf.get_static_value(tf.shape(ids)[1])
+        if limit is not None and size is not None and size > limit:
+            raise ValueError(
+                f"`backbone` must have a position for each token of an input, the start token and a text, here {size}, "
+                f"but has max_sequence_length={limit}. Shorten the inputs or `length`."
+            )
 
 
 def first(ids: tf.Tensor, valid: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -107,6 +129,12 @@ def _causal_lm_class(backbone):
         "`backbone` must be one for which keras-hub has a CausalLM, such as keras_hub.models.GPT2Backbone, received "
         f"{backbone!r}."
     )
+
+
+def _required(function):
+    """The names of the arguments that a function requires."""
+    arguments = inspect.signature(function).parameters.values() if function else ()
+    return [argument.name for argument in arguments if argument.default is argument.empty]
 
 
 def _column(ids, token):

@@ -1,4 +1,4 @@
-"""Sequences and tokens that say nothing."""
+"""Empty inputs for decoders."""
 
 from typing import Any
 

@@ -286,6 +286,14 @@ class Task(ABC):
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }
 
+    def use_layers_of(self, model: keras.Model) -> None:
+        """Take layers that are also arguments of the task from a model with the task that was loaded; by default none.
+
+        Args:
+            model: The model.
+        """
+        return
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Task":
         """Return a task from `get_config`'s dict."""

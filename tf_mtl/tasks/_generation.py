@@ -9,7 +9,7 @@ from tf_mtl._keys import MASK, SEQUENCE, TOKEN_IDS, key_of
 from tf_mtl.layers import Decoder
 from tf_mtl.tasks._text_task import TextTask
 
-_AXES = {SEQUENCE: "BSD", TOKEN_IDS: "BS"}
+_READ = {SEQUENCE: ("a sequence [B, S, D]", 3), TOKEN_IDS: ("token ids [B, S]", 2)}
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -73,10 +73,10 @@ class Generation(TextTask):
             ValueError: if the encoder does not return what the decoder reads.
         """
         x = self.read(features)
-        axes = _AXES[(self.decoder or Decoder).reads]
-        if len(x.shape) != len(axes):
+        what, rank = _READ[(self.decoder or Decoder).reads]
+        if len(x.shape) != rank:
             raise ValueError(
-                f"The decoder of task '{self.name}' reads [{', '.join(axes)}], but features['{self.features}'] has the "
-                f"shape {x.shape}. Set the task's `features`, or choose another encoder."
+                f"Task '{self.name}' reads {what}, but features['{self.features}'] has the shape {x.shape}. Set the "
+                "task's `features`, or choose another encoder."
             )
         return x, features.get(key_of(MASK, self.features))

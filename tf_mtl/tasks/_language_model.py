@@ -27,7 +27,7 @@ class LanguageModel(TextTask):
         tokenizer: A keras-hub tokenizer with an end token.
         decoder: A `tf_mtl.layers.Decoder`, commonly that of a `Generation`, or the trunk's
             `tf_mtl.encoders.CausalEncoder`.
-        features: As for `Generation`. Of this feature, the task reads the number of rows and the width only.
+        features: As for `Generation`; the task reads nothing but its shape.
         **kwargs: See `Generation`; `length` is the decoder's.
 
     Raises:
@@ -63,6 +63,6 @@ class LanguageModel(TextTask):
         super().__init__(name, tokenizer, decoder=decoder, **{"length": decoder.length, **kwargs})
 
     def memory(self, features: Mapping[str, keras.KerasTensor]) -> tuple[keras.KerasTensor, Any]:
-        """Return what says nothing to the decoder."""
+        """Return an empty input for the decoder."""
         self.check_features(features)
         return self.decoder.nothing(features[self.features], f"{self.name}_nothing"), None

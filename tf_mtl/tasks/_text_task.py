@@ -213,6 +213,11 @@ class TextTask(Task):
         heads = next(heads for heads in (4, 2, 1) if dim % heads == 0)
         return Decoder(self.output_units, self.length, dim, heads=heads, name=f"{self.name}_decoder")
 
+    def use_layers_of(self, model: keras.Model) -> None:
+        """Take the decoder of a loaded model in place of a new one with the same config."""
+        if self.decoder is not None:
+            self.decoder = model.get_layer(self.decoder.name)
+
     @property
     def _unlabelled(self):
         """What the decoder reads in place of a token without a label: no end, behind which nothing counts."""
