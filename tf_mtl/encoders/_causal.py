@@ -16,7 +16,7 @@ from tf_mtl.layers._empty_sequence import NoTokens
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class CausalEncoder(BackboneEncoder):
-    """A decoder-only backbone of keras-hub, such as GPT-2, Llama or Gemma, which reads texts and writes them.
+    """A decoder-only backbone of keras-hub, such as GPT-2, Llama or Gemma 2, that reads texts and writes them.
 
     Called with a dict of inputs, it is a `BackboneEncoder`, which also returns the feature `token_ids` [B, S]. Pass it
     to `tf_mtl.trunks.HardSharing`, and as `decoder` to `tf_mtl.tasks.Generation`, which continues the input, and to
@@ -37,7 +37,8 @@ class CausalEncoder(BackboneEncoder):
         **kwargs: See `BackboneEncoder`.
 
     Raises:
-        TypeError: if keras-hub has no causal language model for the backbone, or one that reads more than tokens.
+        TypeError: if keras-hub has no causal language model for the backbone, or one that generates from more than
+            tokens and a cache, such as that of Gemma 3.
         ValueError: if `length` is out of range, or for another `pooling`.
 
     Reference: Radford et al., "Improving language understanding by generative pre-training", 2018.
