@@ -20,9 +20,9 @@ class Decoder(keras.layers.Layer):
     start token. Without them, it generates a text with a sampler and returns its tokens and their log-probabilities,
     both float32, [B, `length`, 2]. Keys and values of earlier tokens are cached.
 
-    The layers are `keras_hub.layers.TransformerDecoder`, normalized first, with learned position embeddings. The table
-    of token embeddings also gives the logits (Press & Wolf, "Using the output embedding to improve language models",
-    EACL 2017).
+    The layers are `keras_hub.layers.TransformerDecoder`, normalized first. Token embeddings are multiplied by the
+    square root of `dim`, as in the paper, and added to learned position embeddings. Their table also gives the logits
+    (Press & Wolf, "Using the output embedding to improve language models", EACL 2017).
 
     One decoder may serve several tasks: pass it to each. Like an encoder, it is not copied: models that are built with
     the same decoder share its weights.
@@ -221,7 +221,7 @@ class Decoder(keras.layers.Layer):
 
     def _embedded(self, tokens, position, table):
         x = self.embedding(tokens) if table is None else tf.gather(tf.cast(table, self.compute_dtype), tokens)
-        return x + self.positions(x, start_index=position)
+        return x * tf.cast(self.dim**0.5, x.dtype) + self.positions(x, start_index=position)
 
     def _logits(self, x, table):
         x = self.normalization(x)
