@@ -253,6 +253,9 @@ def test_language_models(in_tmp_path):
     assert {"reply_perplexity", "texts_accuracy", "intent_accuracy"} <= names["history"].keys()
     assert names["answers"].keys() == {"reply", "texts", "intent"}
     assert Path("adapters.npz").stat().st_size < 30_000
+    request = names["texts"](["is the lamp on"])
+    for task, output in names["model"].predict(request, verbose=0).items():
+        np.testing.assert_array_equal(names["restored"].predict(request, verbose=0)[task], output)
 
 
 @pytest.mark.slow

@@ -84,8 +84,12 @@ def test_errors():
     decoder = mtl.encoders.CausalEncoder(BACKBONES["gpt2"](), LENGTH)
     long = np.ones((1, 17), "int32")
     for call in (lambda: decoder(long, tokens=long[:, :8]), lambda: decoder(long, sampler=mtl.samplers.Greedy())):
-        with pytest.raises(ValueError, match=r"here 2[56], but has max_sequence_length=24"):
+        with pytest.raises(ValueError, match=r"max_sequence_length=24 and needs .* Received 2[56] tokens"):
             call()
+    unknown = tf.function(lambda ids: decoder(ids, tokens=ids[:, :8]), [tf.TensorSpec([None, None], tf.int32)])
+    assert unknown(long[:, :16]).shape == (1, 8, 50)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Shorten the inputs or `length`"):
+        unknown(long)
     with pytest.raises(ValueError, match="must have tied=False"):
         decoder(keras.Input((4,), dtype="int32"), table=keras.Input((16,)), start=START)
     tokenizer = mtl.text.learn_tokenizer(["a man", "a dog"], 300)

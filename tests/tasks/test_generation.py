@@ -289,6 +289,16 @@ def test_embeddings_tied_to_the_encoder_s():
         mtl.build_model(subwords.inputs(), mtl.trunks.HardSharing(encoder), [narrow])
 
 
+def test_a_decoder_adds_scaled_tokens_and_positions(tokenizer):
+    decoder = small_decoder(tokenizer)
+    memory, tokens = np.ones((2, 3, 8), "float32"), np.array([[5, 7, 9], [6, END, 0]])
+    logits = decoder(memory, tokens=tokens, start=2).numpy()
+    table, positions = decoder.embedding.embeddings.numpy(), decoder.positions.position_embeddings.numpy()
+    x = table[[[2, 5, 7], [2, 6, END]]] * np.sqrt(8) + positions[:3]
+    x = decoder.normalization(decoder.blocks[0](x.astype("float32"), memory)).numpy()
+    np.testing.assert_allclose(logits, x @ table.T, rtol=1e-4, atol=1e-5)
+
+
 def test_a_decoder_has_one_table(tokenizer):
     subwords, size = mtl.text.Words.learn(SOURCE, length=5), tokenizer.vocabulary_size()
     encoder = mtl.encoders.TransformerEncoder(size, max_length=5, dim=8, layers=1, heads=2, token_table=True)
@@ -312,6 +322,9 @@ def test_bad_arguments(tokenizer, words):
     size = tokenizer.vocabulary_size()
     with pytest.raises(TypeError, match="`tokenizer` must be one of keras_hub"):
         mtl.tasks.Generation("t", "german")
+    for make in (mtl.tasks.Generation, mtl.tasks.LanguageModel):
+        with pytest.raises(TypeError, match="`decoder` of task 't' must be a tf_mtl.layers.Decoder or"):
+            make("t", tokenizer, decoder=keras.layers.Dense(3))
     with pytest.raises(TypeError, match="`sampler` of task 't' must be one of tf_mtl.samplers"):
         mtl.tasks.Generation("t", tokenizer, sampler="greedy")
     with pytest.raises(ValueError, match=r"`decoder` of task 't' must have vocabulary_size=\d+.*received 9 and 4"):

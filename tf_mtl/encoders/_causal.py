@@ -136,7 +136,7 @@ class CausalEncoder(BackboneEncoder):
     def compute_mask(self, *_: Any, **__: Any) -> None:
         """Return no mask: it is a feature."""
 
-    def nothing(self, x: Any, name: str) -> Any:
+    def empty_memory(self, x: Any, name: str) -> Any:
         """Return what a text is generated from that continues no tokens.
 
         Args:

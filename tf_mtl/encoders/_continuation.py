@@ -48,7 +48,7 @@ class Continuation:
         length = tf.shape(tokens)[1]
         texts = tf.concat([_column(tokens, start), tokens[:, :-1]], 1)[:, :length]
         ids, mask = _joined(given, counts, texts)
-        self._check_length(ids)
+        ids = self._fitting(ids)
         x = self._backbone({TOKEN_IDS: ids, PADDING_MASK: mask}, training=training)
         x = tf.gather(x, counts[:, None] + tf.range(length), batch_dims=1)
         return tf.cast(self._head(x, training=training), tf.float32)
@@ -77,7 +77,7 @@ class Continuation:
         given, _ = _joined(given, counts, _column(given, start))
         counts += 1
         ids = tf.pad(given, [[0, 0], [0, length]], constant_values=padding)
-        self._check_length(ids)
+        ids = self._fitting(ids)
         _, cache = self._model._build_cache(ids)
         # Rows that were given more tokens go on reading while others are written. With no rows, there is no minimum.
         read_by_all = tf.minimum(tf.reduce_min(counts), tf.shape(given)[1])
@@ -97,15 +97,21 @@ class Continuation:
         tokens, log_probabilities = sampler(decoding)
         return tf.stack([tf.cast(tokens, tf.float32), log_probabilities], -1)
 
-    def _check_length(self, ids):
-        """Raise a readable error where the backbone has fewer positions than tokens; it raises another one itself."""
+    def _fitting(self, ids):
+        """Return the tokens, or raise where they are more than the backbone has positions for."""
         limit = getattr(self._backbone, "max_sequence_length", None)
-        size = tf.get_static_value(tf.shape(ids)[1])
-        if limit is not None and size is not None and size > limit:
-            raise ValueError(
-                f"`backbone` must have a position for each token of an input, the start token and a text, here {size}, "
-                f"but has max_sequence_length={limit}. Shorten the inputs or `length`."
-            )
+        if limit is None:
+            return ids
+        size = tf.shape(ids)[1]
+        message = (
+            f"`backbone` has max_sequence_length={limit} and needs a position for each token of an input, the start "
+            "token and a text. Shorten the inputs or `length`."
+        )
+        known = tf.get_static_value(size)
+        if known is not None and known > limit:
+            raise ValueError(f"{message} Received {known} tokens.")
+        with tf.control_dependencies([tf.debugging.assert_less_equal(size, limit, message)]):
+            return tf.identity(ids)
 
 
 def first(ids: tf.Tensor, valid: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:

@@ -166,7 +166,7 @@ class Decoder(keras.layers.Layer):
         shape = (self.length, 2) if tokens is None else (tokens.shape[1], self.vocabulary_size)
         return keras.KerasTensor((memory.shape[0], *shape), "float32")
 
-    def nothing(self, x: Any, name: str) -> Any:
+    def empty_memory(self, x: Any, name: str) -> Any:
         """Return what it reads to write a text that depends on nothing.
 
         Args:

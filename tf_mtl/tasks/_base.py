@@ -287,7 +287,7 @@ class Task(ABC):
         }
 
     def use_layers_of(self, model: keras.Model) -> None:
-        """Take layers that are also arguments of the task from a model with the task that was loaded; by default none.
+        """Replace layers among the task's arguments by those of the loaded model that it belongs to; by default none.
 
         Args:
             model: The model.
@@ -315,24 +315,3 @@ def layer_output(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor | No
             seen.add(id(tensor))
             stack += operation._inbound_nodes[node_index].input_tensors
     return None
-
-
-def class_names(task: str, labels: Sequence[str] | int, least: int = 2, argument: str = "labels") -> list[str]:
-    """Return the names of a task's classes.
-
-    Args:
-        task: The task's name, for the message.
-        labels: The names, or their number n for the names "0" to "n-1".
-        least: The smallest number of classes allowed.
-        argument: The name of the argument, for the message.
-
-    Raises:
-        ValueError: for fewer than `least` classes, or duplicate names.
-    """
-    names = [str(i) for i in range(labels)] if isinstance(labels, int) else [str(name) for name in labels]
-    if len(names) < least or len(set(names)) < len(names):
-        raise ValueError(
-            f"`{argument}` of task '{task}' must be at least {least} different names, or their number, received "
-            f"{labels}."
-        )
-    return names

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from tf_mtl._arguments import in_range
 from tf_mtl.metrics import LogitsBinaryAccuracy
-from tf_mtl.tasks._base import Task, class_names
+from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_crossentropy import BinaryCrossentropy
+from tf_mtl.tasks._head_arguments import class_names
 
 
 @keras.saving.register_keras_serializable("tf_mtl")

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from tf_mtl._arguments import integer
 from tf_mtl.metrics import MacroF1
-from tf_mtl.tasks._base import Task, class_names
+from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._crossentropy import Crossentropy
+from tf_mtl.tasks._head_arguments import class_names
 
 
 @keras.saving.register_keras_serializable("tf_mtl")

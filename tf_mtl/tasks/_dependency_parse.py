@@ -11,8 +11,8 @@ from tf_mtl._spanning_trees import spanning_trees
 from tf_mtl.layers._biaffine_scores import BiaffineScores, MaskArcs
 from tf_mtl.losses import DependencyCrossentropy
 from tf_mtl.metrics import LabeledAttachmentScore, UnlabeledAttachmentScore
-from tf_mtl.tasks._base import class_names
 from tf_mtl.tasks._encode_arcs import encode_arcs
+from tf_mtl.tasks._head_arguments import class_names
 from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.tasks._words_of_texts import substrings, word_offsets

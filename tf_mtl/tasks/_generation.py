@@ -43,7 +43,7 @@ class Generation(TextTask):
         **kwargs: See `Task`.
 
     Raises:
-        TypeError: if `tokenizer` is not a tokenizer, or `sampler` not a sampler.
+        TypeError: if `tokenizer` is not a tokenizer, `decoder` not a decoder, or `sampler` not a sampler.
         ValueError: for a tokenizer without an end token, an unknown `start`, or a decoder of another length or
             vocabulary.
 

@@ -1,4 +1,4 @@
-"""What a task's head is given: hidden layers, stages of the encoder, and parts of other tasks."""
+"""What a task is given: hidden layers, stages of the encoder, parts of other tasks, and names of classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,3 +52,24 @@ def parts_by_task(name: str, after: Sequence[str] | Mapping[str, str]) -> dict[s
         if part not in READABLE:
             raise ValueError(f"`after['{task}']` of task '{name}' must be one of {list(READABLE)}, received {part!r}.")
     return parts
+
+
+def class_names(task: str, labels: Sequence[str] | int, least: int = 2, argument: str = "labels") -> list[str]:
+    """Return the names of a task's classes.
+
+    Args:
+        task: The task's name, for the message.
+        labels: The names, or their number n for the names "0" to "n-1".
+        least: The smallest number of classes allowed.
+        argument: The name of the argument, for the message.
+
+    Raises:
+        ValueError: for fewer than `least` classes, or duplicate names.
+    """
+    names = [str(i) for i in range(labels)] if isinstance(labels, int) else [str(name) for name in labels]
+    if len(names) < least or len(set(names)) < len(names):
+        raise ValueError(
+            f"`{argument}` of task '{task}' must be at least {least} different names, or their number, received "
+            f"{labels}."
+        )
+    return names

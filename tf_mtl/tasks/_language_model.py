@@ -7,7 +7,7 @@ import keras
 
 from tf_mtl.encoders import CausalEncoder
 from tf_mtl.layers import Decoder
-from tf_mtl.tasks._text_task import TextTask
+from tf_mtl.tasks._text_task import TextTask, check_decoder
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -55,14 +55,10 @@ class LanguageModel(TextTask):
     decoder: Decoder | CausalEncoder
 
     def __init__(self, name: str, tokenizer: Any, decoder: Decoder | CausalEncoder, **kwargs: Any):
-        if not isinstance(decoder, (Decoder, CausalEncoder)):
-            raise TypeError(
-                f"`decoder` of task '{name}' must be a tf_mtl.layers.Decoder or a tf_mtl.encoders.CausalEncoder, "
-                f"received {decoder!r}."
-            )
+        check_decoder(name, decoder)
         super().__init__(name, tokenizer, decoder=decoder, **{"length": decoder.length, **kwargs})
 
     def memory(self, features: Mapping[str, keras.KerasTensor]) -> tuple[keras.KerasTensor, Any]:
         """Return an empty input for the decoder."""
         self.check_features(features)
-        return self.decoder.nothing(features[self.features], f"{self.name}_nothing"), None
+        return self.decoder.empty_memory(features[self.features], f"{self.name}_nothing"), None

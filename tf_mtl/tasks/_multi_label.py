@@ -9,8 +9,9 @@ import tensorflow as tf
 from tf_mtl._arguments import in_range
 from tf_mtl.losses import CellwiseBinaryCrossentropy
 from tf_mtl.metrics import MultiLabelF1
-from tf_mtl.tasks._base import Task, class_names
+from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_crossentropy import BinaryCrossentropy
+from tf_mtl.tasks._head_arguments import class_names
 from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords, encode_lists
 
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tf_mtl.layers._ordered_thresholds import OrderedThresholds
 from tf_mtl.losses import OrdinalCrossentropy
 from tf_mtl.metrics import QuadraticWeightedKappa
-from tf_mtl.tasks._base import Task, class_names
+from tf_mtl.tasks._base import Task
+from tf_mtl.tasks._head_arguments import class_names
 
 
 @keras.saving.register_keras_serializable("tf_mtl")

@@ -15,9 +15,9 @@ from tf_mtl.layers._gold_tags import GoldTags
 from tf_mtl.layers._pairs_of_words import JoinTags, MaskPairs, PairFeatures
 from tf_mtl.losses import CellwiseBinaryCrossentropy, RelationLoss
 from tf_mtl.metrics import MultiLabelF1
-from tf_mtl.tasks._base import class_names
 from tf_mtl.tasks._binary_crossentropy import BinaryCrossentropy
 from tf_mtl.tasks._encode_relations import encode_relations
+from tf_mtl.tasks._head_arguments import class_names
 from tf_mtl.tasks._pair_task import PairTask
 from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords
 from tf_mtl.tasks._words_of_texts import substrings, word_offsets

@@ -10,8 +10,9 @@ from tf_mtl._bio import Bio
 from tf_mtl.layers import CRF, MaskScores
 from tf_mtl.losses import CRFNegativeLogLikelihood
 from tf_mtl.metrics import SpanF1
-from tf_mtl.tasks._base import class_names, layer_output
+from tf_mtl.tasks._base import layer_output
 from tf_mtl.tasks._crossentropy import Crossentropy
+from tf_mtl.tasks._head_arguments import class_names
 from tf_mtl.tasks._sequence_task import SequenceTask
 from tf_mtl.tasks._words_of_texts import substrings, word_offsets
 from tf_mtl.text import LocatedTexts

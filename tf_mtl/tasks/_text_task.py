@@ -26,6 +26,19 @@ from tf_mtl.text._pieces import detokenized, text_ends, tokenized
 _TRUNCATED = "Texts that a task is to write are longer than its `length` and were truncated: {counts}."
 
 
+def check_decoder(task: str, decoder: Any) -> None:
+    """Raise unless it is a decoder.
+
+    Raises:
+        TypeError: naming the task.
+    """
+    if not isinstance(decoder, (Decoder, CausalEncoder)):
+        raise TypeError(
+            f"`decoder` of task '{task}' must be a tf_mtl.layers.Decoder or a tf_mtl.encoders.CausalEncoder, received "
+            f"{decoder!r}."
+        )
+
+
 class TextTask(Task):
     """A task that writes a text: logits [B, T, V] from a decoder, with cross-entropy per token.
 
@@ -52,6 +65,8 @@ class TextTask(Task):
         features: str | None = None,
         **kwargs: Any,
     ):
+        if decoder is not None:
+            check_decoder(name, decoder)
         super().__init__(name, features=features or (decoder or Decoder).reads, **kwargs)
         if self.kernel_regularizer is not None:
             raise ValueError(f"`kernel_regularizer` of task '{name}' is not supported: its head is a decoder.")
@@ -209,14 +224,14 @@ class TextTask(Task):
         """Return the cross-entropy with the teacher's probabilities, one value per token."""
         return tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(target), output)
 
+    def use_layers_of(self, model: keras.Model) -> None:
+        """Replace the decoder, which was made from the task's config, by the loaded model's."""
+        if self.decoder is not None:
+            self.decoder = model.get_layer(self.decoder.name)
+
     def _default_decoder(self, dim):
         heads = next(heads for heads in (4, 2, 1) if dim % heads == 0)
         return Decoder(self.output_units, self.length, dim, heads=heads, name=f"{self.name}_decoder")
-
-    def use_layers_of(self, model: keras.Model) -> None:
-        """Take the decoder of a loaded model in place of a new one with the same config."""
-        if self.decoder is not None:
-            self.decoder = model.get_layer(self.decoder.name)
 
     @property
     def _unlabelled(self):

@@ -7,10 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
+from tf_mtl.text._pieces import BLANK
 from tf_mtl.text._strings import string_batches
 
 _LONGEST = 1 << 24  # bytes of a text
-_BLANK = "\u2581"  # how SentencePiece writes a blank
 
 
 def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[str] = ()) -> Any:
@@ -44,7 +44,7 @@ def learn_tokenizer(data: Any, vocabulary_size: int, special_tokens: Sequence[st
     texts = [text.decode(errors="replace") for batch in batches for text in batch if text]
     if isinstance(special_tokens, str) or len({*special_tokens}) < len(special_tokens):
         raise ValueError(f"`special_tokens` must be a list of different tokens, received {special_tokens!r}.")
-    characters = len({*"".join(texts).replace(" ", _BLANK), _BLANK})
+    characters = len({*"".join(texts).replace(" ", BLANK), BLANK})
     least = 4 + len(special_tokens) + 256 + characters
     if integer("vocabulary_size", vocabulary_size, 1) < least:
         raise ValueError(

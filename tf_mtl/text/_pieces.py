@@ -9,7 +9,7 @@ from tf_mtl.layers._text_logits import up_to_end
 from tf_mtl.text._tokenizers import special_id
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
-_BLANK = "\u2581"  # how SentencePiece writes a blank
+BLANK = "\u2581"  # how SentencePiece writes a blank
 
 
 class TextEnds(NamedTuple):
@@ -99,4 +99,4 @@ def _piece_bytes(tokenizer):
 
 def _bytes(piece):
     byte = _BYTE.fullmatch(piece)
-    return bytes([int(byte[1], 16)]) if byte else piece.replace(_BLANK, " ").encode()
+    return bytes([int(byte[1], 16)]) if byte else piece.replace(BLANK, " ").encode()
