@@ -33,12 +33,12 @@ from finished_runs import FinishedRuns
 import tf_mtl as mtl
 
 EXAMPLES = ("A man is riding a bicycle.", "Two dogs are playing in the snow.", "A girl in a red dress eats an apple.")
-DEFAULTS = {"epochs": 14, "batch_size": 64, "learning_rate": 3e-3, "vocabulary_size": 6000}
+DEFAULTS = {"epochs": 6, "batch_size": 32, "learning_rate": 3e-3, "vocabulary_size": 6000}
 SMOKE = {"epochs": 1, "vocabulary_size": 800}
 JOINT = "joint"
 LENGTH = 64
 BOUNDARIES = [12, 15, 18, 22, 28]
-SIZE = {"dim": 128, "layers": 4, "heads": 4, "feedforward_dim": 256, "dropout": 0.1}
+SIZE = {"dim": 128, "layers": 2, "heads": 4, "feedforward_dim": 256, "dropout": 0.1}
 
 
 def main(arguments: list[str] | None = None) -> None:
