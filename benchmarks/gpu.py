@@ -4,8 +4,8 @@
     python benchmarks/gpu.py replicas   # 4 tasks on a Transformer, on two logical devices of one GPU
     python benchmarks/gpu.py solvers    # 10 tasks on an MLP, with and without XLA
 
-The ways run one after another in one process; a figure is the mean over the last 100 of 110 steps of `fit`. Without a
-GPU the script runs on the CPU, to try it.
+The ways run one after another in one process; a figure is the mean over the last 100 of 110 steps of a
+second `fit`. Without a GPU the script runs on the CPU, to try it.
 """
 
 import argparse
