@@ -32,6 +32,8 @@ EXAMPLES = [
     'Ranking("relevance")',
     'Generation("german", tokenizer, start="<de>")',
     'LanguageModel("german_texts", tokenizer, decoder, start="<de>")',
+    'Detection("cells", labels=["red", "white"], image_size=(64, 96))',
+    'Count("number", labels=["red", "white"], mean=[12.0, 1.0])',
 ]
 
 
@@ -52,10 +54,24 @@ def features() -> dict[str, keras.KerasTensor]:
         "mask": keras.Input((4,), dtype="bool"),
         "token_table": keras.Input(batch_shape=(30, 16)),
         "candidates": keras.Input((4, 16)),
+        "P3": keras.Input((8, 12, 16)),
+        "P4": keras.Input((4, 6, 16)),
+        "P5": keras.Input((2, 3, 16)),
         after_key("entities"): keras.Input((4, 3)),
         "german_tokens": keras.Input((None,), dtype="int32"),
         "german_texts_tokens": keras.Input((None,), dtype="int32"),
     }
+
+
+def read_by(task: mtl.tasks.Task) -> list[str]:
+    """Return the features that a task reads."""
+    return getattr(task, "sides", None) or getattr(task, "levels", None) or [task.features]
+
+
+def metric_names(task: mtl.tasks.Task) -> list[str]:
+    """Return the names of a task's metrics, or of their results."""
+    metrics = task.metrics() or task.answer_metrics()
+    return [name for metric in metrics for name in getattr(metric, "result_names", [metric.name])]
 
 
 def section(example: str) -> str:
@@ -65,9 +81,9 @@ def section(example: str) -> str:
     docstring = re.split(r"\n\n(?:Args|Raises|Example|Reference):", inspect.getdoc(kind))[0]
     answer = task.decode(tf.zeros([1, *(size or 1 for size in task.head(features()).shape[1:])]))
     facts = {
-        "reads": ", ".join(f"`{feature}`" for feature in getattr(task, "sides", [task.features])),
+        "reads": ", ".join(f"`{feature}`" for feature in read_by(task)),
         "loss": f"`{type(task.loss).__name__}`",
-        "metrics": ", ".join(f"`{metric.name}`" for metric in task.metrics()),
+        "metrics": ", ".join(f"`{name}`" for name in metric_names(task)),
         "answer": ", ".join(f"`{key}`" for key in answer),
     }
     link = f"[{kind.__name__}](api/tasks.md#tf_mtl.tasks.{kind.__name__})"

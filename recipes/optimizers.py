@@ -3,13 +3,19 @@
 import keras
 
 
-def adamw(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
-    """Return AdamW whose learning rate increases for a tenth of the steps and then decreases along a cosine."""
+def adamw(learning_rate: float, steps: int, clipnorm: float | None = None) -> keras.optimizers.Optimizer:
+    """Return AdamW whose learning rate increases for a tenth of the steps and then decreases along a cosine.
+
+    Args:
+        learning_rate: The highest of the schedule.
+        steps: The number of steps.
+        clipnorm: The largest norm of a variable's gradient; None for no limit.
+    """
     warmup_steps = max(1, steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, steps, warmup_target=learning_rate, warmup_steps=warmup_steps
     )
-    return keras.optimizers.AdamW(schedule, weight_decay=0.01)
+    return keras.optimizers.AdamW(schedule, weight_decay=0.01, clipnorm=clipnorm)
 
 
 def adamw_on_kernels(

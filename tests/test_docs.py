@@ -258,6 +258,14 @@ def test_language_models(in_tmp_path):
         np.testing.assert_array_equal(names["restored"].predict(request, verbose=0)[task], output)
 
 
+def test_images():
+    names = run("guides/images.md")
+    assert {"boxes_map", "boxes_map50", "number_mae"} <= set(names["results"])
+    boxes = names["answers"]["boxes"]
+    np.testing.assert_allclose(boxes["original_boxes"], boxes["boxes"] * 160 / 96, rtol=1e-4, atol=1e-3)
+    assert (names["path"] / "saved_model.pb").exists()
+
+
 @pytest.mark.slow
 def test_generation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._located import locate
 from tf_mtl._names import check_names
 from tf_mtl._raw_inputs import RawInputs, as_tensors, model_specs
 from tf_mtl.tasks import Task
 from tf_mtl.text import TextPreprocessor
-from tf_mtl.text._located import locate
 
 # The models of some tasks of a model that `answer` has made, so that each is traced once.
 _PARTS: weakref.WeakKeyDictionary[keras.Model, dict[tuple[str, ...], keras.Model]] = weakref.WeakKeyDictionary()

@@ -9,9 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._located import Located, locate
 from tf_mtl._optional_inputs import is_optional
-from tf_mtl.text import LocatedTexts
-from tf_mtl.text._located import locate
 
 
 @dataclass(frozen=True)
@@ -21,12 +20,12 @@ class RawInputs:
     Attributes:
         specs: Named `tf.TensorSpec`s of the raw inputs, in the structure that `prepare` takes.
         prepare: A traced function from raw inputs to the model's, each in the shape and type that the model takes.
-        locate: Locates the words of texts; None if the preprocessor has no `locate`.
+        locate: Locates the words of texts, or images; None if the preprocessor has no `locate`.
     """
 
     specs: Any
     prepare: tf.types.experimental.PolymorphicFunction
-    locate: Callable[[Any], LocatedTexts] | None
+    locate: Callable[[Any], Located] | None
 
     @classmethod
     def of(cls, preprocessor: Callable[[Any], Any], specs: Any) -> "RawInputs":
@@ -100,8 +99,8 @@ class RawInputs:
         rows = tf.data.Dataset.from_tensor_slices(inputs)
         return rows.batch(batch_size).map(lambda batch: (self.prepare(batch),))
 
-    def located(self, inputs: Any) -> LocatedTexts | None:
-        """Return raw texts with the positions of their words; None for other raw inputs."""
+    def located(self, inputs: Any) -> Located | None:
+        """Return raw inputs with what answers refer to; None where nothing is located."""
         return None if self.locate is None else self.locate(inputs)
 
 

@@ -20,6 +20,8 @@ TASKS = [
     mtl.tasks.Generation("reply", TOKENIZER, 6, text_metrics=[mtl.metrics.ChrF(), mtl.metrics.RougeL()]),
     mtl.tasks.LanguageModel("texts", TOKENIZER, mtl.layers.Decoder(7, 6, dim=4, layers=1, heads=1)),
     mtl.tasks.Matching("pair", units=2, features=("pooled", "pooled"), limit=8),
+    mtl.tasks.Count("number"),
+    mtl.tasks.Detection("boxes", 2, (8, 12), ["P2"], hidden_units=[4], most=2),
     mtl.tasks.DependencyParse("parse", labels=3, arc_units=4, label_units=2),
     mtl.tasks.MultiLabel("tags", labels=2),
     mtl.tasks.Ordinal("pain", levels=3),
@@ -41,6 +43,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.LabeledAttachmentScore(),
     mtl.metrics.LogitsBinaryAccuracy(),
     mtl.metrics.MacroF1(2),
+    mtl.metrics.MeanAveragePrecision(2, limit=8),
     mtl.metrics.MultiLabelF1(2, average="macro"),
     mtl.metrics.Pearson(),
     mtl.metrics.Perplexity(),
@@ -59,7 +62,12 @@ DOWN = {"loss", "mae", "perplexity", "rmse"}
 @pytest.fixture(scope="module")
 def model():
     encoder = mtl.encoders.TransformerEncoder(9, 6, dim=4, layers=1, heads=1)
-    trunk = mtl.trunks.HardSharing(encoder)
+
+    def with_map(inputs):
+        features = encoder(inputs)
+        return {**features, "P2": keras.layers.Reshape((2, 3, 4))(features["sequence"])}
+
+    trunk = mtl.trunks.HardSharing(with_map)
     model = mtl.build_model({"token_ids": keras.Input((6,), dtype="int32", name="token_ids")}, trunk, TASKS)
     model.compile("sgd", joint_metrics=JOINT_METRICS)
     return model
@@ -96,6 +104,8 @@ def test_every_value_that_evaluate_reports(model):
     y = {"binary": [0, 1], "topic": [0, 1], "tags": [[0, 1], [1, 1]], "price": [0.0, 1.0], "words": tags, "path": tags}
     y |= {
         "pain": [0, 2],
+        "number": [0, 2],
+        "boxes": [[[0, 0, 4, 4, 1]], [[2, 1, 4, 4, 0]]],
         "mlm": tags,
         "reply": tags + 5,
         "texts": tags + 5,

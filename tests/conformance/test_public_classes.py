@@ -92,6 +92,11 @@ TASKS = {  # a task and labels for four rows
         lambda: mtl.tasks.DependencyParse("t", labels=["root", "a", "b"], arc_units=6, label_units=4),
         np.stack([np.tile([0, 1, 1, 3, 0, 1, 5, 2], (4, 1)), np.arange(32).reshape(4, 8) % 3], -1),
     ),
+    mtl.tasks.Count: (lambda: mtl.tasks.Count("t", labels=["a", "b"], mean=2.0), [[1, 2], [0, 3], [4, 0], [1, 1]]),
+    mtl.tasks.Detection: (
+        lambda: mtl.tasks.Detection("t", ["a", "b"], (16, 16), ["P2"], hidden_units=[4], most=4),
+        [[[2, 2, 8, 10, index % 2], [0, 0, 0, 0, -1]] for index in range(4)],
+    ),
     mtl.tasks.Relations: (
         lambda: mtl.tasks.Relations("t", labels=["a", "b"], tags=["O", "B-x"], entities="other", units=6),
         np.arange(512).reshape(4, 8, 8, 2) % 5 == 0,
@@ -103,6 +108,11 @@ OTHER_TASKS = {  # another task than Classification beside it, for tasks that re
 ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
     mtl.encoders.MLPEncoder: (lambda: mtl.encoders.MLPEncoder([6, 4], dropout=0.1), lambda: keras.Input((5,)), vectors),
     mtl.encoders.ConvEncoder: (lambda: mtl.encoders.ConvEncoder([4, 6], 0.1), lambda: keras.Input((8, 8, 3)), images),
+    mtl.encoders.FeaturePyramid: (
+        lambda: mtl.encoders.FeaturePyramid(mtl.encoders.ConvEncoder([4, 6, 6]), ["P1", "P2", "P3"], 4),
+        lambda: keras.Input((8, 8, 3)),
+        images,
+    ),
     mtl.encoders.TabularEncoder: (lambda: mtl.encoders.TabularEncoder(["age"], {"job": 3}), table_inputs, table),
     mtl.encoders.TransformerEncoder: (
         lambda: mtl.encoders.TransformerEncoder(20, 8, dim=8, layers=1, heads=2),
@@ -148,8 +158,17 @@ def words_encoder():
     return mtl.encoders.RecurrentEncoder(20, dim=6, units=4, layers=2, cell="gru")
 
 
+def pictures(rows):
+    return np.random.default_rng(0).normal(size=(rows, 16, 16, 3)).astype("float32")
+
+
+def pyramid_encoder():
+    return mtl.encoders.FeaturePyramid(mtl.encoders.ConvEncoder([4, 4, 4]), ["P2"], 4)
+
+
 OWN_ENCODERS = {  # for tasks whose features no encoder has, or that need a dict of inputs
     pair_encoder: (pair_encoder, pair_inputs, pairs),
+    pyramid_encoder: (pyramid_encoder, lambda: keras.Input((16, 16, 3)), pictures),
     words_encoder: (
         words_encoder,
         lambda: {"token_ids": keras.Input((8,), dtype="int32", name="token_ids")},
@@ -163,6 +182,7 @@ ENCODER_OF = {  # if not MLPEncoder
     mtl.tasks.MaskedLM: mtl.encoders.RecurrentEncoder,
     mtl.tasks.Generation: words_encoder,
     mtl.tasks.LanguageModel: words_encoder,
+    mtl.tasks.Detection: pyramid_encoder,
     mtl.tasks.Relations: words_encoder,
     mtl.tasks.Matching: mtl.encoders.Towers,
     mtl.tasks.Ranking: pair_encoder,

@@ -24,6 +24,7 @@ RECIPES = (
     "which_tasks",
     "translate",
     "describe_packages",
+    "blood_cells",
 )
 REQUIRED = {
     "classify_and_tag": ["--entities", "entities", "--pos", "pos"],
@@ -31,6 +32,7 @@ REQUIRED = {
     "retrieve": ["--data", "qnli"],
     "entities_relations": ["--data", "conll04"],
     "parse": ["--data", "treebank"],
+    "blood_cells": ["--data", "bccd"],
     "translate": ["--data", "multi30k", "--languages", "de"],
 }
 

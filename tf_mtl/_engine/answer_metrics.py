@@ -14,7 +14,7 @@ from tf_mtl.tasks import Task
 
 @dataclass(frozen=True)
 class AnswerMetrics:
-    """Compares labels with the outputs of a model that is not given the tasks' own inputs.
+    """Compares labels with the outputs of a model that is not given the tasks' own inputs, in evaluation only.
 
     Attributes:
         metrics: The metrics, by task.
@@ -37,14 +37,20 @@ class AnswerMetrics:
         if not declared:
             return None
         part = OptionalInputs(model.input, {task: model.output[task] for task in declared})
-        return cls(TaskMetrics(declared, {}), tuple(declared), part, own_inputs)
+        predictions = {task.name: task.predictions for task in tasks if task.name in declared}
+        return cls(TaskMetrics(declared, {}, predictions=predictions), tuple(declared), part, own_inputs)
 
-    def update_state(self, x: Mapping[str, Any], labels: Mapping[str, tuple[tf.Tensor, tf.Tensor | None]]) -> None:
+    def update_state(
+        self, x: Any, labels: Mapping[str, tuple[tf.Tensor, tf.Tensor | None]], outputs: Mapping[str, tf.Tensor]
+    ) -> None:
         """Add a batch.
 
         Args:
             x: The inputs.
             labels: The labels and weights by task.
+            outputs: The outputs of the model for these inputs, which are the answers unless there are own inputs.
         """
-        given = {name: values for name, values in x.items() if name not in self.own_inputs}
-        self.metrics.update_state(labels, self.part(given, training=False))
+        if self.own_inputs:
+            given = {name: values for name, values in x.items() if name not in self.own_inputs}
+            outputs = self.part(given, training=False)
+        self.metrics.update_state(labels, outputs)

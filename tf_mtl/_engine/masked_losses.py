@@ -6,8 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._shapes import keras_mask, masked_weight, match_rank
-from tf_mtl.layers._lists import weight_per_list
-from tf_mtl.losses import ListLoss
+from tf_mtl.losses._parts_loss import PartsLoss
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -122,11 +121,11 @@ def weighted_sums(
 
 
 def _values_and_weight(loss, y, y_pred, weight):
-    """The values of a loss, and their weight: for lists of candidates, one of each per list."""
+    """The values of a loss, and their weight: one of each per row for rows of parts."""
     y, y_pred = tf.cast(y, tf.float32), tf.cast(y_pred, tf.float32)
-    if not isinstance(loss, ListLoss):
+    if not isinstance(loss, PartsLoss):
         return loss.call(y, y_pred), weight
-    return loss.call(y, y_pred, weight), None if weight is None else weight_per_list(weight)
+    return loss.call(y, y_pred, weight), None if weight is None else loss.row_weight(weight)
 
 
 def bad_rows(loss: keras.losses.Loss, y: tf.Tensor, y_pred: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:

@@ -145,7 +145,7 @@ class Engine:
         outputs = model(batch.x, training=False)
         self._log(batch.labels, outputs, *self.objectives.loss_sums(batch.labels, outputs), total_penalty(model.losses))
         if self.answer_metrics is not None:
-            self.answer_metrics.update_state(batch.x, self.objectives.masked(batch.labels, outputs))
+            self.answer_metrics.update_state(batch.x, self.objectives.masked(batch.labels, outputs), outputs)
 
     def with_current_trainable(self, model: keras.Model) -> Engine:
         """Return the engine for the variables that are trainable now; its state is this one's."""

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._boxes import PADDING, to_xyxy
 from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.labels import LabelSpec
 from tf_mtl._shapes import match_rank, mixes_rows, needs_output_rank
@@ -18,6 +19,7 @@ from tf_mtl.losses import (
     ClassCrossentropy,
     CRFNegativeLogLikelihood,
     DependencyCrossentropy,
+    DetectionLoss,
     InBatchSoftmax,
     ListLoss,
     OrdinalCrossentropy,
@@ -27,6 +29,7 @@ from tf_mtl.losses import (
 )
 from tf_mtl.losses._cellwise_errors import CellwiseError
 
+_EDGE = 1e-2  # pixels: rounding errors of resized boxes
 _UNIT_RANGE = ("binary_crossentropy", "categorical_crossentropy")
 _LABELS_OF_OTHER_SHAPE = ("ctc", "circle")
 _OVER_LAST_AXIS = ("categorical_", "cosine_similarity", "kl_divergence", "dice", "tversky")
@@ -75,6 +78,8 @@ def label_spec(
         return LabelSpec(task, (None,), output.shape[-1] - 1, True, names=names)
     if isinstance(loss, OrdinalCrossentropy):
         return LabelSpec(task, tuple(output.shape[1:-1]), output.shape[-1], True, names=names)
+    if isinstance(loss, DetectionLoss):
+        return BoxSpec(task, (None, 5), output_rank=False, loss=loss, classes_count=output.shape[-1] - 4)
     if isinstance(loss, DependencyCrossentropy):
         return ArcSpec(task, (None, 2), relations=output.shape[-1] - 1)
     function = getattr(loss, "fn", None)
@@ -158,10 +163,10 @@ class SpanSpec(LabelSpec):
         """Return the number of words; infinity where the output's length is unknown."""
         return float("inf") if self.high is None else self.high
 
-    def consistent(self, y: Any) -> Any:
-        """Return where the first word is not after the last one, and both or neither are 0."""
+    def allows(self, y: Any, shape: Sequence[Any]) -> Any:
+        """Return where words are counted, the first word is not after the last one, and both or neither are 0."""
         first, last = y[..., :1], y[..., 1:]
-        return (first <= last) & ((first == 0) == (last == 0))
+        return super().allows(y, shape) & (first <= last) & ((first == 0) == (last == 0))
 
     def assertions(
         self, y: tf.Tensor, weight: tf.Tensor | None, output: tf.Tensor, valid_mask: tf.Tensor | None
@@ -181,3 +186,48 @@ class SpanSpec(LabelSpec):
         """Return what spans must be."""
         words = "" if self.high is None else f" from 0 to {self.high}"
         return f"be (first word, last word), integers{words}, counted from 1, or (0, 0) for no answer,"
+
+
+@dataclass(frozen=True)
+class BoxSpec(LabelSpec):
+    """What the loss of detections demands: boxes inside the image, each with a class, [B, M, 5].
+
+    Attributes:
+        loss: The loss, which knows the format of the boxes and the size of the image.
+        classes_count: The number of classes.
+    """
+
+    loss: Any = None
+    classes_count: int = 1
+
+    def largest(self, shape: Sequence[Any]) -> tuple[float, ...]:
+        """Return the largest box and class."""
+        height, width = self.loss.image_size
+        return width, height, width, height, self.classes_count - 1
+
+    def allows(self, y: Any, shape: Sequence[Any]) -> Any:
+        """Return where a box has an area and is inside the image, and where the class is one."""
+        height, width = self.loss.image_size
+        boxes, classes = to_xyxy(y[..., :4], self.loss.format, self.loss.image_size), y[..., 4:]
+        left, top, right, bottom = (boxes[..., index : index + 1] for index in range(4))
+        inside = (left >= -_EDGE) & (top >= -_EDGE) & (right <= width + _EDGE) & (bottom <= height + _EDGE)
+        has_area = (right > left) & (bottom > top)
+        is_class = (classes % 1 == 0) & (classes < self.classes_count) & (classes >= PADDING - self.classes_count)
+        return is_class & ((inside & has_area) | (classes == PADDING)) & (y == y)
+
+    def allowed(self, shape: Sequence[Any]) -> str:
+        """Return what boxes and classes must be."""
+        height, width = self.loss.image_size
+        return (
+            f"hold boxes in the format '{self.loss.format}' with an area, inside images {height} high and {width} "
+            f"wide, each followed by its class from 0 to {self.classes_count - 1}, by -1 for padding, or by -2 - class "
+            "for a crowd,"
+        )
+
+    def check_weight_shape(self, shape: tf.TensorShape, weight_shape: tf.TensorShape) -> None:
+        """Raise if label weights have more axes than boxes.
+
+        Raises:
+            ValueError: naming the shapes.
+        """
+        super().check_weight_shape(shape[:-1], weight_shape)

@@ -52,13 +52,15 @@ class LabelSpec:
         """
         return self.high
 
-    def consistent(self, y: Any) -> Any:
-        """Return where the parts of a label agree, in a shape that broadcasts to that of the labels; by default always.
+    def allows(self, y: Any, shape: Sequence[Any]) -> Any:
+        """Return which cells of labels are allowed, where `largest` is not None.
 
         Args:
-            y: The labels, an array or a tensor.
+            y: The labels, an array or a tensor of floats.
+            shape: Their shape, with integers or tensors.
         """
-        return True
+        allowed = (y >= 0) & (y <= self.largest(shape))
+        return allowed & (y % 1 == 0) if self.integers else allowed
 
     def allowed(self, shape: Sequence[Any]) -> str:
         """Return what labels of a shape must be, for messages."""
@@ -143,11 +145,8 @@ class LabelSpec:
         mark_missing = "Give missing labels the weight 0, for instance with tf_mtl.data.mask_missing."
         rule = f"`y['{self.task}']` must not hold NaN or infinity where its weight is not 0. {mark_missing}"
         yield ~finite & counted, y, rule
-        largest = self.largest(y.shape)
-        if largest is not None:
-            inside = (y >= 0) & (y <= largest) & self.consistent(y)
-            if self.integers:
-                inside &= y == np.round(y)
+        if self.largest(y.shape) is not None:
+            inside = self.allows(y, y.shape)
             rule = f"`y['{self.task}']` must {self.allowed(y.shape)} where its weight is not 0. {mark_missing}"
             yield ~inside & counted & finite, y, rule
 

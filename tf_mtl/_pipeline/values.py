@@ -107,13 +107,9 @@ def _flags(group):
         yield _is_not_finite(counts)
         yield tf.reduce_any(counts < 0)
         counts = match_rank(counts, len(labels.shape))
-    largest = spec.largest(tf.shape(labels))
-    is_floating, labels = labels.dtype.is_floating, tf.cast(labels, tf.float32)
-    if largest is not None:
-        inside = (labels >= 0) & (labels <= tf.cast(largest, tf.float32))
-        if spec.integers and is_floating:
-            inside &= labels == tf.round(labels)
-        inside &= spec.consistent(labels)
+    is_floating, shape, labels = labels.dtype.is_floating, tf.shape(labels), tf.cast(labels, tf.float32)
+    if spec.largest(shape) is not None:
+        inside = spec.allows(labels, shape)
         if spec.ignored is not None:
             inside |= labels == spec.ignored
         yield ~tf.reduce_all(inside if counts is None else inside | ~(counts > 0))

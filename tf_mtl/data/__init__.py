@@ -4,11 +4,13 @@ from tf_mtl.data._balanced_class_weights import balanced_class_weights
 from tf_mtl.data._batch_by_length import batch_by_length
 from tf_mtl.data._concatenate import concatenate
 from tf_mtl.data._dynamic_rates import DynamicRates
+from tf_mtl.data._encode_images import encode_images
 from tf_mtl.data._encode_text import encode_text
 from tf_mtl.data._from_conll import from_conll
 from tf_mtl.data._from_label_folder import from_label_folder
 from tf_mtl.data._from_table import from_csv, from_jsonl
 from tf_mtl.data._from_tfds import from_tfds
+from tf_mtl.data._from_voc import from_voc
 from tf_mtl.data._labels_of import labels_of
 from tf_mtl.data._mask_missing import mask_missing
 from tf_mtl.data._mask_tokens import mask_tokens
@@ -25,12 +27,14 @@ __all__ = [
     "batch_by_length",
     "cache_tfrecords",
     "concatenate",
+    "encode_images",
     "encode_text",
     "from_conll",
     "from_csv",
     "from_jsonl",
     "from_label_folder",
     "from_tfds",
+    "from_voc",
     "labels_of",
     "mask_missing",
     "mask_tokens",

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
+from tf_mtl.data._augmented import Augment, augmented
 from tf_mtl.data._dynamic_rates import DynamicRates
 from tf_mtl.data._mixed_stream import MixedStream
 from tf_mtl.data._mixture import Mixture, SourceSequence
@@ -29,6 +30,7 @@ def mix(
     epoch: str | int = "sum",
     shuffle_buffer: int | None = None,
     seed: int | None = None,
+    augment: Augment | None = None,
 ) -> Mixture:
     r"""Mix several data sets, each repeated endlessly, at given rates.
 
@@ -66,6 +68,10 @@ def mix(
             before.
         seed: Seed of the draws and of the order; the same seed gives the same stream. None: chosen once, now, by
             NumPy, which `keras.utils.set_random_seed` seeds. With several workers it must be given.
+        augment: A function from the inputs and labels of a row and a seed to inputs and labels, such as
+            `tf_mtl.images.RandomView`. The seed, int64 [2] for `tf.random.stateless_uniform`, is another one each time
+            a row is read, and depends on `seed` and the position in the stream alone. What it draws from other random
+            numbers cannot be repeated.
 
     Returns:
         An endless data set of (x, {task: y}, {task: weight}), weights float32, whose `len` is the length of an epoch.
@@ -88,7 +94,10 @@ def mix(
     >>> x.shape, sorted(y)
     (TensorShape([5, 2]), ['stars', 'topic'])
     """
-    specs = common_label_specs(sources)
+    changed = sources
+    if augment is not None and all(isinstance(source, tf.data.Dataset) for source in sources.values()):
+        changed = {name: augmented(source, augment, seed=0) for name, source in sources.items()}
+    specs = common_label_specs(changed)
     if batches not in ("mixed", "homogeneous"):
         raise ValueError(f"`batches` must be 'mixed' or 'homogeneous', received {batches!r}.")
     batch_size = integer("batch_size", batch_size, 1, none=True)
@@ -130,6 +139,6 @@ def mix(
     sequence = SourceSequence(schedule, len(sources), epoch_length, sources_per_step, seed, known_ahead)
     homogeneous = batches == "homogeneous"
     stream = MixedStream(
-        list(sources.values()), specs, sequence, batch_size, homogeneous, boundaries, shuffle_buffer, seed
+        list(sources.values()), specs, sequence, batch_size, homogeneous, boundaries, shuffle_buffer, seed, augment
     )
     return Mixture(stream.dataset, list(sources), rates, sequence, epoch_length)

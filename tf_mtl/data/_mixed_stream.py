@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from tf_mtl.data._augmented import Augment, augmented
 from tf_mtl.data._batch_by_length import grouped_batches, pad_to_one_length
 from tf_mtl.data._mixture import SourceSequence
 from tf_mtl.data._passes import can_start_anywhere, repeated
@@ -24,6 +25,7 @@ class MixedStream:
         boundaries: Lengths by which rows are grouped; None without.
         shuffle_buffer: The number of rows from which the next one of a source is drawn; None for the source's order.
         seed: Seed of the orders.
+        augment: Changes rows at random; None for none. See `mix`.
     """
 
     sources: Sequence[tf.data.Dataset]
@@ -34,6 +36,7 @@ class MixedStream:
     boundaries: Sequence[int] | None
     shuffle_buffer: int | None
     seed: int
+    augment: Augment | None
 
     def dataset(self, first_step: int = 0) -> tf.data.Dataset:
         """Return the elements from a step on; without reading earlier ones where sources can start anywhere."""
@@ -41,9 +44,15 @@ class MixedStream:
         step = first_step if seeks else 0
         drawn = self.sequence.counts(0, step) * (self.batch_size if self.homogeneous else 1)
         parts = [
-            repeated(standardize_weights(source, self.specs), self.shuffle_buffer, self.seed + 1 + index, int(rows))
+            repeated(source, self.shuffle_buffer, self.seed + 1 + index, int(rows))
             for index, (source, rows) in enumerate(zip(self.sources, drawn, strict=True))
         ]
+        if self.augment is not None:
+            parts = [
+                augmented(part, self.augment, self.seed + 1 + index, int(drawn[index]))
+                for index, part in enumerate(parts)
+            ]
+        parts = [standardize_weights(part, self.specs) for part in parts]
         stream = self._mixed(parts, self.sequence.indices(step).unbatch())
         if self.batch_size is not None:
             stream = pad_to_one_length(stream)

@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 
-def record_dataset(fields: Mapping[str, Sequence[str] | Sequence[Sequence[str]] | np.ndarray]) -> tf.data.Dataset:
+def record_dataset(fields: Mapping[str, Sequence[Any] | np.ndarray]) -> tf.data.Dataset:
     """Return a data set of rows {field: tensor} from {field: one value per row}.
 
-    Strings and numbers become scalars, lists of strings become string tensors [None].
+    Strings and numbers become scalars, lists of strings become string tensors [None], and lists of arrays become
+    tensors whose first axis differs between rows.
     """
     readers = {name: _row_reader(values) for name, values in fields.items()}
     rows = len(next(iter(fields.values())))
@@ -22,8 +23,11 @@ def record_dataset(fields: Mapping[str, Sequence[str] | Sequence[Sequence[str]] 
 
 def _row_reader(values: Sequence[Any] | np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a function from a row's index to its value, as a tensor."""
-    if isinstance(values[0], (list, tuple)):
-        flat = tf.constant([value for row in values for value in row], tf.string)
+    if isinstance(values, list) and isinstance(values[0], (list, tuple, np.ndarray)):
+        if isinstance(values[0], np.ndarray):
+            flat = tf.constant(np.concatenate(values))
+        else:
+            flat = tf.constant([value for row in values for value in row], tf.string)
         ends = tf.constant(np.cumsum([len(row) for row in values]), tf.int64)
         begins = tf.concat([[0], ends[:-1]], 0)
         return lambda row: flat[begins[row] : ends[row]]

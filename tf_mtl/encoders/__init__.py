@@ -3,6 +3,7 @@
 from tf_mtl.encoders._backbone import BackboneEncoder
 from tf_mtl.encoders._causal import CausalEncoder
 from tf_mtl.encoders._conv import ConvEncoder
+from tf_mtl.encoders._feature_pyramid import FeaturePyramid
 from tf_mtl.encoders._mlp import MLPEncoder
 from tf_mtl.encoders._recurrent import RecurrentEncoder
 from tf_mtl.encoders._tabular import TabularEncoder
@@ -14,6 +15,7 @@ __all__ = [
     "BackboneEncoder",
     "CausalEncoder",
     "ConvEncoder",
+    "FeaturePyramid",
     "MLPEncoder",
     "RecurrentEncoder",
     "TabularEncoder",

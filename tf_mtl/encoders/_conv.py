@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tf_mtl.encoders._staged import StagedEncoder
+from tf_mtl.encoders._staged import StagedEncoder, flat
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -13,7 +13,8 @@ class ConvEncoder(StagedEncoder):
     """Stages of two 3x3 convolutions, each with batch normalisation and ReLU; max pooling between the stages.
 
     From images [B, H, W, C] to `map` [B, h, w, filters[-1]], and `pooled` [B, filters[-1]], which is the mean over
-    positions. Each stage but the first halves height and width. Batch normalisation is synchronized over replicas.
+    positions. Each stage but the first halves height and width, rounded up; its output is a level of the feature
+    pyramid, `P1` of stride 2, `P2` of stride 4, and so on. Batch normalisation is synchronized over replicas.
 
     Args:
         filters: Channels of each stage.
@@ -44,15 +45,20 @@ class ConvEncoder(StagedEncoder):
         self.stages = [self._stage(index, channels) for index, channels in enumerate(self.filters)]
 
     def call(self, inputs: Any) -> dict[str, Any]:
-        """Return `map` and `pooled`."""
-        x = self.run(inputs)
-        return {"pooled": keras.ops.mean(x, (1, 2)), "map": x}
+        """Return `map`, `pooled` and the levels."""
+        features: dict[str, Any] = {}
+        x = inputs
+        for level, stage in enumerate(self.stages):
+            for layer in flat([stage]):
+                x = layer(x)
+            features |= {f"P{level}": x} if level else {}
+        return {"pooled": keras.ops.mean(x, (1, 2)), "map": x, **features}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": list(self.filters), "dropout": self.dropout}
 
     def _stage(self, index, filters):
-        pool = [keras.layers.MaxPooling2D(name=f"{self.name}_pool_{index}")] if index else []
+        pool = [keras.layers.MaxPooling2D(padding="same", name=f"{self.name}_pool_{index}")] if index else []
         drop = (
             [keras.layers.SpatialDropout2D(self.dropout, name=f"{self.name}_dropout_{index}")] if self.dropout else []
         )

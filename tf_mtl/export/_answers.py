@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from tf_mtl._located import Located
 from tf_mtl.tasks import Task
-from tf_mtl.text import LocatedTexts
 
 
 def answers(
-    tasks: Sequence[Task], outputs: Mapping[str, tf.Tensor], located: LocatedTexts | None = None
+    tasks: Sequence[Task], outputs: Mapping[str, tf.Tensor], located: Located | None = None
 ) -> dict[str, tf.Tensor]:
     """Return the decoded outputs by their names in an export, `<task>_<part>`.
 
@@ -18,7 +18,7 @@ def answers(
     Args:
         tasks: The model's task objects.
         outputs: The outputs of some tasks.
-        located: Texts with the positions of their words, where the inputs come from raw texts; see `Task.answer`.
+        located: What answers refer to, where the inputs come from raw texts or images; see `Task.answer`.
 
     Raises:
         ValueError: if two decoded outputs have the same name.

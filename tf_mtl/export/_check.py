@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._located import Located
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._raw_inputs import RawInputs, completed, model_specs
 from tf_mtl.export import _requests, _session
@@ -22,7 +23,6 @@ from tf_mtl.export._model_card import FILE as CARD
 from tf_mtl.export._model_card import SIGNATURE_KEYS
 from tf_mtl.export._requests import Request
 from tf_mtl.export._verdict import judge
-from tf_mtl.text import LocatedTexts
 
 TIME_LIMIT_SECONDS = 1800
 
@@ -91,14 +91,14 @@ def check(
 
 
 def expected_outputs(
-    model: MultiTaskModel, inputs: Any, located: LocatedTexts | None = None, check: bool = True
+    model: MultiTaskModel, inputs: Any, located: Located | None = None, check: bool = True
 ) -> dict[str, np.ndarray]:
     """Return the model's decoded outputs, by their names in an export.
 
     Args:
         model: The model.
         inputs: Its inputs.
-        located: Texts and byte offsets of their words, where the inputs come from raw texts; see `Task.answer`.
+        located: What answers refer to, where the inputs come from raw texts or images; see `Task.answer`.
         check: Whether to check that answers depend on all positions of the outputs.
     """
     with tf.device("CPU"):  # where the export is run

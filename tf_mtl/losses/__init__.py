@@ -1,6 +1,7 @@
 """Losses that Keras lacks."""
 
 from tf_mtl.losses._batch_loss import BatchLoss
+from tf_mtl.losses._box_loss import BoxLoss
 from tf_mtl.losses._cellwise_binary_crossentropy import CellwiseBinaryCrossentropy
 from tf_mtl.losses._cellwise_errors import CellwiseAbsoluteError, CellwiseHuber, CellwiseQuantile
 from tf_mtl.losses._cellwise_poisson import CellwisePoisson
@@ -8,6 +9,7 @@ from tf_mtl.losses._cellwise_squared_error import CellwiseSquaredError
 from tf_mtl.losses._class_crossentropy import ClassCrossentropy
 from tf_mtl.losses._crf_negative_log_likelihood import CRFNegativeLogLikelihood
 from tf_mtl.losses._dependency_crossentropy import DependencyCrossentropy
+from tf_mtl.losses._detection_loss import DetectionLoss
 from tf_mtl.losses._in_batch_softmax import InBatchSoftmax
 from tf_mtl.losses._list_loss import ListLoss
 from tf_mtl.losses._list_pairwise_logistic import ListPairwiseLogistic
@@ -20,6 +22,7 @@ from tf_mtl.losses._span_crossentropy import SpanCrossentropy
 
 __all__ = [
     "BatchLoss",
+    "BoxLoss",
     "CRFNegativeLogLikelihood",
     "CellwiseAbsoluteError",
     "CellwiseBinaryCrossentropy",
@@ -29,6 +32,7 @@ __all__ = [
     "CellwiseSquaredError",
     "ClassCrossentropy",
     "DependencyCrossentropy",
+    "DetectionLoss",
     "InBatchSoftmax",
     "ListLoss",
     "ListPairwiseLogistic",

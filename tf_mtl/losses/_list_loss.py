@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from tf_mtl.layers._lists import Lists
+from tf_mtl.layers._lists import Lists, weight_per_list
+from tf_mtl.losses._parts_loss import PartsLoss
 
 
-class ListLoss(keras.losses.Loss):
+class ListLoss(PartsLoss):
     """A loss with one value per list, [B], from the relevances and scores of its candidates, both [B, N].
 
     Subclasses implement `list_losses`. Candidates without a label never count: those with the relevance -1, those of
@@ -45,6 +45,10 @@ class ListLoss(keras.losses.Loss):
         lists = Lists.of(y_true, y_pred, weight)
         losses = self.list_losses(lists.relevance, lists.scores, lists.weight)
         return tf.where(tf.reduce_any(lists.labelled, 1), losses, 0.0)
+
+    def row_weight(self, weight: Any) -> tf.Tensor:
+        """Return the weight of each list [B], from that of its candidates [B, N], or of lists [B]."""
+        return weight_per_list(weight)
 
     def list_losses(self, relevance: tf.Tensor, scores: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
         """Return one value per list, [B], which must not depend on the scale of the list's weights.

@@ -6,6 +6,7 @@ from tf_mtl.metrics._bleu import Bleu
 from tf_mtl.metrics._chrf import ChrF
 from tf_mtl.metrics._f1 import MacroF1, MultiLabelF1
 from tf_mtl.metrics._frame_accuracy import FrameAccuracy
+from tf_mtl.metrics._mean_average_precision import MeanAveragePrecision
 from tf_mtl.metrics._pearson import Pearson
 from tf_mtl.metrics._perplexity import Perplexity
 from tf_mtl.metrics._quadratic_weighted_kappa import QuadraticWeightedKappa
@@ -25,6 +26,7 @@ __all__ = [
     "LabeledAttachmentScore",
     "LogitsBinaryAccuracy",
     "MacroF1",
+    "MeanAveragePrecision",
     "MultiLabelF1",
     "Pearson",
     "Perplexity",

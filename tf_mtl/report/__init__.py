@@ -2,6 +2,7 @@
 
 from tf_mtl.report._compare import Comparison, compare
 from tf_mtl.report._curves import curves
+from tf_mtl.report._detections import detections
 from tf_mtl.report._html import html
 from tf_mtl.report._run import html_of_run
 from tf_mtl.report._table import table
@@ -11,6 +12,7 @@ __all__ = [
     "Comparison",
     "compare",
     "curves",
+    "detections",
     "html",
     "html_of_run",
     "table",

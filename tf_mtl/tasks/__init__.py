@@ -3,7 +3,9 @@
 from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification
 from tf_mtl.tasks._classification import Classification
+from tf_mtl.tasks._count import Count
 from tf_mtl.tasks._dependency_parse import DependencyParse
+from tf_mtl.tasks._detection import Detection
 from tf_mtl.tasks._generation import Generation
 from tf_mtl.tasks._language_model import LanguageModel
 from tf_mtl.tasks._list_task import ListTask
@@ -23,7 +25,9 @@ from tf_mtl.tasks._tagging import Tagging
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "Count",
     "DependencyParse",
+    "Detection",
     "EncodedLabels",
     "Generation",
     "LanguageModel",

@@ -9,10 +9,13 @@ import tensorflow as tf
 
 from tf_mtl._arguments import in_range
 from tf_mtl._keys import MASK, after_key, key_of
+from tf_mtl._located import Located
 from tf_mtl._names import check_task_name
+from tf_mtl.images import LocatedImages
 from tf_mtl.layers._attach_mask import AttachMask
 from tf_mtl.layers._join_features import JoinFeatures
 from tf_mtl.tasks._head_arguments import checked_hidden_units, checked_layers, parts_by_task
+from tf_mtl.tasks._image_labels import class_index, image_field
 from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords, encode_names_or_numbers
 from tf_mtl.text import LocatedTexts
 
@@ -41,6 +44,8 @@ class Task(ABC):
         labels: The names of the classes, in the order of the output's last axis; empty for tasks without classes.
         labels_words: Whether each word has a label, so that the head needs to know where words start.
         labels_are_lists: Whether a label may be a list of names, in place of a cell per class.
+        locates_in: The kind of raw inputs that answers refer to: `tf_mtl.text.LocatedTexts` or
+            `tf_mtl.images.LocatedImages`.
         reads_all_positions: Whether `decode` reads all positions of the output, as exports check.
 
     Raises:
@@ -50,6 +55,7 @@ class Task(ABC):
     labels: Sequence[str] = ()
     labels_words = False
     labels_are_lists = False
+    locates_in: type = LocatedTexts
     reads_all_positions = True
 
     def __init__(
@@ -145,24 +151,39 @@ class Task(ABC):
             labels = tf.RaggedTensor.from_tensor(labels)  # all texts have the same number of labels
         return encode_names_or_numbers(self.name, self.labels, labels, records)
 
-    def locate(self, answer: Mapping[str, tf.Tensor], located: LocatedTexts) -> dict[str, tf.Tensor]:
-        """Return the parts of the texts that an answer refers to; by default none.
+    def encode_image_labels(self, record: Mapping[str, tf.Tensor], image: LocatedImages) -> tf.Tensor:
+        """Return the label of an annotated image as the loss expects it; `tf_mtl.data.encode_images` calls it.
+
+        By default it is the record's field with the task's name. Names become indices of `labels`.
+
+        Args:
+            record: The fields of the record.
+            image: Where the pixels of the model's image come from, with a batch of one.
+
+        Raises:
+            ValueError: if the record lacks a field.
+        """
+        label = image_field(self.name, record, self.name)
+        return class_index(self.labels, label) if label.dtype == tf.string else label
+
+    def locate(self, answer: Mapping[str, tf.Tensor], located: Any) -> dict[str, tf.Tensor]:
+        """Return the parts of the raw inputs that an answer refers to; by default none.
 
         Args:
             answer: The tensors that `decode` returned.
-            located: The texts, with the positions of their words.
+            located: Texts with the positions of their words, or whatever the task's `locates_in` is.
         """
         return {}
 
-    def answer(self, output: tf.Tensor, located: LocatedTexts | None = None) -> dict[str, tf.Tensor]:
-        """Return the decoded output and, if the texts are given, the parts of them that it refers to.
+    def answer(self, output: tf.Tensor, located: Located | None = None) -> dict[str, tf.Tensor]:
+        """Return the decoded output and, if raw inputs are given, the parts of them that it refers to.
 
         Args:
             output: The task's output [B, ...].
-            located: The texts, with the positions of their words.
+            located: The raw texts or images.
         """
         answer = self.decode(output)
-        return answer if located is None else {**answer, **self.locate(answer, located)}
+        return {**answer, **self.locate(answer, located)} if isinstance(located, self.locates_in) else answer
 
     def valid_mask(self, output: tf.Tensor) -> tf.Tensor | None:
         """Return which positions of the sequence are valid, [B, W], or which pairs of them, [B, W, W].

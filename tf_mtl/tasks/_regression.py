@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
 from tf_mtl._names import nearest
-from tf_mtl._shapes import match_rank
 from tf_mtl.losses import (
     CellwiseAbsoluteError,
     CellwiseHuber,
@@ -18,6 +17,7 @@ from tf_mtl.losses import (
 )
 from tf_mtl.metrics import Pearson
 from tf_mtl.tasks._base import Task
+from tf_mtl.tasks._cellwise_metric import CellwiseMeanAbsoluteError
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -103,7 +103,7 @@ class Regression(Task):
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return mean absolute error, root mean squared error, and correlation over the data set."""
         return [
-            _CellwiseMeanAbsoluteError(name="mae"),
+            CellwiseMeanAbsoluteError(name="mae"),
             keras.metrics.RootMeanSquaredError(name="rmse"),
             Pearson(),
         ]
@@ -146,15 +146,3 @@ _LOSSES: dict[str, Callable[[Regression], keras.losses.Loss]] = {
     "quantile": lambda task: CellwiseQuantile(cast(float, task.quantile), task.scale),
     "poisson": lambda task: CellwisePoisson(),
 }
-
-
-class _CellwiseMeanAbsoluteError(keras.metrics.Mean):
-    """Mean absolute error with weights for rows or for cells; `keras.metrics.MeanAbsoluteError` takes those of rows."""
-
-    _direction = "down"
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add labels [B] or [B, D] and predictions [B, D]; weights are [B] or [B, D]."""
-        y_pred = tf.convert_to_tensor(y_pred)
-        y_true = match_rank(tf.cast(y_true, y_pred.dtype), len(y_pred.shape))
-        super().update_state(tf.abs(y_true - y_pred), sample_weight)

@@ -1,6 +1,6 @@
 """Texts together with the positions of their words."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -17,17 +17,3 @@ class LocatedTexts(NamedTuple):
     texts: tf.Tensor
     begins: tf.Tensor
     ends: tf.Tensor
-
-
-def locate(preprocessor: Any, texts: Any) -> LocatedTexts:
-    """Return texts [B], of pairs the first, with the positions of their words, from a preprocessor's `locate`.
-
-    Raises:
-        TypeError: if its `locate` returns anything else.
-    """
-    located = preprocessor.locate(texts)
-    if not isinstance(located, LocatedTexts):
-        raise TypeError(
-            f"`preprocessor.locate` must return a tf_mtl.text.LocatedTexts, received {type(located).__name__}."
-        )
-    return located

@@ -1,0 +1,102 @@
+"""Folders of Pascal VOC: parts, boxes, difficult objects, and files that cannot be read."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mtl as mtl
+
+OBJECT = """<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>
+<ymax>{}</ymax></bndbox></object>"""
+
+
+def write(folder, stem, objects, picture=True):
+    (folder / "Annotations").mkdir(exist_ok=True, parents=True)
+    (folder / "JPEGImages").mkdir(exist_ok=True)
+    body = "".join(OBJECT.format(*each) for each in objects)
+    size = "<size><width>60</width><height>40</height></size>"
+    text = f"<annotation><filename>{stem}.jpg</filename>{size}{body}</annotation>"
+    (folder / "Annotations" / f"{stem}.xml").write_text(text)
+    if picture:
+        pixels = np.zeros((40, 60, 3), "uint8")
+        (folder / "JPEGImages" / f"{stem}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index in range(20):
+        objects = [("cat", 0, 1, 2, 11, 12), ("dog", 1, 20, 20, 30, 35)][: index % 3]
+        write(tmp_path, f"image_{index:02}", objects)
+    return tmp_path
+
+
+def test_random_parts_are_reproducible(folder):
+    parts = mtl.data.from_voc(folder, seed=3)
+    assert {part: len(rows) for part, rows in parts.items()} == {"train": 14, "val": 3, "test": 3}
+    files = [[row["file"] for row in rows.as_numpy_iterator()] for rows in parts.values()]
+    assert len({file for part in files for file in part}) == 20
+    again = mtl.data.from_voc(folder, seed=3)
+    assert [[row["file"] for row in rows.as_numpy_iterator()] for rows in again.values()] == files
+    other = mtl.data.from_voc(folder, seed=4)
+    assert [[row["file"] for row in rows.as_numpy_iterator()] for rows in other.values()] != files
+    assert mtl.data.labels_of(parts, "labels") == ["cat", "dog"]
+
+
+def test_listed_parts_and_records(folder):
+    lists = folder / "deep" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for part, stems in {"train": range(5), "test": [7, 8], "trainval": range(9)}.items():
+        (lists / f"{part}.txt").write_text("".join(f"image_{index:02}\n" for index in stems))
+    parts = mtl.data.from_voc(folder)
+    assert {part: len(rows) for part, rows in parts.items()} == {"train": 5, "test": 2}
+    row = list(parts["test"].as_numpy_iterator())[1]
+    assert row["boxes"].tolist() == [[1, 2, 11, 12], [20, 20, 30, 35]]
+    assert (row["labels"].tolist(), row["crowds"].tolist()) == ([b"cat", b"dog"], [False, True])
+    assert tf.io.decode_jpeg(row["image"]).shape == (40, 60, 3)
+    task = mtl.tasks.Detection("animals", ["cat", "dog"], (20, 30), most=2)
+    rows = mtl.data.encode_images(parts["test"], mtl.images.ImagePreprocessor((20, 30)), [task])
+    labels = [y["animals"].numpy().tolist() for _, y in rows]
+    assert labels[1] == [[0.5, 1, 5.5, 6, 0], [10, 10, 15, 17.5, -3]]
+    (lists / "test.txt").write_text("nothing\n")
+    with pytest.raises(ValueError, match=r"test\.txt lists 'nothing'"):
+        mtl.data.from_voc(folder)
+
+
+def test_bad_boxes_are_reported(folder):
+    write(folder, "image_00", [("cat", 0, -4, 2, 11, 12), ("cat", 0, 5, 5, 5, 9)])
+    with pytest.warns(UserWarning, match="the first of them in image_00.xml") as warned:
+        mtl.data.from_voc(folder)
+    messages = sorted(str(warning.message) for warning in warned)
+    assert messages[0].startswith("1 boxes had no area and were left out, the first of them in image_00.xml")
+    assert messages[1].startswith("1 boxes reached beyond the image and were clipped")
+
+
+def test_files_that_cannot_be_read(folder, tmp_path_factory):
+    write(folder, "alone", [], picture=False)
+    with pytest.raises(ValueError, match=r"alone\.xml has no picture"):
+        mtl.data.from_voc(folder)
+    (folder / "Annotations" / "alone.xml").write_text("<annotation>")
+    with pytest.raises(ValueError, match=r"alone\.xml is not a readable annotation"):
+        mtl.data.from_voc(folder)
+    (folder / "Annotations" / "alone.xml").write_text(
+        "<annotation><object><name>cat</name><bndbox><xmin>a</xmin></bndbox></object></annotation>"
+    )
+    with pytest.raises(ValueError, match=r"alone\.xml is not a readable annotation"):
+        mtl.data.from_voc(folder)
+    with pytest.raises(ValueError, match=r"`folder` must have annotations"):
+        mtl.data.from_voc(tmp_path_factory.mktemp("empty"))
+
+
+def test_unknown_classes_and_missing_fields(folder):
+    records = mtl.data.from_voc(folder)["train"]
+    preprocessor = mtl.images.ImagePreprocessor((20, 30))
+    task = mtl.tasks.Detection("animals", ["cat"], (20, 30), most=2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Labels must be among"):
+        list(mtl.data.encode_images(records, preprocessor, [task]))
+    few = mtl.tasks.Detection("animals", ["cat", "dog"], (20, 30), most=1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more labelled boxes than `most`"):
+        list(mtl.data.encode_images(records, preprocessor, [few]))
+    with pytest.raises(ValueError, match="must have the field 'kind' for task 'kind'"):
+        mtl.data.encode_images(records, preprocessor, [mtl.tasks.Classification("kind", ["x", "y"])])
+    with pytest.raises(ValueError, match="`records` must be dicts"):
+        mtl.data.encode_images(tf.data.Dataset.range(3), preprocessor, [task])

@@ -1,0 +1,50 @@
+"""From annotated images to a model's inputs and labels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mtl.images import ImagePreprocessor
+from tf_mtl.tasks import Task
+
+
+def encode_images(
+    records: tf.data.Dataset, preprocessor: ImagePreprocessor, tasks: Sequence[Task], weight: str | None = None
+) -> tf.data.Dataset:
+    """Return rows ({image: pixels}, {task: label}) of annotated images, as the tasks' losses expect them.
+
+    A record is a dict with the bytes of an image file, `image`, and the fields that the tasks read: `boxes` and
+    `labels` for `tf_mtl.tasks.Detection`, and one with the task's name for others. `tf_mtl.data.from_voc` returns such
+    records, and `map` adds fields. Images are decoded when rows are read: `cache()` the result if it fits the memory.
+
+    Args:
+        records: The records.
+        preprocessor: From bytes to pixels.
+        tasks: The tasks.
+        weight: The field with `{task: weight}`, for records that lack labels of some tasks; None where all have them.
+
+    Raises:
+        ValueError: for records without an image, or without a field that a task reads.
+
+    Example:
+
+    >>> png = tf.io.encode_png(np.zeros((40, 80, 3), "uint8"))
+    >>> record = {"image": [png], "boxes": [[[20.0, 10.0, 60.0, 30.0]]], "labels": [["cat"]]}
+    >>> task = mtl.tasks.Detection("animals", labels=["cat", "dog"], image_size=(32, 32), most=2)
+    >>> records = tf.data.Dataset.from_tensor_slices(record)
+    >>> x, y = next(iter(mtl.data.encode_images(records, mtl.images.ImagePreprocessor((32, 32)), [task])))
+    >>> x["image"].shape, y["animals"].numpy().tolist()
+    (TensorShape([32, 32, 3]), [[8.0, 12.0, 24.0, 20.0, 0.0], [-1.0, -1.0, -1.0, -1.0, -1.0]])
+    """
+    spec = records.element_spec
+    if not isinstance(spec, Mapping) or "image" not in spec:
+        raise ValueError(f"`records` must be dicts with the bytes of an image file as 'image', received {spec}.")
+
+    def encode(record: Mapping[str, tf.Tensor]) -> Any:
+        located = preprocessor.locate(record["image"][None])
+        x = {preprocessor.image: preprocessor.pixels(record["image"])}
+        y = {task.name: task.encode_image_labels(record, located) for task in tasks}
+        return (x, y) if weight is None else (x, y, record[weight])
+
+    return records.map(encode, num_parallel_calls=tf.data.AUTOTUNE)

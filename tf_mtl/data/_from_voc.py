@@ -1,0 +1,126 @@
+"""Annotated images in the folders of Pascal VOC."""
+
+import os
+import random
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mtl.data._records import record_dataset
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+_PARTS = {"train": 0.7, "val": 0.15, "test": 0.15}
+
+
+def from_voc(folder: str | os.PathLike, seed: int = 0) -> dict[str, tf.data.Dataset]:
+    """Return annotated images of a folder in the form of Pascal VOC, by part.
+
+    Annotations are found by the ending .xml, and pictures by theirs, wherever they are in the folder; an annotation
+    belongs to the picture with its `filename`, or else its own name. Parts are the lists train.txt, val.txt and
+    test.txt of `ImageSets/Main`. Without them, pictures are divided at random into 70 % "train", 15 % "val" and 15 %
+    "test"; a part without pictures is left out.
+
+    Records are dicts: `image`, the bytes of the picture's file; `boxes`, "xyxy" in pixels, float32 [M, 4]; `labels`,
+    the objects' names [M]; `crowds` [M], True for objects marked as difficult; and `file`, the picture's path. Boxes
+    are clipped to the image. Those without an area are left out, and a warning says how many of either there are.
+
+    Args:
+        folder: The folder.
+        seed: Seed of the division where there are no lists.
+
+    Raises:
+        ValueError: for a folder without annotations, an annotation that cannot be read, or one without a picture; the
+            message names the file.
+    """
+    folder = Path(folder)
+    annotations = {path.stem: path for path in sorted(folder.rglob("*.xml"))}
+    pictures = {path.name: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _PICTURES}
+    if not annotations:
+        raise ValueError(f"`folder` must have annotations, files that end in .xml; found none in {folder}.")
+    remarks: dict[str, list[str]] = {"boxes reached beyond the image and were clipped": []}
+    remarks["boxes had no area and were left out"] = []
+    images = {stem: _read(path, pictures, remarks) for stem, path in annotations.items()}
+    for remark, files in remarks.items():
+        if files:
+            warnings.warn(f"{len(files)} {remark}, the first of them in {files[0]}.", stacklevel=2)
+    parts = _listed_parts(folder, images) or _random_parts(sorted(images), seed)
+    return {part: _records([images[stem] for stem in stems]) for part, stems in parts.items() if stems}
+
+
+class _Image(NamedTuple):
+    """An annotated picture."""
+
+    file: str
+    boxes: np.ndarray
+    labels: list[str]
+    crowds: list[bool]
+
+
+def _read(path: Path, pictures: Mapping[str, Path], remarks: Mapping[str, list[str]]) -> _Image:
+    try:
+        root = ElementTree.parse(path).getroot()
+        objects = [_object(node) for node in root.iter("object")]
+        size = [float(root.findtext(f"size/{side}") or 0) for side in ("width", "height")]
+    except (ElementTree.ParseError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable annotation: {error}. Fix or remove the file.") from error
+    names = [root.findtext("filename") or "", *(path.stem + ending for ending in _PICTURES)]
+    picture = next((pictures[name] for name in names if name in pictures), None)
+    if picture is None:
+        raise ValueError(
+            f"{path} has no picture: none is named {names[0]!r} or {path.stem!r}. Add it, or remove the file."
+        )
+    limits = np.array(size * 2) if all(size) else np.full(4, np.inf)
+    clipped_name, empty_name = remarks
+    boxes, labels, crowds = [], [], []
+    for box, label, is_crowd in objects:
+        clipped = np.clip(box, 0, limits)
+        if (clipped[2:] <= clipped[:2]).any():
+            remarks[empty_name].append(path.name)
+            continue
+        if (clipped != box).any():
+            remarks[clipped_name].append(path.name)
+        boxes.append(clipped)
+        labels.append(label)
+        crowds.append(is_crowd)
+    return _Image(str(picture), np.array(boxes, "float32").reshape(-1, 4), labels, crowds)
+
+
+def _object(node: Any) -> tuple[np.ndarray, str, bool]:
+    box = [float(node.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+    return np.array(box), node.findtext("name").strip(), (node.findtext("difficult") or "0").strip() == "1"
+
+
+def _listed_parts(folder: Path, images: Mapping[str, _Image]) -> dict[str, list[str]]:
+    """The pictures of each list in `ImageSets/Main`; nothing without a list for training and one for testing."""
+    lists = {path.stem: path for path in sorted(folder.rglob("ImageSets/Main/*.txt")) if path.stem in _PARTS}
+    if not {"train", "test"} <= lists.keys():
+        return {}
+    parts = {}
+    for part, path in lists.items():
+        stems = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
+        unknown = [stem for stem in stems if stem not in images]
+        if unknown:
+            raise ValueError(f"{path} lists '{unknown[0]}', which has no annotation. Add it, or fix the list.")
+        parts[part] = stems
+    return {part: parts[part] for part in _PARTS if part in parts}
+
+
+def _random_parts(stems: list[str], seed: int) -> dict[str, list[str]]:
+    random.Random(seed).shuffle(stems)
+    ends = np.round(np.cumsum([0, *_PARTS.values()]) * len(stems)).astype(int)
+    return {part: sorted(stems[a:b]) for part, a, b in zip(_PARTS, ends[:-1], ends[1:], strict=True)}
+
+
+def _records(images: list[_Image]) -> tf.data.Dataset:
+    fields: dict[str, list[Any]] = {
+        "file": [image.file for image in images],
+        "boxes": [image.boxes for image in images],
+        "labels": [image.labels for image in images],
+        "crowds": [np.array(image.crowds, bool) for image in images],
+    }
+    return record_dataset(fields).map(lambda row: {**row, "image": tf.io.read_file(row["file"])})

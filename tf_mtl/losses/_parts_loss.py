@@ -1,0 +1,32 @@
+"""The base of losses of rows whose parts have label weights."""
+
+from abc import abstractmethod
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class PartsLoss(keras.losses.Loss):
+    """A loss with one value per row, [B], from parts of the row, each of which may have a label weight.
+
+    Within a row, parts count by their weights. `row_weight` says how much the row counts.
+
+    Args:
+        name: Name of the loss.
+        **kwargs: See `keras.losses.Loss`.
+    """
+
+    @abstractmethod
+    def call(self, y_true: Any, y_pred: Any, weight: Any = None) -> tf.Tensor:
+        """Return one value per row, [B].
+
+        Args:
+            y_true: The labels.
+            y_pred: The output.
+            weight: The label weights, [B] for rows, or of their parts; None where all are 1.
+        """
+
+    @abstractmethod
+    def row_weight(self, weight: Any) -> tf.Tensor:
+        """Return the weight of each row, [B], from label weights."""
