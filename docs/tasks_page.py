@@ -33,6 +33,10 @@ EXAMPLES = [
     'Generation("german", tokenizer, start="<de>")',
     'LanguageModel("german_texts", tokenizer, decoder, start="<de>")',
     'Detection("cells", labels=["red", "white"], image_size=(64, 96))',
+    'Segmentation("parts", labels=["ground", "item"], image_size=(64, 96), levels=["P3", "P4"])',
+    'Depth("depth", image_size=(64, 96), levels=["P3", "P4"])',
+    'Normals("normals", image_size=(64, 96), levels=["P3", "P4"])',
+    'Keypoints("eyes", labels=["left", "right"], image_size=(64, 96), levels=["P3", "P4"])',
     'Count("number", labels=["red", "white"], mean=[12.0, 1.0])',
 ]
 

@@ -41,7 +41,7 @@ DEFAULTS = {"epochs": 60, "batch_size": 8, "learning_rate": 2e-3}
 SMOKE = {"epochs": 1}
 CLIPNORM = 5.0  # of gradients, since the first steps of a detector can be large
 LOSS_WEIGHTS = {"counts": 0.05, "presence": 0.2}
-FILTERS = (16, 32, 64, 96, 128, 128)
+FILTERS = (8, 16, 48, 96, 128, 128)
 PYRAMID = 64
 IMAGES_SHOWN = 6
 
@@ -117,19 +117,24 @@ def train(
 
 
 def encoder(preprocessor: mtl.images.ImagePreprocessor) -> keras.Model:
-    """Return a convolutional encoder with a feature pyramid, from pixels between 0 and 255."""
+    """Return a convolutional encoder with a feature pyramid, from pixels between 0 and 255.
+
+    Counts and presence depend on small things, so `pooled` is that of the finest level: its mean and its maximum.
+    """
     inputs = preprocessor.inputs()
     pixels = keras.layers.Rescaling(1 / 64, -2, name="pixels")(inputs)
-    pyramid = mtl.encoders.FeaturePyramid(mtl.encoders.ConvEncoder(FILTERS), filters=PYRAMID)
-    return keras.Model(inputs, pyramid(pixels), name="encoder")
+    features = mtl.encoders.FeaturePyramid(mtl.encoders.ConvEncoder(FILTERS), filters=PYRAMID)(pixels)
+    finest = features["P3"]
+    pooled = [keras.layers.GlobalAveragePooling2D()(finest), keras.layers.GlobalMaxPooling2D()(finest)]
+    features = {level: features[level] for level in ("P3", "P4", "P5")}
+    return keras.Model(inputs, {**features, "pooled": keras.layers.Concatenate()(pooled)}, name="encoder")
 
 
 def draw(args: argparse.Namespace, model: mtl.MultiTaskModel, cells: data.Cells) -> None:
     """Draw the detections in a few test images."""
     x, y = next(iter(cells.rows["test"].batch(IMAGES_SHOWN)))
     answers = model.decode(model.predict(x, verbose=0))["cells"]
-    pixels = x[cells.preprocessor.image].numpy()
-    path = mtl.report.detections(pixels, answers, args.workdir / "detections.png", y["cells"], cells.names)
+    path = mtl.report.detections(x.numpy(), answers, args.workdir / "detections.png", y["cells"], cells.names)
     print(f"Drew {path}.")
 
 

@@ -1,6 +1,6 @@
 """Pictures with boxes, and the labels that follow from the boxes: counts by kind, and the presence of one kind."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,14 +48,13 @@ class Cells(NamedTuple):
     def augment(self, tasks: Sequence[str]) -> Callable[..., Any]:
         """Return a function that changes a row at random, and labels what is then in view for some tasks."""
         view = mtl.images.RandomView(boxes=["cells"], **VIEW)
-        image = self.preprocessor.image
 
-        def changed(x: Mapping[str, tf.Tensor], y: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[Any, dict]:
+        def changed(x: tf.Tensor, y: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[Any, dict]:
             x, y = view(x, y, seed)
             draws = tf.random.stateless_uniform([2], seed + [1, 0], -1.0, 1.0)
-            middle = tf.reduce_mean(x[image])
-            pixels = (x[image] - middle) * CONTRAST ** draws[0] + middle + BRIGHTNESS * draws[1]
-            return self.labelled({**x, image: tf.clip_by_value(pixels, 0.0, 255.0)}, y["cells"], tasks)
+            middle = tf.reduce_mean(x)
+            x = (x - middle) * CONTRAST ** draws[0] + middle + BRIGHTNESS * draws[1]
+            return self.labelled(tf.clip_by_value(x, 0.0, 255.0), y["cells"], tasks)
 
         return changed
 

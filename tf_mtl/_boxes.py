@@ -5,8 +5,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mtl._names import nearest
-
 XYXY = "xyxy"
 PADDING = -1  # the class of padded boxes
 _ABSOLUTE = (XYXY, "yxyx", "xywh", "center_xywh", "center_yxhw")
@@ -20,7 +18,7 @@ def checked_format(argument: str, value: str) -> str:
         ValueError: for another one.
     """
     if value not in FORMATS:
-        raise ValueError(f"`{argument}` must be one of {list(FORMATS)}, received {value!r}.{nearest(value, FORMATS)}")
+        raise ValueError(f"`{argument}` must be one of {list(FORMATS)}, received {value!r}.")
     return value
 
 

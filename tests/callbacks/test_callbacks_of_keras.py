@@ -22,6 +22,10 @@ TASKS = [
     mtl.tasks.Matching("pair", units=2, features=("pooled", "pooled"), limit=8),
     mtl.tasks.Count("number"),
     mtl.tasks.Detection("boxes", 2, (8, 12), ["P2"], hidden_units=[4], most=2),
+    mtl.tasks.Segmentation("parts", 2, (8, 12), levels=["P2"], units=4),
+    mtl.tasks.Depth("depth", (8, 12), levels=["P2"], units=4),
+    mtl.tasks.Normals("normals", (8, 12), levels=["P2"], units=4),
+    mtl.tasks.Keypoints("corners", 2, (8, 12), levels=["P2"], units=4),
     mtl.tasks.DependencyParse("parse", labels=3, arc_units=4, label_units=2),
     mtl.tasks.MultiLabel("tags", labels=2),
     mtl.tasks.Ordinal("pain", levels=3),
@@ -37,7 +41,11 @@ JOINT_METRICS = [
     mtl.metrics.RelationF1(LABELS, 2, entities="words", average="macro"),
 ]
 METRICS = [  # with arguments, and those that no task declares
+    mtl.metrics.AbsoluteRelativeError(),
+    mtl.metrics.Angles(),
     mtl.metrics.Bleu(),
+    mtl.metrics.CorrectKeypoints(1.0),
+    mtl.metrics.DepthAccuracy(),
     mtl.metrics.ChrF(),
     mtl.metrics.RougeL(),
     mtl.metrics.LabeledAttachmentScore(),
@@ -56,7 +64,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.Spearman(0, 1),
     mtl.metrics.UnlabeledAttachmentScore(),
 ]
-DOWN = {"loss", "mae", "perplexity", "rmse"}
+DOWN = {"loss", "mae", "perplexity", "rmse", "abs_rel", "mean_angle", "median_angle"}
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +113,10 @@ def test_every_value_that_evaluate_reports(model):
     y |= {
         "pain": [0, 2],
         "number": [0, 2],
+        "parts": np.ones((2, 8, 12), "int32"),
+        "depth": np.ones((2, 8, 12)),
+        "normals": np.ones((2, 8, 12, 3)),
+        "corners": np.ones((2, 2, 2)),
         "boxes": [[[0, 0, 4, 4, 1]], [[2, 1, 4, 4, 0]]],
         "mlm": tags,
         "reply": tags + 5,

@@ -97,6 +97,19 @@ TASKS = {  # a task and labels for four rows
         lambda: mtl.tasks.Detection("t", ["a", "b"], (16, 16), ["P2"], hidden_units=[4], most=4),
         [[[2, 2, 8, 10, index % 2], [0, 0, 0, 0, -1]] for index in range(4)],
     ),
+    mtl.tasks.Segmentation: (
+        lambda: mtl.tasks.Segmentation("t", ["a", "b"], (16, 16), units=4),
+        np.arange(1024).reshape(4, 16, 16) % 3 % 2,
+    ),
+    mtl.tasks.Depth: (lambda: mtl.tasks.Depth("t", (16, 16), units=4), 1 + np.arange(1024).reshape(4, 16, 16) % 3),
+    mtl.tasks.Normals: (
+        lambda: mtl.tasks.Normals("t", (16, 16), units=4),
+        np.arange(3072).reshape(4, 16, 16, 3) % 3,
+    ),
+    mtl.tasks.Keypoints: (
+        lambda: mtl.tasks.Keypoints("t", 2, (16, 16), units=4),
+        np.arange(16).reshape(4, 2, 2) % 12,
+    ),
     mtl.tasks.Relations: (
         lambda: mtl.tasks.Relations("t", labels=["a", "b"], tags=["O", "B-x"], entities="other", units=6),
         np.arange(512).reshape(4, 8, 8, 2) % 5 == 0,
@@ -162,12 +175,17 @@ def pictures(rows):
     return np.random.default_rng(0).normal(size=(rows, 16, 16, 3)).astype("float32")
 
 
+def map_encoder():
+    return mtl.encoders.ConvEncoder([4, 4])
+
+
 def pyramid_encoder():
     return mtl.encoders.FeaturePyramid(mtl.encoders.ConvEncoder([4, 4, 4]), ["P2"], 4)
 
 
 OWN_ENCODERS = {  # for tasks whose features no encoder has, or that need a dict of inputs
     pair_encoder: (pair_encoder, pair_inputs, pairs),
+    map_encoder: (map_encoder, lambda: keras.Input((16, 16, 3)), pictures),
     pyramid_encoder: (pyramid_encoder, lambda: keras.Input((16, 16, 3)), pictures),
     words_encoder: (
         words_encoder,
@@ -183,6 +201,10 @@ ENCODER_OF = {  # if not MLPEncoder
     mtl.tasks.Generation: words_encoder,
     mtl.tasks.LanguageModel: words_encoder,
     mtl.tasks.Detection: pyramid_encoder,
+    mtl.tasks.Segmentation: map_encoder,
+    mtl.tasks.Depth: map_encoder,
+    mtl.tasks.Normals: map_encoder,
+    mtl.tasks.Keypoints: map_encoder,
     mtl.tasks.Relations: words_encoder,
     mtl.tasks.Matching: mtl.encoders.Towers,
     mtl.tasks.Ranking: pair_encoder,

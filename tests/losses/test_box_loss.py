@@ -66,5 +66,5 @@ def test_keeps_leading_axes_and_saves():
     assert mtl.losses.BoxLoss.from_config(loss.get_config()).get_config() == loss.get_config()
     with pytest.raises(ValueError, match="`kind`.*'giou'"):
         mtl.losses.BoxLoss("gio")
-    with pytest.raises(ValueError, match="`format`.*'xyxy'"):
+    with pytest.raises(ValueError, match="`format` must be one of.*'xyxy'"):
         mtl.losses.BoxLoss(format="xyx")

@@ -56,7 +56,8 @@ def clean_labels(
     """Replace labels of weight 0, which may hold anything, by 0, or the loss' `missing_label`, so that no NaN counts.
 
     Args:
-        loss: The task's loss, if it has one; the labels of its `ignore_class` get weight 0.
+        loss: The task's loss, if it has one; the labels of its `ignore_class` get weight 0, as do those
+            that its `is_missing` finds.
         y: Labels, [B, ...].
         weight: Label weights, [B] or of the labels' shape; None when every row is labelled.
 
@@ -64,10 +65,11 @@ def clean_labels(
         The labels and their weights, float32, or None when every row is labelled.
     """
     y = tf.convert_to_tensor(y)
-    ignored = getattr(loss, "ignore_class", None)
-    if ignored is not None:
-        counted = tf.cast(tf.not_equal(tf.cast(y, tf.int64), ignored), tf.float32)
-        weight = counted if weight is None else match_rank(tf.cast(weight, tf.float32), len(y.shape)) * counted
+    missing_labels = _missing_labels(loss, y)
+    if missing_labels is not None:
+        counted = 1 - tf.cast(missing_labels, tf.float32)
+        rank = len(counted.shape)
+        weight = counted if weight is None else match_rank(tf.cast(weight, tf.float32), rank) * counted
     if weight is None:
         return y, None
     weight = tf.cast(weight, tf.float32)
@@ -76,6 +78,14 @@ def clean_labels(
     if missing < 0 and not y.dtype.is_floating:
         y = tf.cast(y, tf.int32)  # it may be unsigned
     return tf.where(labelled, y, tf.cast(missing, y.dtype)), weight
+
+
+def _missing_labels(loss, y):
+    """Which labels mean that there is none, by the loss' `ignore_class` or `is_missing`; None without either."""
+    if hasattr(loss, "is_missing"):
+        return loss.is_missing(tf.cast(y, tf.float32))
+    ignored = getattr(loss, "ignore_class", None)
+    return None if ignored is None else tf.cast(y, tf.int64) == ignored
 
 
 def weighted_sums(

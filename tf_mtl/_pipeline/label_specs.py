@@ -17,14 +17,18 @@ from tf_mtl.losses import (
     CellwiseBinaryCrossentropy,
     CellwisePoisson,
     ClassCrossentropy,
+    CosineDistance,
     CRFNegativeLogLikelihood,
     DependencyCrossentropy,
+    DepthLoss,
     DetectionLoss,
     InBatchSoftmax,
     ListLoss,
     OrdinalCrossentropy,
+    PointDistance,
     RelationLoss,
     SigmoidFocal,
+    SoftDice,
     SpanCrossentropy,
 )
 from tf_mtl.losses._cellwise_errors import CellwiseError
@@ -78,6 +82,10 @@ def label_spec(
         return LabelSpec(task, (None,), output.shape[-1] - 1, True, names=names)
     if isinstance(loss, OrdinalCrossentropy):
         return LabelSpec(task, tuple(output.shape[1:-1]), output.shape[-1], True, names=names)
+    if isinstance(loss, SoftDice):
+        return LabelSpec(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, loss.ignore_class, names=names)
+    if isinstance(loss, (DepthLoss, CosineDistance, PointDistance)):
+        return LabelSpec(task, tuple(output.shape[1:]))
     if isinstance(loss, DetectionLoss):
         return BoxSpec(task, (None, 5), output_rank=False, loss=loss, classes_count=output.shape[-1] - 4)
     if isinstance(loss, DependencyCrossentropy):

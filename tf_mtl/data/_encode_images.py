@@ -12,7 +12,7 @@ from tf_mtl.tasks import Task
 def encode_images(
     records: tf.data.Dataset, preprocessor: ImagePreprocessor, tasks: Sequence[Task], weight: str | None = None
 ) -> tf.data.Dataset:
-    """Return rows ({image: pixels}, {task: label}) of annotated images, as the tasks' losses expect them.
+    """Return rows (pixels, {task: label}) of annotated images, as the tasks' losses expect them.
 
     A record is a dict with the bytes of an image file, `image`, and the fields that the tasks read: `boxes` and
     `labels` for `tf_mtl.tasks.Detection`, and one with the task's name for others. `tf_mtl.data.from_voc` returns such
@@ -34,7 +34,7 @@ def encode_images(
     >>> task = mtl.tasks.Detection("animals", labels=["cat", "dog"], image_size=(32, 32), most=2)
     >>> records = tf.data.Dataset.from_tensor_slices(record)
     >>> x, y = next(iter(mtl.data.encode_images(records, mtl.images.ImagePreprocessor((32, 32)), [task])))
-    >>> x["image"].shape, y["animals"].numpy().tolist()
+    >>> x.shape, y["animals"].numpy().tolist()
     (TensorShape([32, 32, 3]), [[8.0, 12.0, 24.0, 20.0, 0.0], [-1.0, -1.0, -1.0, -1.0, -1.0]])
     """
     spec = records.element_spec
@@ -43,7 +43,7 @@ def encode_images(
 
     def encode(record: Mapping[str, tf.Tensor]) -> Any:
         located = preprocessor.locate(record["image"][None])
-        x = {preprocessor.image: preprocessor.pixels(record["image"])}
+        x = preprocessor.pixels(record["image"])
         y = {task.name: task.encode_image_labels(record, located) for task in tasks}
         return (x, y) if weight is None else (x, y, record[weight])
 

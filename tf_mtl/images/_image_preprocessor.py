@@ -16,7 +16,7 @@ class ImagePreprocessor(keras.layers.Layer):
     """Turns encoded images [B] (JPEG, PNG, BMP or GIF) into pixels, float32 [B, H, W, C] from 0 to 255, of one size.
 
     An image is resized with its aspect ratio kept, and centred on a grey ground (letterbox), or stretched. Calling it,
-    eagerly or in a graph, returns `{name: pixels}`. Pass it as the `preprocessor` of `tf_mtl.export.saved_model`, whose
+    eagerly or in a graph, returns the pixels. Pass it as the `preprocessor` of `tf_mtl.export.saved_model`, whose
     signatures then take the bytes of image files; boxes in answers are also given in the pixels of the original image.
     Normalisation belongs to the model: `keras.layers.Rescaling` or `Normalization` after its input.
 
@@ -25,7 +25,7 @@ class ImagePreprocessor(keras.layers.Layer):
         stretch: Whether to stretch images instead of keeping their aspect ratio.
         channels: 3 for colours, 1 for grey.
         ground: The value of the pixels around a letterboxed image, from 0 to 255.
-        image: The name of the model's input and of the export's raw input.
+        image: The name of the model's input, and of the raw input of its export.
         **kwargs: `name`; see `keras.layers.Layer`.
 
     Raises:
@@ -35,7 +35,7 @@ class ImagePreprocessor(keras.layers.Layer):
 
     >>> preprocessor = mtl.images.ImagePreprocessor((32, 32))
     >>> png = tf.io.encode_png(np.full((20, 40, 3), 255, "uint8"))
-    >>> pixels = preprocessor([png.numpy()])["image"][0]
+    >>> pixels = preprocessor([png.numpy()])[0]
     >>> pixels[0, 0].numpy().tolist(), pixels[16, 16].numpy().tolist()
     ([128.0, 128.0, 128.0], [255.0, 255.0, 255.0])
     """
@@ -68,10 +68,10 @@ class ImagePreprocessor(keras.layers.Layer):
         """Return a new symbolic input for pixels."""
         return keras.Input(self._shape, name=self.image)
 
-    def __call__(self, images: Any) -> dict[str, tf.Tensor]:
-        """Return the pixels of encoded images [B], given alone or under their name."""
-        fit = tf.map_fn(self.pixels, self._encoded(images), fn_output_signature=tf.TensorSpec(self._shape, tf.float32))
-        return {self.image: fit}
+    def __call__(self, images: Any) -> tf.Tensor:
+        """Return the pixels of encoded images [B]."""
+        pixels = tf.TensorSpec(self._shape, tf.float32)
+        return tf.map_fn(self.pixels, tf.convert_to_tensor(images, tf.string), fn_output_signature=pixels)
 
     def pixels(self, encoded: Any) -> tf.Tensor:
         """Return the pixels [H, W, C] of one encoded image."""
@@ -85,7 +85,9 @@ class ImagePreprocessor(keras.layers.Layer):
 
     def locate(self, images: Any) -> LocatedImages:
         """Return where the pixels of encoded images [B] come from."""
-        sizes = tf.map_fn(self._size, self._encoded(images), fn_output_signature=tf.TensorSpec([2], tf.int32))
+        sizes = tf.map_fn(
+            self._size, tf.convert_to_tensor(images, tf.string), fn_output_signature=tf.TensorSpec([2], tf.int32)
+        )
         return self.placed(sizes)
 
     def placed(self, sizes: Any) -> LocatedImages:
@@ -112,9 +114,6 @@ class ImagePreprocessor(keras.layers.Layer):
     @property
     def _shape(self):
         return (*self.image_size, self.channels)
-
-    def _encoded(self, images):
-        return tf.convert_to_tensor(images[self.image] if isinstance(images, dict) else images, tf.string)
 
     def _decoded(self, encoded):
         return tf.io.decode_image(encoded, channels=self.channels, expand_animations=False)

@@ -20,6 +20,10 @@ class LocatedImages(NamedTuple):
     scales: tf.Tensor
     offsets: tf.Tensor
 
+    def original_points(self, points: tf.Tensor) -> tf.Tensor:
+        """Return points (x, y), [B, K, 2], of the model's images in the original images' pixels."""
+        return (points - self.offsets[:, None]) / self.scales[:, None]
+
     def original_boxes(self, boxes: tf.Tensor) -> tf.Tensor:
         """Return boxes [B, N, 4], "xyxy" in the model's images, in the original images' pixels, clipped to them."""
         scales, offsets = (tf.tile(x, [1, 2])[:, None] for x in (self.scales, self.offsets))

@@ -14,10 +14,11 @@ class RandomView:
 
     Pass it to `tf_mtl.data.mix(augment=)`; it takes a row's inputs and labels and a seed. Boxes are clipped to the
     view. Of an object of which less than `visible` of the area remains, the box becomes a crowd, which teaches nothing;
-    one without any becomes padding. Label maps have `outside` around the image, and points outside the view are NaN.
+    one without any becomes padding. Label maps have `outside` around the image. Points outside the view are -1, as are
+    missing ones. A flip does not exchange the names of left and right points.
 
     Args:
-        image: The name of the input with the pixels, [H, W, C].
+        image: The name of the input with the pixels, [H, W, C], in a dict of inputs; None if they are the only input.
         boxes: The names of labels that are boxes, [M, 5], "xyxy" in pixels.
         maps: The names of labels that are maps of classes or numbers, [H, W] or [H, W, 1].
         points: The names of labels that are points, (x, y), [K, 2].
@@ -35,14 +36,14 @@ class RandomView:
     Example:
 
     >>> view = mtl.images.RandomView(boxes=["cells"], horizontal_flip=1.0, zoom=(1.0, 1.0), shift=0.0)
-    >>> x, y = {"image": np.zeros((10, 20, 3), "float32")}, {"cells": np.array([[2.0, 1.0, 6.0, 5.0, 0.0]], "float32")}
-    >>> view(x, y, seed=[1, 2])[1]["cells"].numpy().tolist()
+    >>> labels = {"cells": np.array([[2.0, 1.0, 6.0, 5.0, 0.0]], "float32")}
+    >>> view(np.zeros((10, 20, 3), "float32"), labels, seed=[1, 2])[1]["cells"].numpy().tolist()
     [[14.0, 1.0, 18.0, 5.0, 0.0]]
     """
 
     def __init__(
         self,
-        image: str = "image",
+        image: str | None = None,
         boxes: Sequence[str] = (),
         maps: Sequence[str] = (),
         points: Sequence[str] = (),
@@ -64,7 +65,7 @@ class RandomView:
         self.visible = in_range("visible", visible, 0, 1)
         self.ground, self.outside = float(ground), float(outside)
 
-    def __call__(self, x: Mapping[str, Any], y: Mapping[str, Any], seed: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def __call__(self, x: Any, y: Mapping[str, Any], seed: Any) -> tuple[Any, dict[str, Any]]:
         """Return the inputs and labels of a view.
 
         Args:
@@ -72,7 +73,7 @@ class RandomView:
             y: The labels by task.
             seed: An integer seed, [2].
         """
-        pixels = tf.convert_to_tensor(x[self.image])
+        pixels = tf.convert_to_tensor(x if self.image is None else x[self.image])
         size = tf.cast(tf.shape(pixels)[1::-1], tf.float32)  # (width, height)
         draws = tf.random.stateless_uniform([5], seed)
         sign = tf.where(draws[:2] < self.flips, -1.0, 1.0)
@@ -80,16 +81,18 @@ class RandomView:
         factor = sign * low * (high / low) ** draws[2]
         centre = size / 2
         offset = centre - factor * centre + (2 * draws[3:] - 1) * self.shift * size  # a point p moves to f p + o
-        x = {**x, self.image: _moved(pixels - self.ground, factor, offset, "BILINEAR", 0.0) + self.ground}
+        moved_pixels = _moved(pixels - self.ground, factor, offset, "BILINEAR", 0.0) + self.ground
+        x = moved_pixels if self.image is None else {**x, self.image: moved_pixels}
         y = dict(y)
         for name in self.boxes:
             y[name] = self._moved_boxes(tf.convert_to_tensor(y[name]), factor, offset, size)
         for name in self.maps:
             y[name] = self._moved_map(tf.convert_to_tensor(y[name]), factor, offset)
         for name in self.points:
-            moved = tf.convert_to_tensor(y[name]) * factor + offset
-            inside = tf.reduce_all((moved >= 0) & (moved <= size), -1, keepdims=True)
-            y[name] = tf.where(inside, moved, float("nan"))
+            points = tf.convert_to_tensor(y[name])
+            moved = points * factor + offset
+            inside = tf.reduce_all((points >= 0) & (moved >= 0) & (moved <= size), -1, keepdims=True)
+            y[name] = tf.where(inside, moved, -1.0)
         return x, y
 
     def _moved_boxes(self, labels, factor, offset, size):

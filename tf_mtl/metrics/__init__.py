@@ -1,9 +1,12 @@
 """Metrics that Keras lacks. All are exact over a data set and over replicas, unless documented otherwise."""
 
+from tf_mtl.metrics._angles import Angles
 from tf_mtl.metrics._attachment_scores import LabeledAttachmentScore, UnlabeledAttachmentScore
 from tf_mtl.metrics._binary_accuracy import LogitsBinaryAccuracy
 from tf_mtl.metrics._bleu import Bleu
 from tf_mtl.metrics._chrf import ChrF
+from tf_mtl.metrics._correct_keypoints import CorrectKeypoints
+from tf_mtl.metrics._depth_errors import AbsoluteRelativeError, DepthAccuracy
 from tf_mtl.metrics._f1 import MacroF1, MultiLabelF1
 from tf_mtl.metrics._frame_accuracy import FrameAccuracy
 from tf_mtl.metrics._mean_average_precision import MeanAveragePrecision
@@ -20,8 +23,12 @@ from tf_mtl.metrics._spearman import Spearman
 from tf_mtl.metrics._squad_scores import squad_scores
 
 __all__ = [
+    "AbsoluteRelativeError",
+    "Angles",
     "Bleu",
     "ChrF",
+    "CorrectKeypoints",
+    "DepthAccuracy",
     "FrameAccuracy",
     "LabeledAttachmentScore",
     "LogitsBinaryAccuracy",

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from tf_mtl.images import LocatedImages
+
 
 def image_field(task: str, record: Mapping[str, tf.Tensor], field: str) -> tf.Tensor:
     """Return a field of a record.
@@ -26,3 +28,32 @@ def class_index(labels: Sequence[str], names: tf.Tensor) -> tf.Tensor:
     known = tf.debugging.Assert(tf.reduce_all(tf.reduce_any(matches, -1)), [rule, names])
     with tf.control_dependencies([] if known is None else [known]):
         return tf.argmax(matches, -1, tf.int32)
+
+
+def placed_map(values: tf.Tensor, image: LocatedImages, image_size: tuple[int, int], outside: float) -> tf.Tensor:
+    """Return a label map of an original image as one of the model's image, by the nearest pixels.
+
+    Args:
+        values: Numbers [h, w] or [h, w, C], or the bytes of a grey image file.
+        image: Where the model's image comes from, with a batch of one.
+        image_size: Height and width of the model's image.
+        outside: The value around the image.
+    """
+    if values.dtype == tf.string:
+        values = tf.io.decode_image(values, channels=1, expand_animations=False)[..., 0]
+    has_channels = len(values.shape) == 3
+    values = values if has_channels else values[..., None]
+    height, width = image_size
+    x, y = (
+        (tf.range(size, dtype=tf.float32) + 0.5 - image.offsets[0, axis]) / image.scales[0, axis]
+        for axis, size in ((0, width), (1, height))
+    )
+    sizes = tf.cast(tf.shape(values)[:2], tf.float32)
+    inside = ((y >= 0) & (y < sizes[0]))[:, None] & ((x >= 0) & (x < sizes[1]))
+    rows, columns = (
+        tf.cast(tf.clip_by_value(tf.floor(v), 0.0, size - 1), tf.int32) for v, size in ((y, sizes[0]), (x, sizes[1]))
+    )
+    placed = tf.gather(tf.gather(values, rows, axis=0), columns, axis=1)
+    placed = tf.where(inside[..., None], placed, tf.cast(outside, values.dtype))
+    placed = tf.ensure_shape(placed, [height, width, values.shape[-1]])
+    return placed if has_channels else placed[..., 0]
