@@ -6,6 +6,7 @@ from tf_mtl.data._concatenate import concatenate
 from tf_mtl.data._dynamic_rates import DynamicRates
 from tf_mtl.data._encode_images import encode_images
 from tf_mtl.data._encode_text import encode_text
+from tf_mtl.data._from_coco import from_coco
 from tf_mtl.data._from_conll import from_conll
 from tf_mtl.data._from_label_folder import from_label_folder
 from tf_mtl.data._from_table import from_csv, from_jsonl
@@ -29,6 +30,7 @@ __all__ = [
     "concatenate",
     "encode_images",
     "encode_text",
+    "from_coco",
     "from_conll",
     "from_csv",
     "from_jsonl",

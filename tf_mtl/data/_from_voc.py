@@ -5,13 +5,13 @@ import random
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl.data._records import record_dataset
+from tf_mtl.data._annotated_images import AnnotatedImage, Remarks, image_records, within
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 _PARTS = {"train": 0.7, "val": 0.15, "test": 0.15}
@@ -42,31 +42,20 @@ def from_voc(folder: str | os.PathLike, seed: int = 0) -> dict[str, tf.data.Data
     pictures = {path.name: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _PICTURES}
     if not annotations:
         raise ValueError(f"`folder` must have annotations, files that end in .xml; found none in {folder}.")
-    remarks: dict[str, list[str]] = {"boxes reached beyond the image and were clipped": []}
-    remarks["boxes had no area and were left out"] = []
+    remarks = Remarks()
     images = {stem: _read(path, pictures, remarks) for stem, path in annotations.items()}
-    for remark, files in remarks.items():
-        if files:
-            warnings.warn(f"{len(files)} {remark}, the first of them in {files[0]}.", stacklevel=2)
+    for message in remarks.messages():
+        warnings.warn(message, stacklevel=2)
     parts = _listed_parts(folder, images) or _random_parts(sorted(images), seed)
-    return {part: _records([images[stem] for stem in stems]) for part, stems in parts.items() if stems}
+    return {part: image_records([images[stem] for stem in stems]) for part, stems in parts.items() if stems}
 
 
-class _Image(NamedTuple):
-    """An annotated picture."""
-
-    file: str
-    boxes: np.ndarray
-    labels: list[str]
-    crowds: list[bool]
-
-
-def _read(path: Path, pictures: Mapping[str, Path], remarks: Mapping[str, list[str]]) -> _Image:
+def _read(path: Path, pictures: Mapping[str, Path], remarks: Remarks) -> AnnotatedImage:
     try:
         root = ElementTree.parse(path).getroot()
         objects = [_object(node) for node in root.iter("object")]
         size = [float(root.findtext(f"size/{side}") or 0) for side in ("width", "height")]
-    except (ElementTree.ParseError, TypeError, ValueError) as error:
+    except (ElementTree.ParseError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not a readable annotation: {error}. Fix or remove the file.") from error
     names = [root.findtext("filename") or "", *(path.stem + ending for ending in _PICTURES)]
     picture = next((pictures[name] for name in names if name in pictures), None)
@@ -74,28 +63,19 @@ def _read(path: Path, pictures: Mapping[str, Path], remarks: Mapping[str, list[s
         raise ValueError(
             f"{path} has no picture: none is named {names[0]!r} or {path.stem!r}. Add it, or remove the file."
         )
-    limits = np.array(size * 2) if all(size) else np.full(4, np.inf)
-    clipped_name, empty_name = remarks
-    boxes, labels, crowds = [], [], []
-    for box, label, is_crowd in objects:
-        clipped = np.clip(box, 0, limits)
-        if (clipped[2:] <= clipped[:2]).any():
-            remarks[empty_name].append(path.name)
-            continue
-        if (clipped != box).any():
-            remarks[clipped_name].append(path.name)
-        boxes.append(clipped)
-        labels.append(label)
-        crowds.append(is_crowd)
-    return _Image(str(picture), np.array(boxes, "float32").reshape(-1, 4), labels, crowds)
+    limits = np.array(size * 2, "float32") if all(size) else None
+    placed = [(within(box, limits, path.name, remarks), label, is_crowd) for box, label, is_crowd in objects]
+    kept = [(box, label, is_crowd) for box, label, is_crowd in placed if box is not None]
+    boxes, labels, crowds = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
+    return AnnotatedImage(str(picture), boxes, labels, crowds)
 
 
 def _object(node: Any) -> tuple[np.ndarray, str, bool]:
     box = [float(node.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
-    return np.array(box), node.findtext("name").strip(), (node.findtext("difficult") or "0").strip() == "1"
+    return np.array(box, "float32"), node.findtext("name").strip(), (node.findtext("difficult") or "0").strip() == "1"
 
 
-def _listed_parts(folder: Path, images: Mapping[str, _Image]) -> dict[str, list[str]]:
+def _listed_parts(folder: Path, images: Mapping[str, AnnotatedImage]) -> dict[str, list[str]]:
     """The pictures of each list in `ImageSets/Main`; nothing without a list for training and one for testing."""
     lists = {path.stem: path for path in sorted(folder.rglob("ImageSets/Main/*.txt")) if path.stem in _PARTS}
     if not {"train", "test"} <= lists.keys():
@@ -114,13 +94,3 @@ def _random_parts(stems: list[str], seed: int) -> dict[str, list[str]]:
     random.Random(seed).shuffle(stems)
     ends = np.round(np.cumsum([0, *_PARTS.values()]) * len(stems)).astype(int)
     return {part: sorted(stems[a:b]) for part, a, b in zip(_PARTS, ends[:-1], ends[1:], strict=True)}
-
-
-def _records(images: list[_Image]) -> tf.data.Dataset:
-    fields: dict[str, list[Any]] = {
-        "file": [image.file for image in images],
-        "boxes": [image.boxes for image in images],
-        "labels": [image.labels for image in images],
-        "crowds": [np.array(image.crowds, bool) for image in images],
-    }
-    return record_dataset(fields).map(lambda row: {**row, "image": tf.io.read_file(row["file"])})

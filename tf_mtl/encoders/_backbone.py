@@ -1,4 +1,4 @@
-"""A keras-hub backbone as an encoder."""
+"""A backbone of keras-hub or keras.applications as an encoder."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_mtl._keys import PADDING_MASK, TOKEN_TABLE
 from tf_mtl.encoders._backbone_stages import backbone_inputs, backbone_stages
+from tf_mtl.encoders._image_levels import with_levels
 from tf_mtl.encoders._tokens import word_starts
 from tf_mtl.layers._masked_mean import masked_mean
 
@@ -22,28 +23,60 @@ def _last(sequence: Any, mask: Any) -> Any:
 _POOLED: dict[str, Callable[[Any, Any], Any]] = {"mean": masked_mean, "first": lambda x, mask: x[:, 0], "last": _last}
 
 
+def _of_needed_outputs(backbone: keras.Model) -> keras.Model:
+    """Return a functional backbone with the outputs that features need; those of other layers would stay untrained."""
+    if isinstance(backbone.output, Mapping):
+        is_text = "sequence_output" in backbone.output
+        return (
+            keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name) if is_text else backbone
+        )
+    is_image = isinstance(backbone.input, keras.KerasTensor) and len(backbone.input.shape) == 4
+    return with_levels(backbone) if is_image and len(backbone.output.shape) == 4 else backbone
+
+
+def _freeze(layer: keras.layers.BatchNormalization) -> None:
+    layer.trainable = False  # then Keras normalises with the moving statistics
+
+
+def _synchronize(layer: keras.layers.BatchNormalization) -> None:
+    layer.synchronized = True
+
+
+_NORMALIZATIONS: dict[str, Callable[[Any], None]] = {
+    "train": lambda layer: None,
+    "synchronize": _synchronize,
+    "freeze": _freeze,
+}
+
+
 @keras.saving.register_keras_serializable("tf_mtl")
 class BackboneEncoder(keras.layers.Layer):
-    """A keras-hub text or image backbone as an encoder.
+    """A keras-hub text or image backbone, or an image model of `keras.applications` without its top, as an encoder.
 
     A text backbone is called with a dict of `token_ids`, `padding_mask` and, if it needs them, `segment_ids`, which are
     0 by default. It returns `sequence` [B, S, D], `pooled` [B, D] and `mask` [B, S]. If the inputs contain
     `word_starts`, which marks each word's first token, it becomes a feature for `tf_mtl.tasks.Tagging`.
 
-    An image backbone is called with images [B, H, W, 3]. It returns `map` [B, h, w, D], and `pooled` [B, D], which is
-    the mean over positions.
+    An image backbone is called with images [B, H, W, 3]. It returns `map` [B, h, w, D], `pooled` [B, D], which is the
+    mean over positions, and levels of a feature pyramid, such as `P3`, `P4` and `P5`, for
+    `tf_mtl.encoders.FeaturePyramid`. These are the ones that a backbone of keras-hub names, and otherwise the last maps
+    of their sizes, in a model with an input of known size. Backbones that return a sequence of patches [B, N, D] give
+    `sequence` and `pooled`.
 
     Args:
-        backbone: A `keras_hub.models.Backbone`, pretrained or not.
+        backbone: A `keras_hub.models.Backbone` or a functional `keras.Model`, pretrained or not.
         pooling: How `pooled` is computed from a text: "mean" is the mean over its tokens, "first" its first token, and
             "last" its last one, for decoder-only backbones such as GPT-2, whose tokens read only those before them.
         token_table: Whether the table of token embeddings [V, D] is a feature, `token_table`, for
             `tf_mtl.tasks.MaskedLM`. Trunks that do not call the encoder as a whole leave it out.
+        normalization: What batch normalisation does in training: "train" uses the batch of each replica, "synchronize"
+            that of all replicas, and "freeze" the moving statistics, which pretrained backbones and small batches need.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`; `trainable=False` freezes the backbone.
 
     Raises:
-        ValueError: for another `pooling`, or a backbone without a layer `token_embedding` if `token_table` is True.
+        ValueError: for another `pooling` or `normalization`, or a backbone without a layer `token_embedding` if
+            `token_table` is True.
 
     Example:
 
@@ -60,16 +93,22 @@ class BackboneEncoder(keras.layers.Layer):
         backbone: keras.Model,
         pooling: str = "mean",
         token_table: bool = False,
+        normalization: str = "train",
         name: str = "backbone_encoder",
         **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         if pooling not in _POOLED:
             raise ValueError(f"`pooling` must be one of {list(_POOLED)}, received {pooling!r}.")
-        if hasattr(backbone, "operations") and isinstance(backbone.output, Mapping):
-            # Leave out layers that only other outputs need: they would stay untrained.
-            backbone = keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name)
+        if normalization not in _NORMALIZATIONS:
+            raise ValueError(f"`normalization` must be one of {list(_NORMALIZATIONS)}, received {normalization!r}.")
+        if hasattr(backbone, "operations"):
+            backbone = _of_needed_outputs(backbone)
         self.backbone = backbone
+        self.normalization = normalization
+        for layer in backbone._flatten_layers(include_self=False):
+            if isinstance(layer, keras.layers.BatchNormalization):
+                _NORMALIZATIONS[normalization](layer)
         self.pooling = pooling
         self.token_table = token_table
         if token_table:
@@ -86,6 +125,10 @@ class BackboneEncoder(keras.layers.Layer):
         if isinstance(inputs, Mapping):
             return self._text(inputs, training)
         x = self.backbone(inputs, training=training)
+        if isinstance(x, Mapping):
+            return {"pooled": keras.ops.mean(x["map"], axis=(1, 2)), **x}
+        if len(x.shape) == 3:
+            return {"pooled": keras.ops.mean(x, axis=1), "sequence": x}
         return {"pooled": keras.ops.mean(x, axis=(1, 2)), "map": x}
 
     @functools.cached_property
@@ -114,6 +157,7 @@ class BackboneEncoder(keras.layers.Layer):
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "pooling": self.pooling,
             "token_table": self.token_table,
+            "normalization": self.normalization,
         }
 
     @classmethod

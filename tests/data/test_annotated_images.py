@@ -1,4 +1,6 @@
-"""Folders of Pascal VOC: parts, boxes, difficult objects, and files that cannot be read."""
+"""Folders of Pascal VOC and files of COCO: parts, boxes, crowds, and files that cannot be read."""
+
+import json
 
 import numpy as np
 import pytest
@@ -85,6 +87,36 @@ def test_files_that_cannot_be_read(folder, tmp_path_factory):
         mtl.data.from_voc(folder)
     with pytest.raises(ValueError, match=r"`folder` must have annotations"):
         mtl.data.from_voc(tmp_path_factory.mktemp("empty"))
+
+
+def test_coco(folder):
+    pictures = folder / "JPEGImages"
+    boxes = [[1, 2, 10, 10], [50, 5, 20, 10], [3, 3, 0, 4]]
+    annotations = [
+        {"id": i, "image_id": 7, "category_id": 1 + i % 2, "bbox": box, "iscrowd": i} for i, box in enumerate(boxes)
+    ]
+    images = [{"id": 7, "file_name": "image_03.jpg", "width": 60, "height": 40}, {"id": 9, "file_name": "image_04.jpg"}]
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
+    document["categories"].append({"id": 2, "name": "dog"})
+    path = folder / "instances.json"
+    path.write_text(json.dumps(document))
+    with pytest.warns(UserWarning, match="1 boxes had no area"):
+        rows = list(mtl.data.from_coco(path, pictures).as_numpy_iterator())
+    assert rows[0]["boxes"].tolist() == [[1, 2, 11, 12], [50, 5, 60, 15]]
+    assert (rows[0]["labels"].tolist(), rows[0]["crowds"].tolist()) == ([b"cat", b"dog"], [False, True])
+    assert rows[1]["boxes"].shape == (0, 4)
+    assert tf.io.decode_jpeg(rows[1]["image"]).shape == (40, 60, 3)
+    for change, message in (
+        ({"categories": []}, "has no category 1"),
+        ({"images": []}, "annotations of image 7"),
+        ({"annotations": [{}]}, "is not an annotation file of COCO"),
+    ):
+        path.write_text(json.dumps({**document, **change}))
+        with pytest.raises(ValueError, match=message):
+            mtl.data.from_coco(path, pictures)
+    path.write_text(json.dumps({**document, "images": [{"id": 7, "file_name": "none.jpg"}]}))
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
+        mtl.data.from_coco(path, pictures)
 
 
 def test_unknown_classes_and_missing_fields(folder):
