@@ -5,9 +5,9 @@
 All ways have the same ResNet from keras-hub with random weights, a pyramid of three levels with 256 channels, and two
 towers of four convolutions with 256 channels. "keras.Model" is the graph of tf_mtl's model with its loss, trained and
 decoded without tf_mtl. An answer is `predict` and the suppression of overlapping boxes. Each way has a process of its
-own; the processes take turns. The first epoch, which traces, is left out. Ratios are medians, over rounds, of a way's time
-and that of tf_mtl in the same round: above 1 is slower than tf_mtl. The last line is the rate of the input pipeline, with
-random views of decoded images, over that of the training step: above 1, it does not hold up training.
+own; the processes take turns. The first epoch, which traces, is left out. Ratios are medians, over rounds, of a way's
+time and that of tf_mtl in the same round: above 1 is slower than tf_mtl. The last line is the rate of the input
+pipeline, with random views of decoded images, over that of the training step: above 1, it does not hold up training.
 """
 
 import argparse
@@ -174,9 +174,8 @@ def main():
             row.append(statistics.median(a / b for a, b in zip(of_way, ours, strict=True)))
         rows.append(row)
     print(mtl.report.table(["way", "ms per step", "ratio", "ms per image answered", "ratio"], rows))
-    rate = statistics.median(
-        step[0] / read[0] for step, read in zip(seconds["tf_mtl"], seconds["pipeline"], strict=True)
-    )
+    pairs = zip(seconds["tf_mtl"], seconds["pipeline"], strict=True)
+    rate = statistics.median(step[0] / read[0] for step, read in pairs)
     print(f"\nThe input pipeline is {rate:.1f} times as fast as the training step.")
 
 
