@@ -27,9 +27,19 @@ def load(part: str, pairs: int, folder: Path | None = None, seed: int = 0) -> tu
             once; their order differs, and so do the pairs.
         seed: Seed of the draw.
     """
-    images, labels = _from_tfds(part) if folder is None else _from_files(folder, _FILES[part])
+    images, labels = items(part, folder)
     left, right = np.random.default_rng(seed).integers(len(images), size=(2, pairs))
     return overlay(images[left], images[right]), {"left": labels[left], "right": labels[right]}
+
+
+def items(part: str, folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images [N, 28, 28] of a part, and their classes [N].
+
+    Args:
+        part: "train" or "test".
+        folder: See `load`.
+    """
+    return _from_tfds(part) if folder is None else _from_files(folder, _FILES[part])
 
 
 def overlay(left: np.ndarray, right: np.ndarray) -> np.ndarray:

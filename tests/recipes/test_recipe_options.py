@@ -25,6 +25,7 @@ RECIPES = (
     "translate",
     "describe_packages",
     "blood_cells",
+    "street_of_clothes",
 )
 REQUIRED = {
     "classify_and_tag": ["--entities", "entities", "--pos", "pos"],

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tf_mtl._names import check_names
 from tf_mtl.report._table import table
 
-_LOWER_IS_BETTER = ("loss", "mae", "mse", "rmse", "error", "err", "perplexity", "distance", "angle")
+_LOWER_IS_BETTER = ("loss", "mae", "mse", "rmse", "error", "err", "perplexity", "distance", "angle", "rel")
 
 Results = Mapping[str, Mapping[str, float]]
 
