@@ -132,3 +132,58 @@ def test_unknown_classes_and_missing_fields(folder):
         mtl.data.encode_images(records, preprocessor, [mtl.tasks.Classification("kind", ["x", "y"])])
     with pytest.raises(ValueError, match="`records` must be dicts"):
         mtl.data.encode_images(tf.data.Dataset.range(3), preprocessor, [task])
+
+
+@pytest.mark.parametrize("name", ["voc/2007", "coco/2017", "oxford_iiit_pet"])
+def test_structures_of_tfds(name):
+    import tensorflow_datasets as tfds
+
+    with tfds.testing.mock_data(num_examples=3):
+        records = mtl.data.images_from_tfds(name, "train")
+        rows = list(records.as_numpy_iterator())
+    assert len(rows) == 3
+    assert all(row["image"].dtype == np.uint8 for row in rows)
+    if name != "oxford_iiit_pet":  # mocked boxes are random numbers, and not as many as labels
+        assert all(row["boxes"].shape[1:] == (4,) for row in rows)
+        assert all(isinstance(label, bytes) for row in rows for label in row["labels"])
+        assert all(row["crowds"].dtype == bool for row in rows)
+    if name == "oxford_iiit_pet":
+        assert records.element_spec["segmentation_mask"].shape[-1] == 1
+        task = mtl.tasks.Segmentation("mask", 4, (16, 24))
+        renamed = records.map(lambda row: {"image": row["image"], "mask": row["segmentation_mask"]})
+        x, y = next(iter(mtl.data.encode_images(renamed, mtl.images.ImagePreprocessor((16, 24)), [task])))
+        assert x.shape == (16, 24, 3)
+        assert y["mask"].shape == (16, 24, 1)
+
+
+def test_boxes_of_a_local_builder(tmp_path):
+    import tensorflow_datasets as tfds
+
+    class Pictures(tfds.core.GeneratorBasedBuilder):
+        """Two pictures with boxes."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            parts = {"bbox": tfds.features.BBoxFeature(), "label": tfds.features.ClassLabel(names=["cat", "dog"])}
+            features = {"image": tfds.features.Image(), "objects": tfds.features.Sequence(parts)}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), description="")
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            box = tfds.features.BBox(ymin=0.25, xmin=0.5, ymax=0.75, xmax=1.0)
+            for key, objects in enumerate(([{"bbox": box, "label": "dog"}], [])):
+                yield key, {"image": np.zeros((20, 40, 3), "uint8"), "objects": objects}
+
+    Pictures(data_dir=tmp_path).download_and_prepare()
+    records = mtl.data.images_from_tfds("pictures", "train", data_dir=tmp_path, download=False)
+    rows = sorted(records.as_numpy_iterator(), key=lambda row: -len(row["labels"]))
+    assert rows[0]["boxes"].tolist() == [[20, 5, 40, 15]]
+    assert (rows[0]["labels"].tolist(), rows[0]["crowds"].tolist()) == ([b"dog"], [False])
+    assert rows[1]["boxes"].shape == (0, 4)
+    with pytest.raises(RuntimeError, match="TFDS cannot load"):
+        mtl.data.images_from_tfds("nothing_of_this_name", "train", download=False)
+    with tfds.testing.mock_data(num_examples=1), pytest.raises(ValueError, match="with an image"):
+        mtl.data.images_from_tfds("ag_news_subset", "train")

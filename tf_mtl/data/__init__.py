@@ -12,6 +12,7 @@ from tf_mtl.data._from_label_folder import from_label_folder
 from tf_mtl.data._from_table import from_csv, from_jsonl
 from tf_mtl.data._from_tfds import from_tfds
 from tf_mtl.data._from_voc import from_voc
+from tf_mtl.data._images_from_tfds import images_from_tfds
 from tf_mtl.data._labels_of import labels_of
 from tf_mtl.data._mask_missing import mask_missing
 from tf_mtl.data._mask_tokens import mask_tokens
@@ -37,6 +38,7 @@ __all__ = [
     "from_label_folder",
     "from_tfds",
     "from_voc",
+    "images_from_tfds",
     "labels_of",
     "mask_missing",
     "mask_tokens",

@@ -14,9 +14,10 @@ def encode_images(
 ) -> tf.data.Dataset:
     """Return rows (pixels, {task: label}) of annotated images, as the tasks' losses expect them.
 
-    A record is a dict with the bytes of an image file, `image`, and the fields that the tasks read: `boxes` and
-    `labels` for `tf_mtl.tasks.Detection`, and one with the task's name for others. `tf_mtl.data.from_voc` returns such
-    records, and `map` adds fields. Images are decoded when rows are read: `cache()` the result if it fits the memory.
+    A record is a dict with an image, `image`, as the bytes of a file or as pixels, and the fields that the tasks read:
+    `boxes` and `labels` for `tf_mtl.tasks.Detection`, and one with the task's name for others.
+    `tf_mtl.data.from_voc`, `from_coco` and `images_from_tfds` return such records, and `map` adds fields. Images are
+    decoded when rows are read: `cache()` the result if it fits the memory.
 
     Args:
         records: The records.
@@ -39,11 +40,12 @@ def encode_images(
     """
     spec = records.element_spec
     if not isinstance(spec, Mapping) or "image" not in spec:
-        raise ValueError(f"`records` must be dicts with the bytes of an image file as 'image', received {spec}.")
+        raise ValueError(f"`records` must be dicts with an image as 'image', received {spec}.")
 
     def encode(record: Mapping[str, tf.Tensor]) -> Any:
-        located = preprocessor.locate(record["image"][None])
-        x = preprocessor.pixels(record["image"])
+        image = preprocessor.decoded(record["image"])
+        located = preprocessor.placed(tf.shape(image)[None, :2])
+        x = preprocessor.pixels(image)
         y = {task.name: task.encode_image_labels(record, located) for task in tasks}
         return (x, y) if weight is None else (x, y, record[weight])
 

@@ -44,6 +44,36 @@ def from_tfds(
     >>> rows.element_spec["topic"].dtype, int(rows.cardinality())
     (tf.string, 2)
     """
+    dataset, features = load_tfds(name, split, data_dir, **kwargs)
+    if not isinstance(dataset.element_spec, Mapping):
+        raise TypeError(
+            f"`name` must be a data set of rows {{feature: tensor}}, but '{name}' gives {dataset.element_spec}. Omit "
+            "`as_supervised`, or choose another data set."
+        )
+    columns = {feature: feature for feature in features} if columns is None else dict(columns)
+    for field, feature in columns.items():
+        if feature not in features:
+            raise ValueError(
+                f"`columns['{field}']` is '{feature}', but '{name}' has the features {list(features)}."
+                f"{nearest(feature, features)}"
+            )
+    names = {field: class_names(features[feature]) for field, feature in columns.items()}
+
+    def to_record(row):
+        return {
+            field: tf.gather(names[field], row[feature] + 1) if names[field] else row[feature]
+            for field, feature in columns.items()
+        }
+
+    return dataset.map(to_record)
+
+
+def load_tfds(name: str, split: str, data_dir: str | Path | None, **kwargs: Any) -> tuple[tf.data.Dataset, Any]:
+    """Return a split of a TFDS data set, and its features.
+
+    Raises:
+        RuntimeError: if TFDS cannot load the data.
+    """
     import tensorflow_datasets as tfds
 
     try:
@@ -53,33 +83,12 @@ def from_tfds(
             f"TFDS cannot load split '{split}' of '{name}': {type(error).__name__}: {error}\n"
             "Check the name and the split, pass the `data_dir` of data that are already prepared, or prepare them with "
             "`tfds build` on a machine with a network and copy them. To read your own files, use `from_csv`, "
-            "`from_jsonl` or `from_conll`."
+            "`from_jsonl`, `from_conll`, `from_voc` or `from_coco`."
         ) from error
-    if not isinstance(dataset.element_spec, Mapping):
-        raise TypeError(
-            f"`name` must be a data set of rows {{feature: tensor}}, but '{name}' gives {dataset.element_spec}. Omit "
-            "`as_supervised`, or choose another data set."
-        )
-    features = info.features
-    columns = {feature: feature for feature in features} if columns is None else dict(columns)
-    for field, feature in columns.items():
-        if feature not in features:
-            raise ValueError(
-                f"`columns['{field}']` is '{feature}', but '{name}' has the features {list(features)}."
-                f"{nearest(feature, features)}"
-            )
-    class_names = {field: _class_names(features[feature]) for field, feature in columns.items()}
-
-    def to_record(row):
-        return {
-            field: tf.gather(class_names[field], row[feature] + 1) if class_names[field] else row[feature]
-            for field, feature in columns.items()
-        }
-
-    return dataset.map(to_record)
+    return dataset, info.features
 
 
-def _class_names(feature: Any) -> list[str]:
+def class_names(feature: Any) -> list[str]:
     """Return "", the name of -1, followed by the names of a feature's classes; an empty list for other features."""
     import tensorflow_datasets as tfds
 

@@ -73,15 +73,24 @@ class ImagePreprocessor(keras.layers.Layer):
         pixels = tf.TensorSpec(self._shape, tf.float32)
         return tf.map_fn(self.pixels, tf.convert_to_tensor(images, tf.string), fn_output_signature=pixels)
 
-    def pixels(self, encoded: Any) -> tf.Tensor:
-        """Return the pixels [H, W, C] of one encoded image."""
-        decoded = self._decoded(encoded)
-        size, _, offset = self._placed(tf.shape(decoded)[:2])
-        resized = tf.image.resize(tf.cast(decoded, tf.float32), size, antialias=True)
+    def pixels(self, image: Any) -> tf.Tensor:
+        """Return the pixels [H, W, C] of one image, encoded or as an array [h, w, C]."""
+        image = self.decoded(image)
+        size, _, offset = self._placed(tf.shape(image)[:2])
+        resized = tf.image.resize(tf.cast(image, tf.float32), size, antialias=True)
         after = tf.constant(self.image_size) - offset - size
         padding = tf.concat([tf.stack([offset, after], 1), [[0, 0]]], 0)
         padded = tf.pad(resized - self.ground, padding) + self.ground
         return tf.ensure_shape(tf.clip_by_value(padded, 0.0, 255.0), self._shape)
+
+    def decoded(self, image: Any) -> tf.Tensor:
+        """Return one image as an array [h, w, C], in its own size."""
+        image = tf.convert_to_tensor(image)
+        if image.dtype == tf.string:
+            return tf.io.decode_image(image, channels=self.channels, expand_animations=False)
+        if image.shape[-1] == 3 and self.channels == 1:
+            return tf.image.rgb_to_grayscale(image)
+        return tf.repeat(image, self.channels, -1) if image.shape[-1] == 1 else image
 
     def locate(self, images: Any) -> LocatedImages:
         """Return where the pixels of encoded images [B] come from."""
@@ -115,11 +124,8 @@ class ImagePreprocessor(keras.layers.Layer):
     def _shape(self):
         return (*self.image_size, self.channels)
 
-    def _decoded(self, encoded):
-        return tf.io.decode_image(encoded, channels=self.channels, expand_animations=False)
-
     def _size(self, encoded):
-        return tf.shape(self._decoded(encoded))[:2]
+        return tf.shape(self.decoded(encoded))[:2]
 
     def _placed(self, sizes):
         """The size that images take, the factors by which they are resized, and the offsets, all [..., (y, x)]."""
