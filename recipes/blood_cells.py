@@ -37,7 +37,7 @@ from finished_runs import FinishedRuns
 import tf_mtl as mtl
 
 JOINT = "joint"
-DEFAULTS = {"epochs": 60, "batch_size": 8, "learning_rate": 2e-3}
+DEFAULTS = {"epochs": 60, "batch_size": 8, "learning_rate": 3e-3}
 SMOKE = {"epochs": 1}
 CLIPNORM = 5.0  # of gradients, since the first steps of a detector can be large
 LOSS_WEIGHTS = {"counts": 0.05, "presence": 0.2}

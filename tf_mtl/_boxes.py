@@ -59,7 +59,10 @@ def areas(boxes: tf.Tensor) -> tf.Tensor:
 
 def intersections(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Return the areas [...] that boxes have in common with others, both [..., 4], broadcast."""
-    return areas(tf.concat([tf.maximum(a[..., :2], b[..., :2]), tf.minimum(a[..., 2:], b[..., 2:])], -1))
+    (left, top, right, bottom), others = tf.unstack(a, axis=-1), tf.unstack(b, axis=-1)
+    width = tf.minimum(right, others[2]) - tf.maximum(left, others[0])
+    height = tf.minimum(bottom, others[3]) - tf.maximum(top, others[1])
+    return tf.maximum(width, 0) * tf.maximum(height, 0)
 
 
 def pairwise_iou(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -79,7 +82,9 @@ def not_suppressed(boxes: tf.Tensor, classes: tf.Tensor, iou_threshold: float) -
         classes: Their classes [B, N].
         iou_threshold: The largest overlap of two boxes that remain.
     """
-    removes = (pairwise_iou(boxes, boxes) > iou_threshold) & (classes[:, :, None] == classes[:, None])
+    share = areas(boxes) * (iou_threshold / (1 + iou_threshold))  # IoU > t where the intersection exceeds both shares
+    removes = intersections(boxes[:, :, None], boxes[:, None]) > share[:, :, None] + share[:, None]
+    removes &= classes[:, :, None] == classes[:, None]
     number = tf.shape(boxes)[1]
     removes &= tf.range(number)[:, None] < tf.range(number)
 

@@ -46,6 +46,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.Bleu(),
     mtl.metrics.CorrectKeypoints(1.0),
     mtl.metrics.DepthAccuracy(),
+    mtl.metrics.EqualErrorRate(limit=8),
     mtl.metrics.ChrF(),
     mtl.metrics.RougeL(),
     mtl.metrics.LabeledAttachmentScore(),

@@ -78,7 +78,11 @@ def _broken_promises(name, promised, actual):
 
 
 def difference(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """Return the largest |output - expected| / (1 + |expected|); infinity where the two cannot be compared."""
+    """Return the largest |output - expected| / (1 + m), with m the largest |expected| of the row; infinity where the two
+    cannot be compared.
+
+    Rounding errors of an output, such as the coordinates of a box, have the size of its largest values.
+    """
     if set(outputs) != set(expected):
         return np.inf
     return max(_difference(outputs[name], expected[name]) for name in expected)
@@ -92,5 +96,7 @@ def _difference(output, expected):
     output, expected = output.astype("float64"), expected.astype("float64")
     same = (output == expected) | (np.isnan(output) & np.isnan(expected))
     with np.errstate(invalid="ignore"):
-        relative = np.where(same, 0.0, np.abs(output - expected) / (1 + np.abs(expected)))
+        finite = np.where(np.isfinite(expected), np.abs(expected), 0.0)
+        largest = finite.max(axis=tuple(range(1, expected.ndim)), keepdims=True, initial=0.0)
+        relative = np.where(same, 0.0, np.abs(output - expected) / (1 + largest))
     return float(np.nan_to_num(relative, nan=np.inf).max(initial=0.0))

@@ -7,6 +7,7 @@ from tf_mtl.metrics._bleu import Bleu
 from tf_mtl.metrics._chrf import ChrF
 from tf_mtl.metrics._correct_keypoints import CorrectKeypoints
 from tf_mtl.metrics._depth_errors import AbsoluteRelativeError, DepthAccuracy
+from tf_mtl.metrics._equal_error_rate import EqualErrorRate
 from tf_mtl.metrics._f1 import MacroF1, MultiLabelF1
 from tf_mtl.metrics._frame_accuracy import FrameAccuracy
 from tf_mtl.metrics._mean_average_precision import MeanAveragePrecision
@@ -29,6 +30,7 @@ __all__ = [
     "ChrF",
     "CorrectKeypoints",
     "DepthAccuracy",
+    "EqualErrorRate",
     "FrameAccuracy",
     "LabeledAttachmentScore",
     "LogitsBinaryAccuracy",
