@@ -74,7 +74,8 @@ def load(folder: Path, image_size: Sequence[int], presence: str | None, seed: in
     """
     parts = mtl.data.from_voc(folder, seed)
     names = mtl.data.labels_of(parts, "labels")
-    test, (first, *others) = parts.pop("test"), parts.values()
+    last = "test" if "test" in parts else list(parts)[-1]
+    test, (first, *others) = parts.pop(last), parts.values()
     for part in others:
         first = first.concatenate(part)
     records = {"train": first, "test": test}

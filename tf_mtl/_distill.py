@@ -12,7 +12,8 @@ from tf_mtl._engine.objectives import Objectives
 from tf_mtl._model import MultiTaskModel
 from tf_mtl._names import check_names
 from tf_mtl._shapes import with_last_axis
-from tf_mtl.losses import BatchLoss, ListLoss
+from tf_mtl.losses import BatchLoss
+from tf_mtl.losses._parts_loss import PartsLoss
 
 
 def distill(student: MultiTaskModel, teachers: Mapping[str, keras.Model], annealing_steps: int) -> MultiTaskModel:
@@ -93,7 +94,7 @@ class _Apprenticeship(MultiTaskModel):
             target = tf.stop_gradient(
                 tf.cast(_output(name, teacher(_inputs_of(teacher, x), training=False)), tf.float32)
             )
-            taught = _TaughtLists if isinstance(losses[name], ListLoss) else _Taught
+            taught = _TaughtParts if isinstance(losses[name], PartsLoss) else _Taught
             losses[name] = taught(losses[name], tasks[name].distillation_loss, with_last_axis(target), label_weight)
         return dataclasses.replace(objectives, losses=losses)
 
@@ -129,8 +130,11 @@ class _Taught(keras.losses.Loss):
         return self.label_weight * of_labels + (1 - self.label_weight) * of_teacher
 
 
-class _TaughtLists(_Taught, ListLoss):
-    """The same for lists of candidates."""
+class _TaughtParts(_Taught, PartsLoss):
+    """The same for rows whose parts have label weights."""
+
+    def row_weight(self, weight):
+        return self.loss.row_weight(weight)
 
 
 def _check_teacher(task, teacher, student):

@@ -59,9 +59,28 @@ def test_listed_parts_and_records(folder):
     rows = mtl.data.encode_images(parts["test"], mtl.images.ImagePreprocessor((20, 30)), [task])
     labels = [y["animals"].numpy().tolist() for _, y in rows]
     assert labels[1] == [[0.5, 1, 5.5, 6, 0], [10, 10, 15, 17.5, -3]]
+    (lists / "test.txt").unlink()  # as in the published VOC of 2012
+    assert {part: len(rows) for part, rows in mtl.data.from_voc(folder).items()} == {"train": 5}
     (lists / "test.txt").write_text("nothing\n")
     with pytest.raises(ValueError, match=r"test\.txt lists 'nothing'"):
         mtl.data.from_voc(folder)
+
+
+def test_names_that_repeat_in_folders(tmp_path):
+    for kind in ("cat", "dog"):
+        for index in range(3):
+            write(tmp_path / kind, f"{index}", [(kind, 0, 1, 2, 11, 12)])
+    for path in tmp_path.rglob("*.jpg"):
+        path.rename(path.parents[1] / "Annotations" / path.name)
+    parts = mtl.data.from_voc(tmp_path)
+    rows = [row for records in parts.values() for row in records.as_numpy_iterator()]
+    assert sorted(row["labels"][0] for row in rows) == [b"cat"] * 3 + [b"dog"] * 3
+    assert all(row["labels"][0] in row["file"] for row in rows)
+    (tmp_path / "cat" / "Annotations" / "0.jpg").unlink()
+    (tmp_path / "bird").mkdir()
+    (tmp_path / "bird" / "0.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"several pictures of its name"):
+        mtl.data.from_voc(tmp_path)
 
 
 def test_bad_boxes_are_reported(folder):
@@ -75,7 +94,7 @@ def test_bad_boxes_are_reported(folder):
 
 def test_files_that_cannot_be_read(folder, tmp_path_factory):
     write(folder, "alone", [], picture=False)
-    with pytest.raises(ValueError, match=r"alone\.xml has no picture"):
+    with pytest.raises(ValueError, match=r"alone\.xml has no picture of its name"):
         mtl.data.from_voc(folder)
     (folder / "Annotations" / "alone.xml").write_text("<annotation>")
     with pytest.raises(ValueError, match=r"alone\.xml is not a readable annotation"):
@@ -110,6 +129,9 @@ def test_coco(folder):
         ({"categories": []}, "has no category 1"),
         ({"images": []}, "annotations of image 7"),
         ({"annotations": [{}]}, "is not an annotation file of COCO"),
+        ({"annotations": [{"image_id": 7, "category_id": 1}]}, "'bbox'"),
+        ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [1]}]}, "the `bbox`"),
+        ({"images": [], "annotations": []}, "lists no images"),
     ):
         path.write_text(json.dumps({**document, **change}))
         with pytest.raises(ValueError, match=message):
@@ -117,6 +139,19 @@ def test_coco(folder):
     path.write_text(json.dumps({**document, "images": [{"id": 7, "file_name": "none.jpg"}]}))
     with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
         mtl.data.from_coco(path, pictures)
+
+
+def test_names_lists_and_missing_ones():
+    png = tf.io.encode_png(np.zeros((8, 8, 3), "uint8")).numpy()
+    records = tf.data.Dataset.from_tensor_slices(
+        {"image": [png] * 2, "tags": [["a", "b"], ["c", ""]], "kind": ["", "y"]}
+    )
+    tasks = [mtl.tasks.MultiLabel("tags", labels=["a", "b", "c"]), mtl.tasks.Classification("kind", ["x", "y"])]
+    rows = mtl.data.encode_images(records, mtl.images.ImagePreprocessor((8, 8)), tasks)
+    assert [y["tags"].numpy().tolist() for _, y in rows] == [[1, 1, 0], [0, 0, 1]]
+    masked = list(mtl.data.mask_missing(rows, {"kind": -1}))
+    assert [weight["kind"].numpy().tolist() for _, _, weight in masked] == [0, 1]
+    assert all("tags" not in weight for _, _, weight in masked)
 
 
 def test_unknown_classes_and_missing_fields(folder):

@@ -80,3 +80,11 @@ def test_frozen_and_synchronized_batch_normalisation(tmp_path):
     assert np.abs(apart["moving_variance"] - alone["moving_variance"]).max() > 1e-3
     with pytest.raises(ValueError, match="`normalization`.*'frozen'"):
         trained("frozen")
+
+
+def test_levels_of_sizes_that_round_down_and_gaps():
+    images = np.zeros((1, 66, 66, 3), "float32")
+    vgg = keras.applications.VGG16(include_top=False, weights=None, input_shape=(66, 66, 3))
+    assert sorted(mtl.encoders.BackboneEncoder(vgg)(images)) == ["P1", "map", "pooled"]
+    with pytest.raises(ValueError, match="consecutive"):
+        mtl.encoders.FeaturePyramid(mtl.encoders.ConvEncoder([4] * 4), ["P1", "P3"])

@@ -47,7 +47,9 @@ def test_original_boxes_are_clipped_to_the_original_image():
 
 def test_grey_and_bad_arguments():
     grey = mtl.images.ImagePreprocessor(SIZE, channels=1)
-    assert grey([encoded(8, 8)]).shape == (1, *SIZE, 1)
+    bmp = b"BM" + (70).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little") + (40).to_bytes(4, "little")
+    bmp += (2).to_bytes(4, "little") * 2 + b"\1\0\x18\0" + bytes(24) + bytes([255] * 6 + [0, 0]) * 2
+    assert grey([encoded(8, 8), bmp]).shape == (2, *SIZE, 1)
     assert type(grey).from_config(grey.get_config()).get_config() == grey.get_config()
     with pytest.raises(ValueError, match="`channels`.*4"):
         mtl.images.ImagePreprocessor(SIZE, channels=4)

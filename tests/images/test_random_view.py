@@ -21,7 +21,7 @@ def scene(rng):
     return image, {"boxes": boxes, "mask": mask, "points": points}
 
 
-VIEW = {"boxes": ["boxes"], "maps": ["mask"], "points": ["points"]}
+VIEW = {"boxes": "boxes", "maps": {"mask": 255}, "points": ["points"]}
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -93,3 +93,37 @@ def test_one_of_several_inputs():
     np.testing.assert_array_equal(moved["picture"], expected)
     np.testing.assert_array_equal(labels["boxes"], same["boxes"])
     assert moved["text"] is inputs["text"]
+
+
+def test_directions_turn_with_a_flip():
+    directions = np.tile(np.array([0.6, 0.0, 0.8], "float32"), (4, 6, 1))
+    view = mtl.images.RandomView(normals=["n"], horizontal_flip=1.0, zoom=(0.5, 0.5), shift=0.0)
+    _, y = view(np.zeros((4, 6, 3), "uint8"), {"n": directions, "other": 3}, [0, 0])
+    np.testing.assert_allclose(y["n"][1, 2], [-0.6, 0, 0.8])
+    assert not y["n"][0].numpy().any()
+    assert y["other"] == 3
+
+
+def test_depth_around_the_image_is_missing():
+    view = mtl.images.RandomView(maps={"depth": 0}, zoom=(0.5, 0.5), shift=0.0, horizontal_flip=0.0)
+    _, y = view(np.zeros((8, 8, 3), "float32"), {"depth": np.full((8, 8), 3.0, "float32")}, [1, 2])
+    perfect = np.full((1, 8, 8, 1), 3.0, "float32")
+    assert float(mtl.losses.DepthLoss("l1").call(y["depth"][None], perfect)[0]) == 0
+    assert float(tf.reduce_sum(y["depth"])) == 3 * 16
+
+
+def test_numbers_of_other_types():
+    boxes = np.array([[2, 1, 10, 8, 0], [2.0, 2.0, 2.9, 3.0, 1.0]])
+    view = mtl.images.RandomView(boxes=["d"], points=["p"], horizontal_flip=0, zoom=(1.0, 1.0), shift=0.0)
+    _, y = view(np.zeros((20, 30, 3), "uint8"), {"d": boxes, "p": np.array([[1, 2]])}, [1, 2])
+    np.testing.assert_allclose(y["d"], boxes, rtol=1e-6)
+    assert y["p"].numpy().tolist() == [[1, 2]]
+
+
+def test_sources_that_label_different_tasks():
+    image = np.zeros((4, 20, 30, 3), "float32")
+    a = tf.data.Dataset.from_tensor_slices((image, {"det": np.full((4, 2, 5), -1, "float32")}))
+    b = tf.data.Dataset.from_tensor_slices((image, {"seg": np.ones((4, 20, 30), "uint8")}))
+    view = mtl.images.RandomView(boxes=["det"], maps={"seg": 255})
+    _, y, weight = next(iter(mtl.data.mix({"a": a, "b": b}, batch_size=4, seed=0, augment=view)))
+    assert set(y) == set(weight) == {"det", "seg"}

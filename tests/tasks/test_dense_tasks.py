@@ -95,6 +95,24 @@ def test_weights_of_images_and_pixels():
     assert results == pytest.approx(alone, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["crossentropy", "dice"])
+def test_distillation(loss):
+    images, y = scenes(8)
+    student, teacher = build(None, loss=loss), build(None, loss=loss)
+    trained = mtl.distill(student, dict.fromkeys(y, teacher), annealing_steps=10)
+    trained.compile("sgd")
+    history = trained.fit(images, y, sample_weight={"corners": np.ones((8, 2))}, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_depths_begin_near_the_typical_one():
+    images, _ = scenes(4)
+    encoder = mtl.encoders.ConvEncoder([8, 64, 64])
+    task = mtl.tasks.Depth("depth", SIZE, typical=3.0, levels=["P1", "P2"])
+    model = mtl.build_model(keras.Input((*SIZE, 1)), mtl.trunks.HardSharing(encoder), [task])
+    np.testing.assert_allclose(model.predict(images, verbose=0)["depth"], 3.0, rtol=0.1)
+
+
 def test_bad_labels_and_arguments():
     images, y = scenes(4)
     model = build(None)

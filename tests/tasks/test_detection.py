@@ -200,6 +200,84 @@ def without_batch_statistics():
     return mtl.encoders.FeaturePyramid(keras.Model(image, {"P2": fine, "P3": coarse}), LEVELS, 8)
 
 
+@pytest.mark.parametrize("box_format", ["xywh", "rel_yxyx", "center_xywh"])
+def test_formats_of_labels(box_format):
+    images, labels = scenes(4)
+    converted = labels.copy()
+    is_box = labels[..., 4] >= 0
+    size = {"height": SIZE[0], "width": SIZE[1]} if box_format.startswith("rel") else {}
+    converted[is_box, :4] = keras.utils.bounding_boxes.convert_format(labels[is_box, :4], "xyxy", box_format, **size)
+    results = []
+    for task, y in ((detection(), labels), (detection(box_format=box_format), converted)):
+        model = small_model(box_format=task.box_format)
+        model.compile("sgd")
+        results.append(model.evaluate(images, {"boxes": y}, return_dict=True, verbose=0))
+    assert results[0] == pytest.approx(results[1], rel=1e-4, abs=1e-5)
+    wrong = converted.copy()
+    wrong[np.nonzero(is_box)[0][0], np.nonzero(is_box)[1][0], :4] = 1000
+    for data in ([images, {"boxes": wrong}], [tf.data.Dataset.from_tensor_slices((images, {"boxes": wrong})).batch(2)]):
+        with pytest.raises(ValueError, match=rf"hold boxes in the format '{box_format}'"):
+            model.fit(*data, verbose=0)
+
+
+def test_two_formats_are_checked_apart():
+    images, labels = scenes(4)
+    labels[0, 0] = [1, 1, 20, 14, 0]  # as center_xywh it reaches beyond the left edge
+    encoder = mtl.encoders.FeaturePyramid(mtl.encoders.ConvEncoder([4, 8, 8, 8]), LEVELS, 8)
+    tasks = [
+        mtl.tasks.Detection(name, 2, SIZE, LEVELS, hidden_units=8, box_format=box_format)
+        for name, box_format in (("a", "xyxy"), ("b", "center_xywh"))
+    ]
+    model = mtl.build_model(keras.Input((*SIZE, 1)), mtl.trunks.HardSharing(encoder), tasks)
+    model.compile("sgd")
+    centred = labels.copy()
+    is_box = labels[..., 4] >= 0
+    centred[is_box, :4] = keras.utils.bounding_boxes.convert_format(labels[is_box, :4], "xyxy", "center_xywh")
+    data = tf.data.Dataset.from_tensor_slices((images, {"a": labels, "b": centred})).batch(4)
+    model.fit(data, verbose=0)
+    centred[0, 0] = labels[0, 0]
+    data = tf.data.Dataset.from_tensor_slices((images, {"a": labels, "b": centred})).batch(4)
+    with pytest.raises(ValueError, match=r"y\['b'\].*'center_xywh'"):
+        model.fit(data, verbose=0)
+
+
+def test_a_nan_in_a_box_shows():
+    output = np.full((2, 120, 6), -3.0, "float32")
+    output[..., :4] = [0, 0, 8, 8]
+    output[1, :, 2] = np.nan
+    label = np.array([[[0, 0, 8, 8, 0]]] * 2, "float32")
+    loss = detection().loss
+    assert np.isnan(loss.call(label, output).numpy()).tolist() == [False, True]
+    assert np.isnan(loss.call(-np.ones_like(label), output).numpy()).tolist() == [False, True]
+
+
+def test_batches_without_a_box():
+    images, _ = scenes(4)
+    model = small_model()
+    model.compile("sgd")
+    padded = model.evaluate(images, {"boxes": np.full((4, 1, 5), -1.0)}, return_dict=True, verbose=0)
+    none = model.evaluate(images, {"boxes": np.zeros((4, 0, 5))}, return_dict=True, verbose=0)
+    assert none == pytest.approx(padded)
+    model.fit(images, {"boxes": np.zeros((4, 0, 5))}, sample_weight={"boxes": np.ones((4, 0))}, verbose=0)
+
+
+def test_weights_with_further_axes_and_of_one_box():
+    _, labels = scenes(4)
+    labels[:, 0] = [2, 2, 14, 14, 1]
+    labels[:, 1] = [20, 10, 34, 24, 0]
+    output = np.tile(np.array([4, 4, 16, 18, -1, 1], "float32"), (4, 120, 1))
+    output[:, ::2] = [19, 12, 33, 24, 1, -1]
+    loss, weight = detection().loss, np.array([[1, 0.25, 1]] * 4, "float32")
+    expected = loss.call(labels, output, weight)
+    np.testing.assert_allclose(loss.call(labels, output, weight[..., None]), expected)
+    assert np.abs(loss.call(labels, output) - expected).max() > 1e-3
+    one, padded = labels[:, :1], np.concatenate([labels[:, :1], -np.ones((4, 1, 5))], 1).astype("float32")
+    quarter = np.full((4, 1), 0.25, "float32")
+    np.testing.assert_allclose(
+        loss.call(one, output, quarter), loss.call(padded, output, np.repeat(quarter, 2, 1)), rtol=1e-6
+    )
+
+
 def test_replicas_equal_one_device():
     images, labels = scenes(12)
     weight = (np.arange(12) % 3 > 0).astype("float32")

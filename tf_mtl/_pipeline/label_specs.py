@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mtl._boxes import PADDING, to_xyxy
@@ -84,8 +85,10 @@ def label_spec(
         return LabelSpec(task, tuple(output.shape[1:-1]), output.shape[-1], True, names=names)
     if isinstance(loss, SoftDice):
         return LabelSpec(task, tuple(output.shape[1:-1]), output.shape[-1] - 1, True, loss.ignore_class, names=names)
-    if isinstance(loss, (DepthLoss, CosineDistance, PointDistance)):
+    if isinstance(loss, DepthLoss):
         return LabelSpec(task, tuple(output.shape[1:]))
+    if isinstance(loss, (CosineDistance, PointDistance)):
+        return VectorSpec(task, tuple(output.shape[1:]), output_rank=False)
     if isinstance(loss, DetectionLoss):
         return BoxSpec(task, (None, 5), output_rank=False, loss=loss, classes_count=output.shape[-1] - 4)
     if isinstance(loss, DependencyCrossentropy):
@@ -197,6 +200,19 @@ class SpanSpec(LabelSpec):
 
 
 @dataclass(frozen=True)
+class VectorSpec(LabelSpec):
+    """What losses of vectors demand, with one value for each, [B, ..., D]."""
+
+    def check_weight_shape(self, shape: tf.TensorShape, weight_shape: tf.TensorShape) -> None:
+        """Raise if label weights have more axes than vectors.
+
+        Raises:
+            ValueError: naming the shapes.
+        """
+        super().check_weight_shape(shape[:-1], weight_shape)
+
+
+@dataclass(frozen=True)
 class BoxSpec(LabelSpec):
     """What the loss of detections demands: boxes inside the image, each with a class, [B, M, 5].
 
@@ -208,6 +224,11 @@ class BoxSpec(LabelSpec):
     loss: Any = None
     classes_count: int = 1
 
+    @property
+    def variant(self) -> tuple[Any, ...]:
+        """The format of the boxes."""
+        return (self.loss.format,)
+
     def largest(self, shape: Sequence[Any]) -> tuple[float, ...]:
         """Return the largest box and class."""
         height, width = self.loss.image_size
@@ -217,6 +238,7 @@ class BoxSpec(LabelSpec):
         """Return where a box has an area and is inside the image, and where the class is one."""
         height, width = self.loss.image_size
         boxes, classes = to_xyxy(y[..., :4], self.loss.format, self.loss.image_size), y[..., 4:]
+        boxes = boxes.numpy() if isinstance(y, np.ndarray) and isinstance(boxes, tf.Tensor) else boxes
         left, top, right, bottom = (boxes[..., index : index + 1] for index in range(4))
         inside = (left >= -_EDGE) & (top >= -_EDGE) & (right <= width + _EDGE) & (bottom <= height + _EDGE)
         has_area = (right > left) & (bottom > top)
@@ -228,8 +250,8 @@ class BoxSpec(LabelSpec):
         height, width = self.loss.image_size
         return (
             f"hold boxes in the format '{self.loss.format}' with an area, inside images {height} high and {width} "
-            f"wide, each followed by its class from 0 to {self.classes_count - 1}, by -1 for padding, or by -2 - class "
-            "for a crowd,"
+            f"wide, each followed by its class from 0 to {self.classes_count - 1}, by -1 for padding (as "
+            "data.encode_images pads them), or by -2 - class for a crowd,"
         )
 
     def check_weight_shape(self, shape: tf.TensorShape, weight_shape: tf.TensorShape) -> None:

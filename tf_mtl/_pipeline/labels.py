@@ -44,6 +44,11 @@ class LabelSpec:
         """Whether labels are integers."""
         return self.classes
 
+    @property
+    def variant(self) -> tuple[Any, ...]:
+        """What the rule depends on besides the other attributes; by default nothing."""
+        return ()
+
     def largest(self, shape: Sequence[Any]) -> Any:
         """Return the largest label allowed; None for any number.
 

@@ -89,7 +89,7 @@ def _stacked(y, weight, specs) -> list[_Group]:
         labels, w = y[spec.task], weight_of(spec.task, weight)
         shapes = tuple(labels.shape[1:]), None if w is None else tuple(w.shape[1:])
         alone = spec.task if None in shapes[0] or None in (shapes[1] or ()) else None
-        limits = type(spec), spec.largest(labels.shape), spec.integers, spec.ignored
+        limits = type(spec), spec.largest(labels.shape), spec.integers, spec.ignored, spec.variant
         alike[*limits, labels.dtype, *shapes, alone].append(spec)
     groups = []
     for group in alike.values():

@@ -42,8 +42,13 @@ def from_coco(annotations: str | os.PathLike, images: str | os.PathLike) -> tf.d
     unknown = [image for image in by_image if image not in known]
     if unknown:
         raise ValueError(f"{path} has annotations of image {unknown[0]}, which it does not list. Fix the file.")
+    if not known:
+        raise ValueError(f"{path} lists no images. Give a file instances_*.json.")
     remarks = Remarks()
-    rows = [_image(path, folder, image, by_image[key], names, remarks) for key, image in known.items()]
+    try:
+        rows = [_image(path, folder, image, by_image[key], names, remarks) for key, image in known.items()]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not an annotation file of COCO: {error!r} is missing or wrong.") from error
     for message in remarks.messages():
         warnings.warn(message, stacklevel=2)
     return image_records(rows)
@@ -53,13 +58,17 @@ def _image(path, folder, image, annotations, names, remarks):
     picture = folder / image["file_name"]
     if not picture.is_file():
         raise FileNotFoundError(f"{path} lists {image['file_name']}, but {folder} has no such picture.")
-    limits = np.array([image["width"], image["height"]] * 2, "float32") if "width" in image else None
+    limits = (
+        np.array([image["width"], image["height"]] * 2, "float32") if "width" in image and "height" in image else None
+    )
     boxes, labels, crowds = [], [], []
     for annotation in annotations:
         if annotation["category_id"] not in names:
             raise ValueError(
                 f"{path} has no category {annotation['category_id']}, that of an annotation. Fix the file."
             )
+        if len(annotation["bbox"]) != 4:
+            raise ValueError(f"{path} has the `bbox` {annotation['bbox']}, which must be left, top, width and height.")
         left, top, width, height = annotation["bbox"]
         box = within(np.array([left, top, left + width, top + height], "float32"), limits, picture.name, remarks)
         if box is not None:

@@ -3,6 +3,7 @@
 import os
 import random
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ def from_voc(folder: str | os.PathLike, seed: int = 0) -> dict[str, tf.data.Data
     """Return annotated images of a folder in the form of Pascal VOC, by part.
 
     Annotations are found by the ending .xml, and pictures by theirs, wherever they are in the folder; an annotation
-    belongs to the picture with its `filename`, or else its own name. Parts are the lists train.txt, val.txt and
-    test.txt of `ImageSets/Main`. Without them, pictures are divided at random into 70 % "train", 15 % "val" and 15 %
-    "test"; a part without pictures is left out.
+    belongs to the picture with its `filename`, or else its own name. Parts are those of the lists train.txt, val.txt
+    and test.txt of `ImageSets/Main`. Without any of them, pictures are divided at random into 70 % "train", 15 % "val"
+    and 15 % "test"; a part without pictures is left out.
 
     Records are dicts: `image`, the bytes of the picture's file; `boxes`, "xyxy" in pixels, float32 [M, 4]; `labels`,
     the objects' names [M]; `crowds` [M], True for objects marked as difficult; and `file`, the picture's path. Boxes
@@ -38,36 +39,47 @@ def from_voc(folder: str | os.PathLike, seed: int = 0) -> dict[str, tf.data.Data
             message names the file.
     """
     folder = Path(folder)
-    annotations = {path.stem: path for path in sorted(folder.rglob("*.xml"))}
-    pictures = {path.name: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _PICTURES}
+    annotations = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.xml"))}
+    pictures: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _PICTURES:
+            pictures[path.name].append(path)
     if not annotations:
         raise ValueError(f"`folder` must have annotations, files that end in .xml; found none in {folder}.")
     remarks = Remarks()
-    images = {stem: _read(path, pictures, remarks) for stem, path in annotations.items()}
+    images = {key: _read(path, pictures, remarks) for key, path in annotations.items()}
     for message in remarks.messages():
         warnings.warn(message, stacklevel=2)
-    parts = _listed_parts(folder, images) or _random_parts(sorted(images), seed)
-    return {part: image_records([images[stem] for stem in stems]) for part, stems in parts.items() if stems}
+    parts = _listed_parts(folder, annotations) or _random_parts(sorted(images), seed)
+    return {part: image_records([images[key] for key in keys]) for part, keys in parts.items() if keys}
 
 
-def _read(path: Path, pictures: Mapping[str, Path], remarks: Remarks) -> AnnotatedImage:
+def _read(path: Path, pictures: Mapping[str, list[Path]], remarks: Remarks) -> AnnotatedImage:
     try:
         root = ElementTree.parse(path).getroot()
         objects = [_object(node) for node in root.iter("object")]
         size = [float(root.findtext(f"size/{side}") or 0) for side in ("width", "height")]
     except (ElementTree.ParseError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not a readable annotation: {error}. Fix or remove the file.") from error
-    names = [root.findtext("filename") or "", *(path.stem + ending for ending in _PICTURES)]
-    picture = next((pictures[name] for name in names if name in pictures), None)
-    if picture is None:
-        raise ValueError(
-            f"{path} has no picture: none is named {names[0]!r} or {path.stem!r}. Add it, or remove the file."
-        )
     limits = np.array(size * 2, "float32") if all(size) else None
     placed = [(within(box, limits, path.name, remarks), label, is_crowd) for box, label, is_crowd in objects]
     kept = [(box, label, is_crowd) for box, label, is_crowd in placed if box is not None]
     boxes, labels, crowds = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
-    return AnnotatedImage(str(picture), boxes, labels, crowds)
+    return AnnotatedImage(str(_picture(path, root.findtext("filename"), pictures)), boxes, labels, crowds)
+
+
+def _picture(path: Path, filename: str | None, pictures: Mapping[str, list[Path]]) -> Path:
+    """The picture of an annotation: of several with its name, the one beside it."""
+    names = [filename or "", *(path.stem + ending for ending in _PICTURES)]
+    found = next((pictures[name] for name in names if name in pictures), [])
+    beside = [picture for picture in found if picture.parent == path.parent]
+    if len(beside or found) != 1:
+        problem = f"several pictures of its name: {', '.join(map(str, found))}" if found else "no picture of its name"
+        raise ValueError(
+            f"{path} has {problem}. Each needs one picture, named {names[0]!r} or {path.stem!r}: add it, move it "
+            "beside the annotation, or remove the annotation."
+        )
+    return (beside or found)[0]
 
 
 def _object(node: Any) -> tuple[np.ndarray, str, bool]:
@@ -75,18 +87,21 @@ def _object(node: Any) -> tuple[np.ndarray, str, bool]:
     return np.array(box, "float32"), node.findtext("name").strip(), (node.findtext("difficult") or "0").strip() == "1"
 
 
-def _listed_parts(folder: Path, images: Mapping[str, AnnotatedImage]) -> dict[str, list[str]]:
-    """The pictures of each list in `ImageSets/Main`; nothing without a list for training and one for testing."""
+def _listed_parts(folder: Path, annotations: Mapping[str, Path]) -> dict[str, list[str]]:
+    """The annotations that each list in `ImageSets/Main` names; nothing without a list."""
     lists = {path.stem: path for path in sorted(folder.rglob("ImageSets/Main/*.txt")) if path.stem in _PARTS}
-    if not {"train", "test"} <= lists.keys():
-        return {}
+    by_stem = {path.stem: key for key, path in annotations.items()}
+    if lists and len(by_stem) < len(annotations):
+        raise ValueError(
+            f"{folder} has several annotations of one name, which its lists do not tell apart. Rename them."
+        )
     parts = {}
     for part, path in lists.items():
         stems = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
-        unknown = [stem for stem in stems if stem not in images]
+        unknown = [stem for stem in stems if stem not in by_stem]
         if unknown:
             raise ValueError(f"{path} lists '{unknown[0]}', which has no annotation. Add it, or fix the list.")
-        parts[part] = stems
+        parts[part] = [by_stem[stem] for stem in stems]
     return {part: parts[part] for part in _PARTS if part in parts}
 
 

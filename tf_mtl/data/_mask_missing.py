@@ -16,7 +16,7 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
     Args:
         dataset: Rows or batches of (x, {task: y}) or (x, {task: y}, {task: weight}).
         markers: `{task: marker}`, such as `{"topic": -1, "intensity": float("nan")}`; tasks without a marker keep all
-            their labels.
+            their labels, and have a weight only if the data set has one.
 
     Returns:
         A data set of (x, {task: y}, {task: weight}), weights float32 and of their labels' shape. Weights that the data
@@ -49,7 +49,7 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
 
     def mask(*row):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(row)
-        weights = {task: tf.ones(tf.shape(label)) for task, label in y.items()}
+        weights = {}
         for task, marker in markers.items():
             if not y[task].dtype.is_floating:
                 missing = tf.equal(tf.cast(y[task], tf.int64), int(marker))
@@ -58,8 +58,10 @@ def mask_missing(dataset: tf.data.Dataset, markers: Mapping[str, float]) -> tf.d
             weights[task] = tf.cast(~missing, tf.float32)
         weight_by_task = weight if isinstance(weight, Mapping) else dict.fromkeys(y, weight)
         for task, label_weight in weight_by_task.items():
-            if label_weight is not None:
+            if label_weight is not None and task in weights:
                 weights[task] *= match_rank(tf.cast(label_weight, tf.float32), len(weights[task].shape))
+            elif label_weight is not None:
+                weights[task] = tf.cast(label_weight, tf.float32)
         return x, y, weights
 
     return dataset.map(mask, num_parallel_calls=tf.data.AUTOTUNE)

@@ -26,7 +26,8 @@ class FeaturePyramid(keras.layers.Layer):
         **kwargs: See `keras.layers.Layer`.
 
     Raises:
-        ValueError: for other names of levels, or an encoder without the finest of them.
+        ValueError: for other names of levels, levels that are not consecutive, or an encoder without the finest of
+            them.
 
     Reference: Lin et al., "Feature pyramid networks for object detection", CVPR 2017.
 
@@ -49,6 +50,9 @@ class FeaturePyramid(keras.layers.Layer):
         super().__init__(name=name, **kwargs)
         self.encoder = encoder
         self.levels = checked_levels(name, levels)
+        first, last = (int(level[1:]) for level in (self.levels[0], self.levels[-1]))
+        if last - first + 1 != len(self.levels):
+            raise ValueError(f"`levels` must be consecutive, such as ['P3', 'P4', 'P5'], received {self.levels}.")
         self.filters = integer("filters", filters, 1)
 
     def build(self, input_shape: Any) -> None:
@@ -97,7 +101,8 @@ class FeaturePyramid(keras.layers.Layer):
         if given != self.levels[: len(given)] or not given:
             raise ValueError(
                 f"`encoder` of FeaturePyramid must return the levels {self.levels}, at least the first of them, "
-                f"received {sorted(features)}. Set `levels`, or use a deeper encoder."
+                f"received {sorted(features)}. Set `levels`, or use a deeper encoder or images whose size its strides "
+                "divide."
             )
         return given
 

@@ -78,10 +78,10 @@ def _broken_promises(name, promised, actual):
 
 
 def difference(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """Return the largest |output - expected| / (1 + m), with m the largest |expected| of the row; infinity where the two
-    cannot be compared.
+    """Return the largest |output - expected| / (1 + m), with m the largest |expected| of the row.
 
-    Rounding errors of an output, such as the coordinates of a box, have the size of its largest values.
+    It is infinity where the two cannot be compared. Rounding errors of an output, such as the coordinates of a box,
+    have the size of its largest values.
     """
     if set(outputs) != set(expected):
         return np.inf

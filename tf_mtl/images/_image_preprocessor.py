@@ -87,7 +87,7 @@ class ImagePreprocessor(keras.layers.Layer):
         """Return one image as an array [h, w, C], in its own size."""
         image = tf.convert_to_tensor(image)
         if image.dtype == tf.string:
-            return tf.io.decode_image(image, channels=self.channels, expand_animations=False)
+            image = tf.io.decode_image(image, channels=3, expand_animations=False)
         if image.shape[-1] == 3 and self.channels == 1:
             return tf.image.rgb_to_grayscale(image)
         return tf.repeat(image, self.channels, -1) if image.shape[-1] == 1 else image

@@ -14,13 +14,17 @@ class RandomView:
 
     Pass it to `tf_mtl.data.mix(augment=)`; it takes a row's inputs and labels and a seed. Boxes are clipped to the
     view. Of an object of which less than `visible` of the area remains, the box becomes a crowd, which teaches nothing;
-    one without any becomes padding. Label maps have `outside` around the image. Points outside the view are -1, as are
-    missing ones. A flip does not exchange the names of left and right points.
+    one without any becomes padding. Points outside the view are -1, as are missing ones. A flip does not exchange the
+    names of left and right points. Names that a row does not have are left out, since sources may label different
+    tasks.
 
     Args:
         image: The name of the input with the pixels, [H, W, C], in a dict of inputs; None if they are the only input.
         boxes: The names of labels that are boxes, [M, 5], "xyxy" in pixels.
-        maps: The names of labels that are maps of classes or numbers, [H, W] or [H, W, 1].
+        maps: `{name: value around the image}` of labels that are maps, [H, W] or [H, W, C]: 255 for
+            `tf_mtl.tasks.Segmentation`, 0 for `Depth`.
+        normals: The names of labels that are maps of directions, [H, W, 3], for `tf_mtl.tasks.Normals`: a flip also
+            turns the directions, and they are 0 around the image.
         points: The names of labels that are points, (x, y), [K, 2].
         horizontal_flip: The probability of a flip of left and right.
         vertical_flip: The probability of a flip of top and bottom.
@@ -28,7 +32,6 @@ class RandomView:
         shift: The largest shift, as a fraction of height and width.
         visible: The smallest part of a box that is still an object.
         ground: The value of pixels around the image.
-        outside: The value of label maps around the image.
 
     Raises:
         ValueError: for numbers out of range.
@@ -45,7 +48,8 @@ class RandomView:
         self,
         image: str | None = None,
         boxes: Sequence[str] = (),
-        maps: Sequence[str] = (),
+        maps: Mapping[str, float] | None = None,
+        normals: Sequence[str] = (),
         points: Sequence[str] = (),
         horizontal_flip: float = 0.5,
         vertical_flip: float = 0.0,
@@ -53,9 +57,9 @@ class RandomView:
         shift: float = 0.1,
         visible: float = 0.4,
         ground: float = 128.0,
-        outside: float = 255.0,
     ):
-        self.image, self.boxes, self.maps, self.points = image, list(boxes), list(maps), list(points)
+        self.image, self.maps = image, dict(maps or {})
+        self.boxes, self.normals, self.points = map(_names, (boxes, normals, points))
         self.flips = [
             in_range("horizontal_flip", horizontal_flip, 0, 1),
             in_range("vertical_flip", vertical_flip, 0, 1),
@@ -63,7 +67,7 @@ class RandomView:
         self.zoom = [in_range("zoom", limit, 0, open_low=True) for limit in zoom]
         self.shift = in_range("shift", shift, 0, 1)
         self.visible = in_range("visible", visible, 0, 1)
-        self.ground, self.outside = float(ground), float(outside)
+        self.ground = float(ground)
 
     def __call__(self, x: Any, y: Mapping[str, Any], seed: Any) -> tuple[Any, dict[str, Any]]:
         """Return the inputs and labels of a view.
@@ -73,7 +77,7 @@ class RandomView:
             y: The labels by task.
             seed: An integer seed, [2].
         """
-        pixels = tf.convert_to_tensor(x if self.image is None else x[self.image])
+        pixels = tf.cast(x if self.image is None else x[self.image], tf.float32)
         size = tf.cast(tf.shape(pixels)[1::-1], tf.float32)  # (width, height)
         draws = tf.random.stateless_uniform([5], seed)
         sign = tf.where(draws[:2] < self.flips, -1.0, 1.0)
@@ -84,12 +88,15 @@ class RandomView:
         moved_pixels = _moved(pixels - self.ground, factor, offset, "BILINEAR", 0.0) + self.ground
         x = moved_pixels if self.image is None else {**x, self.image: moved_pixels}
         y = dict(y)
-        for name in self.boxes:
-            y[name] = self._moved_boxes(tf.convert_to_tensor(y[name]), factor, offset, size)
-        for name in self.maps:
-            y[name] = self._moved_map(tf.convert_to_tensor(y[name]), factor, offset)
-        for name in self.points:
-            points = tf.convert_to_tensor(y[name])
+        for name in y.keys() & set(self.boxes):
+            y[name] = self._moved_boxes(tf.cast(y[name], tf.float32), factor, offset, size)
+        for name in y.keys() & self.maps.keys():
+            y[name] = _moved_map(tf.convert_to_tensor(y[name]), factor, offset, float(self.maps[name]))
+        for name in y.keys() & set(self.normals):
+            moved = _moved_map(tf.cast(y[name], tf.float32), factor, offset, 0.0)
+            y[name] = moved * tf.concat([tf.sign(factor), [1.0]], 0)
+        for name in y.keys() & set(self.points):
+            points = tf.cast(y[name], tf.float32)
             moved = points * factor + offset
             inside = tf.reduce_all((points >= 0) & (moved >= 0) & (moved <= size), -1, keepdims=True)
             y[name] = tf.where(inside, moved, -1.0)
@@ -102,14 +109,20 @@ class RandomView:
         classes = labels[:, 4]
         part = tf.math.divide_no_nan(areas(clipped), areas(moved))
         classes = tf.where((part < self.visible) & (classes >= 0), -2 - classes, classes)
-        classes = tf.where(areas(clipped) > 1, classes, -1.0)
+        classes = tf.where(areas(clipped) > 0, classes, -1.0)
         clipped = tf.where(classes[:, None] == -1, -1.0, clipped)
         return tf.concat([clipped, classes[:, None]], 1)
 
-    def _moved_map(self, values, factor, offset):
-        as_image = tf.cast(tf.reshape(values, [*values.shape[:2], 1]), tf.float32)
-        moved = _moved(as_image - self.outside, factor, offset, "NEAREST", 0.0) + self.outside
-        return tf.reshape(tf.cast(moved, values.dtype), values.shape)
+
+def _names(names):
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _moved_map(values, factor, offset, outside):
+    """A map, by its nearest pixels, with a value around the image."""
+    as_image = tf.cast(tf.reshape(values, [*values.shape[:2], -1]), tf.float32)
+    moved = _moved(as_image - outside, factor, offset, "NEAREST", 0.0) + outside
+    return tf.reshape(tf.cast(moved, values.dtype), values.shape)
 
 
 def _moved(image, factor, offset, interpolation, fill):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_mtl._arguments import in_range, integer
 from tf_mtl._boxes import PADDING, XYXY, checked_format, checked_image_size, pairwise_iou, to_xyxy
 from tf_mtl._pyramid import centres
+from tf_mtl._shapes import match_rank
 from tf_mtl.losses._box_loss import BoxLoss
 from tf_mtl.losses._parts_loss import PartsLoss
 
@@ -91,12 +92,16 @@ class DetectionLoss(PartsLoss):
         y_pred = tf.convert_to_tensor(y_pred)
         labels = tf.cast(y_true, y_pred.dtype)
         boxes, logits = y_pred[..., :4], y_pred[..., 4:]
+        per_box = tf.ones_like(labels[..., 0])
+        if weight is not None:
+            weight = match_rank(tf.cast(weight, y_pred.dtype), min(len(weight.shape), 2))
+            if len(weight.shape) == 2 and (weight.shape[1] != 1 or labels.shape[1] == 1):
+                per_box = weight
+        classes = tf.where(per_box > 0, tf.cast(labels[..., 4], tf.int32), PADDING)
         truth = to_xyxy(labels[..., :4], self.format, self.image_size)
-        classes = tf.cast(labels[..., 4], tf.int32)
-        per_box = tf.ones_like(truth[..., 0])
-        if weight is not None and len(weight.shape) == 2 and weight.shape[1] != 1:
-            per_box = tf.cast(weight, y_pred.dtype)
-        classes = tf.where(per_box > 0, classes, PADDING)
+        one_more = [[0, 0], [0, 1]]  # a row of padding, so that there is one
+        truth, per_box = tf.pad(truth, [*one_more, [0, 0]]), tf.pad(per_box, one_more)
+        classes = tf.pad(classes, one_more, constant_values=PADDING)
         assigned = self._assigned(*map(tf.stop_gradient, (truth, classes, boxes, logits)))
         targets, counts = assigned.quality, tf.gather(per_box, assigned.box, batch_dims=1)
         counts = tf.where(assigned.quality > 0, counts, 1.0)
@@ -108,11 +113,16 @@ class DetectionLoss(PartsLoss):
         box_loss = self._boxes.call(tf.gather(truth, assigned.box, batch_dims=1), boxes)
         box_loss = tf.where(targets > 0, box_loss, 0.0) * targets * counts
         total = tf.reduce_sum(class_loss + self.box_weight * box_loss, 1)
-        return total / tf.maximum(tf.reduce_sum(targets * counts, 1), 1.0)
+        loss = total / tf.maximum(tf.reduce_sum(targets * counts, 1), 1.0)
+        is_finite = tf.reduce_all(tf.math.is_finite(y_pred), [1, 2])  # also where no box is compared
+        return tf.where(is_finite, loss, float("nan"))
 
     def row_weight(self, weight: Any) -> tf.Tensor:
         """Return the weight of each image [B], the largest of its boxes'."""
-        return tf.reduce_max(tf.reshape(tf.cast(weight, tf.float32), [tf.shape(weight)[0], -1]), 1)
+        weight = match_rank(tf.cast(weight, tf.float32), min(len(weight.shape), 2))
+        if len(weight.shape) == 1:
+            return weight
+        return tf.where(tf.shape(weight)[1] > 0, tf.reduce_max(weight, 1), 1.0)  # no box in any image: all count
 
     def _assigned(self, truth, classes, boxes, logits):
         points, _ = centres(self.levels, self.image_size)

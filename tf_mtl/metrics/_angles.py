@@ -63,7 +63,10 @@ class Angles(keras.metrics.Metric):
         """Return a dict of `mean_angle` and `median_angle`; 0 without a label."""
         total, weight = tf.unstack(tf.convert_to_tensor(self.sums))
         below = tf.cumsum(tf.convert_to_tensor(self.histogram))
-        median = tf.reduce_sum(tf.cast(below < weight / 2, tf.float32)) + 0.5
+        middle = [
+            tf.reduce_sum(tf.cast(is_below, tf.float32)) for is_below in (below < weight / 2, below <= weight / 2)
+        ]
+        median = (middle[0] + middle[1]) / 2 + 0.5
         median = tf.where(weight > 0, median * (180 / _BINS), 0.0)
         median = tf.where(tf.math.is_finite(total), median, np.nan)
         return dict(zip(self.result_names, (tf.math.divide_no_nan(total, weight), median), strict=True))

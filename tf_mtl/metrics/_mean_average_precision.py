@@ -101,6 +101,9 @@ class MeanAveragePrecision(keras.metrics.Metric):
             classes = tf.where(weight > 0, classes, PADDING)
             is_image = tf.reduce_any(weight > 0, 1)
             detections = tf.where(is_image[:, None, None], detections, float(PADDING))
+        one_more = [[0, 0], [0, 1]]  # a row of padding, so that there is one
+        labels = tf.pad(labels, [*one_more, [0, 0]])
+        classes = tf.pad(classes, one_more, constant_values=PADDING)
         labels = tf.concat([to_xyxy(labels[..., :4], self.format, self.image_size), labels[..., 4:]], -1)
         matched = _matched(labels[..., :4], classes, detections, self._most)
         counts = tf.reduce_sum(tf.one_hot(classes, len(self.classes), dtype=tf.int32), [0, 1])

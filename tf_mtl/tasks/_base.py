@@ -15,7 +15,7 @@ from tf_mtl.images import LocatedImages
 from tf_mtl.layers._attach_mask import AttachMask
 from tf_mtl.layers._join_features import JoinFeatures
 from tf_mtl.tasks._head_arguments import checked_hidden_units, checked_layers, parts_by_task
-from tf_mtl.tasks._image_labels import class_index, image_field
+from tf_mtl.tasks._image_labels import class_cells, class_index, image_field
 from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords, encode_names_or_numbers
 from tf_mtl.text import LocatedTexts
 
@@ -154,7 +154,8 @@ class Task(ABC):
     def encode_image_labels(self, record: Mapping[str, tf.Tensor], image: LocatedImages) -> tf.Tensor:
         """Return the label of an annotated image as the loss expects it; `tf_mtl.data.encode_images` calls it.
 
-        By default it is the record's field with the task's name. Names become indices of `labels`.
+        By default it is the record's field with the task's name. Names become indices of `labels`, and a list of names
+        a cell per class. An empty name becomes -1, which `tf_mtl.data.mask_missing` turns into a weight.
 
         Args:
             record: The fields of the record.
@@ -164,7 +165,9 @@ class Task(ABC):
             ValueError: if the record lacks a field.
         """
         label = image_field(self.name, record, self.name)
-        return class_index(self.labels, label) if label.dtype == tf.string else label
+        if label.dtype != tf.string:
+            return label
+        return class_cells(self.labels, label) if self.labels_are_lists else class_index(self.labels, label)
 
     def locate(self, answer: Mapping[str, tf.Tensor], located: Any) -> dict[str, tf.Tensor]:
         """Return the parts of the raw inputs that an answer refers to; by default none.

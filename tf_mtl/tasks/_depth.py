@@ -60,7 +60,8 @@ class Depth(DenseTask):
 
     def scores(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the depths at the positions of the map."""
-        x = self.dense(1, f"{self.name}_logarithm")(x)
+        small = keras.initializers.RandomNormal(stddev=1e-3)  # so that depths begin near the typical one
+        x = self.dense(1, f"{self.name}_logarithm", kernel_initializer=small)(x)
         x = keras.layers.Activation("exponential", dtype="float32", name=f"{self.name}_relative")(x)
         return keras.layers.Rescaling(self.typical, dtype="float32", name=f"{self.name}_small")(x)
 

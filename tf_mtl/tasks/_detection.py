@@ -21,6 +21,7 @@ from tf_mtl.tasks._head_arguments import class_names
 from tf_mtl.tasks._image_labels import class_index, image_field
 
 TOO_MANY_BOXES = "An image has more labelled boxes than `most` of the task: raise it."
+_IMAGES = 10_000  # of an evaluation
 _PRIOR = 0.01  # the probability of each class before training (Lin et al., "Focal loss", ICCV 2017)
 
 
@@ -36,7 +37,8 @@ class Detection(Task):
     Labels are [B, M, 5], a box and its class, padded with the class -1. A box of the class -2 - c marks a crowd of
     class c, in which detections are neither right nor wrong. Label weights are [B] for images or [B, M] for boxes; an
     image without boxes has only padding. The loss is `tf_mtl.losses.DetectionLoss`. Metrics, in evaluation only: `map`,
-    `map50` and `map75` of COCO.
+    `map50` and `map75` of COCO, for up to 10,000 images; for more, pass `compile(metrics=)` a
+    `tf_mtl.metrics.MeanAveragePrecision` with a higher `limit`.
 
     Decoded, in the order of decreasing scores, N = `most` of each: `boxes` [B, N, 4], clipped to the image, `labels`
     and `scores` [B, N]; 0, "" and 0 after the last detection. Of boxes of one class that overlap by more than
@@ -81,14 +83,14 @@ class Detection(Task):
         levels: Sequence[str] = ("P3", "P4", "P5"),
         box_format: str = XYXY,
         box_loss: str = "giou",
-        hidden_units: Sequence[int] = (64, 64),
+        hidden_units: int | Sequence[int] = (64, 64),
         threshold: float = 0.05,
         iou_threshold: float = 0.6,
         most: int = 100,
         **kwargs: Any,
     ):
         self.levels = checked_levels(name, levels)
-        super().__init__(name, hidden_units=list(hidden_units), **{"features": self.levels[0], **kwargs})
+        super().__init__(name, hidden_units=_as_list(hidden_units), **{"features": self.levels[0], **kwargs})
         self.labels = class_names(name, labels, least=1)
         self.image_size = checked_image_size(image_size)
         self.box_format = checked_format("box_format", box_format)
@@ -114,7 +116,7 @@ class Detection(Task):
 
     def answer_metrics(self) -> list[keras.metrics.Metric]:
         """Return COCO's mean average precision."""
-        return [MeanAveragePrecision(self.labels, self.box_format, self.image_size)]
+        return [MeanAveragePrecision(self.labels, self.box_format, self.image_size, limit=_IMAGES * self.most)]
 
     def head(self, features: Mapping[str, keras.KerasTensor]) -> keras.KerasTensor:
         """Return the task's symbolic output.
@@ -159,7 +161,7 @@ class Detection(Task):
 
     def _tower(self, part, maps, units, bias):
         """The outputs of all levels, from the same convolutions."""
-        for number, channels in enumerate(self.hidden_units, 1):
+        for number, channels in enumerate(self.hidden_units or [], 1):
             name = f"{self.name}_{part}_{number}"
             layers = [
                 self._convolution(channels, name, use_bias=False),
@@ -175,6 +177,19 @@ class Detection(Task):
         return keras.layers.Conv2D(
             channels, 3, padding="same", kernel_regularizer=self.kernel_regularizer, name=name, **options
         )
+
+    def readable(self, output: keras.KerasTensor, part: str) -> keras.KerasTensor:
+        """Return the output [B, A, 4 + C], for tasks that read it.
+
+        Raises:
+            ValueError: for another part.
+        """
+        if part != "output":
+            raise ValueError(
+                f"`after` reads the {part} of task '{self.name}', which is not supported: its towers have maps of "
+                f"several sizes. Read {{'{self.name}': 'output'}}."
+            )
+        return output
 
     def predictions(self, output: tf.Tensor) -> tf.Tensor:
         """Return detections [B, N, 6], each a box, its class and its score; class -1 is padding."""
@@ -254,6 +269,10 @@ class Detection(Task):
             "iou_threshold": self.iou_threshold,
             "most": self.most,
         }
+
+
+def _as_list(units: int | Sequence[int] | None) -> Any:
+    return [units] if isinstance(units, int) else list(units or [])
 
 
 def _groups(channels: int) -> int:

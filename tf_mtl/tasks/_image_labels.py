@@ -22,12 +22,22 @@ def image_field(task: str, record: Mapping[str, tf.Tensor], field: str) -> tf.Te
 
 
 def class_index(labels: Sequence[str], names: tf.Tensor) -> tf.Tensor:
-    """Return the indices of class names, int32 [...], in a graph that fails for an unknown name."""
+    """Return the indices of class names, int32 [...], -1 for an empty one; fails for an unknown name."""
     matches = names[..., None] == tf.constant(list(labels))
+    with tf.control_dependencies([_assert_known(labels, names, tf.reduce_any(matches, -1))]):
+        return tf.where(names == "", -1, tf.argmax(matches, -1, tf.int32))
+
+
+def class_cells(labels: Sequence[str], names: tf.Tensor) -> tf.Tensor:
+    """Return a cell per class, float32 [C], for a list of names [K]; fails for an unknown name."""
+    matches = names[:, None] == tf.constant(list(labels))
+    with tf.control_dependencies([_assert_known(labels, names, tf.reduce_any(matches, -1))]):
+        return tf.cast(tf.reduce_any(matches, 0), tf.float32)
+
+
+def _assert_known(labels, names, is_known):
     rule = f"Labels must be among {list(labels)}. Received:"
-    known = tf.debugging.Assert(tf.reduce_all(tf.reduce_any(matches, -1)), [rule, names])
-    with tf.control_dependencies([] if known is None else [known]):
-        return tf.argmax(matches, -1, tf.int32)
+    return tf.group(tf.debugging.Assert(tf.reduce_all(is_known | (names == "")), [rule, names]))
 
 
 def placed_map(values: tf.Tensor, image: LocatedImages, image_size: tuple[int, int], outside: float) -> tf.Tensor:
