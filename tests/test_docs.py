@@ -260,10 +260,11 @@ def test_language_models(in_tmp_path):
 
 def test_images():
     names = run("guides/images.md")
-    assert {"boxes_map", "boxes_map50", "number_mae"} <= set(names["results"])
-    boxes = names["answers"]["boxes"]
+    assert {"objects_map", "objects_map50", "kind_accuracy"} <= set(names["results"])
+    boxes = names["answers"]["objects"]
     np.testing.assert_allclose(boxes["original_boxes"], boxes["boxes"] * 160 / 96, rtol=1e-4, atol=1e-3)
     assert (names["path"] / "saved_model.pb").exists()
+    assert names["drawn"].stat().st_size > 1000
 
 
 @pytest.mark.slow

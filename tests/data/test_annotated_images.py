@@ -148,10 +148,15 @@ def test_names_lists_and_missing_ones():
     )
     tasks = [mtl.tasks.MultiLabel("tags", labels=["a", "b", "c"]), mtl.tasks.Classification("kind", ["x", "y"])]
     rows = mtl.data.encode_images(records, mtl.images.ImagePreprocessor((8, 8)), tasks)
-    assert [y["tags"].numpy().tolist() for _, y in rows] == [[1, 1, 0], [0, 0, 1]]
-    masked = list(mtl.data.mask_missing(rows, {"kind": -1}))
-    assert [weight["kind"].numpy().tolist() for _, _, weight in masked] == [0, 1]
-    assert all("tags" not in weight for _, _, weight in masked)
+    assert [y["tags"].numpy().tolist() for _, y, _ in rows] == [[1, 1, 0], [0, 0, 1]]
+    assert [weight["kind"].numpy().tolist() for _, _, weight in rows] == [0, 1]
+    assert all("tags" not in weight for _, _, weight in rows)
+    weighted = records.map(lambda row: {**row, "weight": {"tags": tf.cast(row["kind"] == "y", tf.float32)}})
+    rows = mtl.data.encode_images(weighted, mtl.images.ImagePreprocessor((8, 8)), tasks, weight="weight")
+    assert [weight["tags"].numpy().tolist() for _, _, weight in rows] == [0, 1]
+    wrong = records.map(lambda row: {**row, "weight": {"tag": 1.0}})
+    with pytest.raises(ValueError, match="'tag'.*'tags'"):
+        mtl.data.encode_images(wrong, mtl.images.ImagePreprocessor((8, 8)), tasks, weight="weight")
 
 
 def test_unknown_classes_and_missing_fields(folder):

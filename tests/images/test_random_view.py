@@ -127,3 +127,5 @@ def test_sources_that_label_different_tasks():
     view = mtl.images.RandomView(boxes=["det"], maps={"seg": 255})
     _, y, weight = next(iter(mtl.data.mix({"a": a, "b": b}, batch_size=4, seed=0, augment=view)))
     assert set(y) == set(weight) == {"det", "seg"}
+    with pytest.raises(ValueError, match="labels of 'dets'.*'det'"):
+        mtl.data.mix({"a": a, "b": b}, augment=mtl.images.RandomView(boxes=["dets"]))

@@ -156,6 +156,13 @@ def test_labels_of_images_and_answers():
     assert y["depth"].numpy().tolist() == [[0] * 4 + [2] * 16 + [0] * 4] * 16
     assert y["normals"].shape == (*SIZE, 3)
     assert y["corners"].numpy().tolist() == [[4, 16], [-1, -1]]
+    deep = {**record, "depth": tf.io.encode_png(np.full((32, 32, 1), 1234, "uint16"))}
+    _, of_deep = next(iter(mtl.data.encode_images(tf.data.Dataset.from_tensors(deep), preprocessor, heads)))
+    assert of_deep["depth"].dtype == tf.float32
+    assert of_deep["depth"].numpy()[0].tolist() == [0] * 4 + [1234] * 16 + [0] * 4
+    small = {**record, "parts": tf.io.encode_png(mask[:16])}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have the size of its image"):
+        next(iter(mtl.data.encode_images(tf.data.Dataset.from_tensors(small), preprocessor, heads)))
     model = build(None)
     answer = model.answer([record["image"].numpy()], preprocessor)
     points = answer["corners"]

@@ -13,6 +13,7 @@ from tf_mtl.data._mixed_stream import MixedStream
 from tf_mtl.data._mixture import Mixture, SourceSequence
 from tf_mtl.data._rates import rate_schedule
 from tf_mtl.data._sources import common_label_specs, row_count
+from tf_mtl.images import RandomView
 
 _EPOCH_LENGTHS = ("sum", "shortest", "longest")
 
@@ -80,8 +81,8 @@ def mix(
     Raises:
         TypeError: if a source's elements are not rows with a dict of labels.
         ValueError: for inputs or labels that differ between sources (the message names the field), invalid rates,
-            sizes or lengths, an empty source, and a source of unknown size if rates depend on it; `len` raises it if
-            the length of an epoch depends on it.
+            sizes or lengths, a view of labels that no source has, an empty source, and a source of unknown size if
+            rates depend on it; `len` raises it if the length of an epoch depends on it.
 
     Example:
 
@@ -98,6 +99,8 @@ def mix(
     if augment is not None and all(isinstance(source, tf.data.Dataset) for source in sources.values()):
         changed = {name: augmented(source, augment, seed=0) for name, source in sources.items()}
     specs = common_label_specs(changed)
+    if isinstance(augment, RandomView):
+        augment.check_tasks(specs)
     if batches not in ("mixed", "homogeneous"):
         raise ValueError(f"`batches` must be 'mixed' or 'homogeneous', received {batches!r}.")
     batch_size = integer("batch_size", batch_size, 1, none=True)

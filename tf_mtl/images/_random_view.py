@@ -1,12 +1,13 @@
 """Random views of images, with what is labelled in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range
 from tf_mtl._boxes import areas
+from tf_mtl._names import nearest
 
 
 class RandomView:
@@ -68,6 +69,19 @@ class RandomView:
         self.shift = in_range("shift", shift, 0, 1)
         self.visible = in_range("visible", visible, 0, 1)
         self.ground = float(ground)
+
+    def check_tasks(self, tasks: Iterable[str]) -> None:
+        """Raise for names of labels that are not among those of a mixture.
+
+        Raises:
+            ValueError: naming the nearest task.
+        """
+        for name in (*self.boxes, *self.maps, *self.normals, *self.points):
+            if name not in tasks:
+                raise ValueError(
+                    f"`augment` moves the labels of '{name}', but the sources have those of {sorted(tasks)}."
+                    f"{nearest(name, tasks)} The names are those of tasks."
+                )
 
     def __call__(self, x: Any, y: Mapping[str, Any], seed: Any) -> tuple[Any, dict[str, Any]]:
         """Return the inputs and labels of a view.

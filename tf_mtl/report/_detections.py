@@ -21,8 +21,10 @@ def detections(
     needs matplotlib (`pip install tf_mtl[recipes]`).
 
     Args:
-        images: The images' pixels, each [H, W, C] from 0 to 255.
-        answers: What a `tf_mtl.tasks.Detection` answers to them: `boxes`, `labels` and `scores`.
+        images: The pixels of the model's images, each [H, W, C] from 0 to 255, as
+            `tf_mtl.images.ImagePreprocessor` returns them.
+        answers: What a `tf_mtl.tasks.Detection` answers to them: `boxes`, `labels` and `scores`. To draw on the
+            original pictures, pass `{**answer, "boxes": answer["original_boxes"]}`.
         path: The file to write.
         labels: The labelled boxes [B, M, 5], "xyxy" with their classes; None to draw none.
         classes: The names of the classes.
@@ -43,7 +45,10 @@ def detections(
     for panel in panels:
         panel.set_axis_off()
     for row, (image, panel) in enumerate(zip(images, panels, strict=False)):
-        panel.imshow(np.clip(np.asarray(image), 0, 255).astype("uint8").squeeze(), cmap="gray")
+        pixels = np.clip(np.asarray(image), 0, 255).astype("uint8").squeeze()
+        panel.imshow(
+            pixels, cmap="gray", extent=(0, pixels.shape[1], pixels.shape[0], 0)
+        )  # pixels begin at their edges
         for *box, kind in [] if labels is None else np.asarray(labels[row]).tolist():
             if kind >= 0:
                 _draw(panel, box, names.index(names[int(kind)]), linestyle="--", linewidth=0.8)

@@ -155,7 +155,7 @@ class Task(ABC):
         """Return the label of an annotated image as the loss expects it; `tf_mtl.data.encode_images` calls it.
 
         By default it is the record's field with the task's name. Names become indices of `labels`, and a list of names
-        a cell per class. An empty name becomes -1, which `tf_mtl.data.mask_missing` turns into a weight.
+        a cell per class. An empty name becomes -1, and the label is missing.
 
         Args:
             record: The fields of the record.

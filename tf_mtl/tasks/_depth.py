@@ -70,6 +70,10 @@ class Depth(DenseTask):
         depth = tf.cast(output[..., 0], tf.float32)
         return {"depth": depth, "mean": tf.reduce_mean(depth, [1, 2])}
 
+    def encode_image_labels(self, record: Any, image: Any) -> tf.Tensor:
+        """Return the depths [H, W], float32; see `DenseTask`."""
+        return tf.cast(super().encode_image_labels(record, image), tf.float32)
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "typical": self.typical, "loss": self._loss}

@@ -31,8 +31,8 @@ class Detection(Task):
 
     At each of the A positions of the pyramid's levels, the output has a box in pixels, (left, top, right, bottom), and
     the logits of the classes. Two towers of 3x3 convolutions, one for boxes and one for classes, are shared by all
-    levels. The encoder gives the levels, as `tf_mtl.encoders.FeaturePyramid` does; its `map` may stand for a level of
-    its size.
+    levels. The encoder gives the levels, as `tf_mtl.encoders.FeaturePyramid` does; the `map` of an encoder without
+    levels stands for the level of its size.
 
     Labels are [B, M, 5], a box and its class, padded with the class -1. A box of the class -2 - c marks a crowd of
     class c, in which detections are neither right nor wrong. Label weights are [B] for images or [B, M] for boxes; an
@@ -125,9 +125,10 @@ class Detection(Task):
             ValueError: if the encoder does not return the levels, or in another size.
         """
         features = dict(features)
+        has_levels = any(level in features for level in self.levels)
         for level in self.levels:
             expected = map_size(level, self.image_size)
-            if level not in features and "map" in features and tuple(features["map"].shape[1:3]) == expected:
+            if not has_levels and "map" in features and tuple(features["map"].shape[1:3]) == expected:
                 features[level] = features["map"]
             if level not in features:
                 raise ValueError(

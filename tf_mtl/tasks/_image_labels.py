@@ -50,7 +50,11 @@ def placed_map(values: tf.Tensor, image: LocatedImages, image_size: tuple[int, i
         outside: The value around the image.
     """
     if values.dtype == tf.string:
-        values = tf.io.decode_image(values, channels=1, expand_animations=False)[..., 0]
+        values = _decoded_map(values)
+    rule = "A label map must have the size of its image. Received, and the image's:"
+    same_size = tf.debugging.assert_equal(tf.shape(values)[:2], image.sizes[0], rule)
+    with tf.control_dependencies([] if same_size is None else [same_size]):
+        values = tf.identity(values)
     has_channels = len(values.shape) == 3
     values = values if has_channels else values[..., None]
     height, width = image_size
@@ -67,3 +71,13 @@ def placed_map(values: tf.Tensor, image: LocatedImages, image_size: tuple[int, i
     placed = tf.where(inside[..., None], placed, tf.cast(outside, values.dtype))
     placed = tf.ensure_shape(placed, [height, width, values.shape[-1]])
     return placed if has_channels else placed[..., 0]
+
+
+def _decoded_map(encoded):
+    """The numbers of a grey image file [h, w], int32; PNG files may have 16 bits, as those of depths do."""
+    is_deep = (tf.strings.substr(encoded, 1, 3) == "PNG") & (tf.strings.substr(encoded, 24, 1) == "\x10")
+    return tf.cond(
+        is_deep,
+        lambda: tf.cast(tf.io.decode_png(encoded, 1, tf.uint16), tf.int32),
+        lambda: tf.cast(tf.io.decode_image(encoded, 1, expand_animations=False), tf.int32),
+    )[..., 0]

@@ -25,7 +25,8 @@ class Keypoints(DenseTask):
     hidden ones. Label weights are [B] for images or [B, K] for points. The loss is `tf_mtl.losses.PointDistance`, in
     units of a tenth of the image's larger side. Metric: `pck`, the fraction of points within a distance of their
     labels. Decoded: `points` [B, K, 2] and `relative` [B, K, 2], as fractions of width and height. With the raw images
-    also `original_points`, in the pixels of each image before it was resized.
+    also `original_points`, in the pixels of each image before it was resized. Records for `tf_mtl.data.encode_images`
+    hold points in these pixels, too.
 
     Args:
         name: The task's name.

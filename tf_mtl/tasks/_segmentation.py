@@ -25,7 +25,8 @@ class Segmentation(DenseTask):
     `DenseTask` says which features the head reads. Labels are class indices, [B, H, W] or [B, H, W, 1]; 255 where a
     label is missing. Label weights are [B] for images or [B, H, W] for pixels. Metrics: `accuracy` of pixels and
     `mean_iou`, the mean over the classes that occur among labels or predictions. Decoded: `classes`, the index of each
-    pixel's class, int32 [B, H, W], and `fractions`, the part of the image that each class takes, [B, C].
+    pixel's class, int32 [B, H, W], and `fractions`, the part of the model's image that each class takes, [B, C]; both
+    cover what surrounds a letterboxed image, too.
 
     Args:
         name: The task's name.
@@ -81,7 +82,7 @@ class Segmentation(DenseTask):
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return the accuracy of pixels, the mean IoU, and with `per_class` the IoU of each class."""
-        number, sparse = len(self.labels), {"sparse_y_true": True, "sparse_y_pred": False}
+        number, sparse = len(self.labels), {"sparse_y_true": True, "sparse_y_pred": False, "dtype": "float32"}
         of_classes = [
             keras.metrics.IoU(number, [index], name=f"iou_{label}", **sparse) for index, label in enumerate(self.labels)
         ]
