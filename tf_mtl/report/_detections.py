@@ -46,9 +46,8 @@ def detections(
         panel.set_axis_off()
     for row, (image, panel) in enumerate(zip(images, panels, strict=False)):
         pixels = np.clip(np.asarray(image), 0, 255).astype("uint8").squeeze()
-        panel.imshow(
-            pixels, cmap="gray", extent=(0, pixels.shape[1], pixels.shape[0], 0)
-        )  # pixels begin at their edges
+        edges = 0, pixels.shape[1], pixels.shape[0], 0  # boxes count from the edges of pixels, not from their centres
+        panel.imshow(pixels, cmap="gray", extent=edges)
         for *box, kind in [] if labels is None else np.asarray(labels[row]).tolist():
             if kind >= 0:
                 _draw(panel, box, names.index(names[int(kind)]), linestyle="--", linewidth=0.8)
