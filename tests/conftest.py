@@ -1,4 +1,4 @@
-"""Two logical CPU devices for every test, graphs as traced, the same seed, and one process for checks of exports."""
+"""Two logical CPU devices for every test, the same seed, and one process for all checks of exports."""
 
 import gc
 import os
@@ -21,10 +21,6 @@ gc.freeze()  # collections skip what was imported
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
-
-
-# Optimizing a graph costs more than it gains where a step is run a few times.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(autouse=True, scope="module")
