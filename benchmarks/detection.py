@@ -20,6 +20,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 SIZE, CLASSES, BATCH, STEPS, BOXES = (128, 128), 3, 4, 6, 8
 LEVELS, CHANNELS, CONVOLUTIONS = ("P3", "P4", "P5"), 256, 4
+THRESHOLD = 0.0  # so that all ways suppress boxes, though untrained models are certain of none
 
 
 def backbone():
@@ -53,7 +54,8 @@ def our_model():
     import tf_mtl as mtl
 
     pyramid = mtl.encoders.FeaturePyramid(mtl.encoders.BackboneEncoder(backbone()), LEVELS, CHANNELS)
-    task = mtl.tasks.Detection("boxes", CLASSES, SIZE, LEVELS, hidden_units=[CHANNELS] * CONVOLUTIONS)
+    towers = [CHANNELS] * CONVOLUTIONS
+    task = mtl.tasks.Detection("boxes", CLASSES, SIZE, LEVELS, hidden_units=towers, threshold=THRESHOLD)
     model = mtl.build_model(keras.Input((*SIZE, 3), name="image"), mtl.trunks.HardSharing(pyramid), [task])
     model.compile("sgd")
     return model
@@ -83,7 +85,7 @@ def plain():
     def answer():
         outputs = model.predict(images, batch_size=BATCH, verbose=0)["boxes"]
         boxes, scores = outputs[:, :, None, :4], tf.sigmoid(outputs[..., 4:])
-        return tf.image.combined_non_max_suppression(boxes, scores, 100, 100, 0.6, 0.05, clip_boxes=False)
+        return tf.image.combined_non_max_suppression(boxes, scores, 100, 100, 0.6, THRESHOLD, clip_boxes=False)
 
     return lambda: model.fit(images, {"boxes": labels}, batch_size=BATCH, verbose=0), answer
 
@@ -93,7 +95,12 @@ def retina_net():
 
     image_encoder = backbone()
     pyramid = keras_hub.models.RetinaNetBackbone(image_encoder, 3, 5, use_p5=False, image_shape=(*SIZE, 3))
-    model = keras_hub.models.RetinaNetObjectDetector(pyramid, CLASSES, bounding_box_format="xyxy", preprocessor=None)
+    suppression = keras_hub.layers.NonMaxSuppression(
+        bounding_box_format="xyxy", from_logits=True, iou_threshold=0.6, confidence_threshold=THRESHOLD
+    )
+    model = keras_hub.models.RetinaNetObjectDetector(
+        pyramid, CLASSES, bounding_box_format="xyxy", preprocessor=None, prediction_decoder=suppression
+    )
     model.compile("sgd")
     images, labels = data()
     labels = {"boxes": labels[..., :4], "labels": labels[..., 4]}

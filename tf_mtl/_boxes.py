@@ -1,4 +1,4 @@
-"""Boxes: their formats, their overlap, and the suppression of boxes that overlap a better one."""
+"""Boxes: their formats, and their overlap."""
 
 from typing import Any
 
@@ -69,35 +69,6 @@ def pairwise_iou(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Return the intersection over union of boxes [B, N, 4] and others [B, M, 4], [B, N, M]; 0 without an area."""
     common = intersections(a[:, :, None], b[:, None])
     return tf.math.divide_no_nan(common, areas(a)[:, :, None] + areas(b)[:, None] - common)
-
-
-def not_suppressed(boxes: tf.Tensor, classes: tf.Tensor, iou_threshold: float) -> tf.Tensor:
-    """Return which boxes remain when each removes the later boxes of its class that overlap it, [B, N].
-
-    It is the greedy algorithm: a removed box removes none. Since a box depends on earlier ones alone, repeating "a box
-    remains unless a remaining one removes it" until nothing changes gives the same result, usually in a few rounds.
-
-    Args:
-        boxes: Boxes [B, N, 4] in the order of decreasing score.
-        classes: Their classes [B, N].
-        iou_threshold: The largest overlap of two boxes that remain.
-    """
-    share = areas(boxes) * (iou_threshold / (1 + iou_threshold))  # IoU > t where the intersection exceeds both shares
-    removes = intersections(boxes[:, :, None], boxes[:, None]) > share[:, :, None] + share[:, None]
-    removes &= classes[:, :, None] == classes[:, None]
-    number = tf.shape(boxes)[1]
-    removes &= tf.range(number)[:, None] < tf.range(number)
-
-    def next_round(remaining, _):
-        return ~tf.reduce_any(removes & remaining[:, :, None], 1), remaining
-
-    everything = tf.ones_like(classes, tf.bool)
-    return tf.while_loop(
-        lambda remaining, before: tf.reduce_any(remaining != before),
-        next_round,
-        next_round(everything, everything),
-        maximum_iterations=number,
-    )[0]
 
 
 def checked_image_size(image_size: Any) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from tf_mtl import balancing as methods
 from tf_mtl._decoding import answer, decode, forget_parts
 from tf_mtl._engine.compiled import compiled_engine
 from tf_mtl._engine.keras_hooks import KerasHooks, in_one_thread
-from tf_mtl._graph.functional import ClonedOutputs, as_float32, freeze_again
+from tf_mtl._graph.functional import ClonedOutputs, as_float32, check_layer_names, freeze_again
 from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
 from tf_mtl._optimizers.options import check_loss_scaling, check_options
@@ -92,7 +92,7 @@ class MultiTaskModel(KerasHooks):
         outputs = {task: as_float32(task, output) for task, output in outputs.items()}
         make_optional(inputs, [name for task in tasks or () for name in task.own_inputs()])
         super().__init__(inputs, outputs, name=name, **kwargs)
-        _check_layer_names(self)
+        check_layer_names(self)
         freeze_again(self)
         self._tasks = tuple(tasks or ())
         self._trunk = trunk
@@ -567,12 +567,3 @@ class _Part(MultiTaskModel):
         outputs = {task.name: whole.output[task.name] for task in tasks}
         super(MultiTaskModel, self).__init__(whole.input, outputs, name=whole.name)
         self._tasks, self._trunk = tuple(tasks), None
-
-
-def _check_layer_names(model):
-    for layer in model.layers:
-        if not layer.name.isascii() and not isinstance(layer, keras.layers.InputLayer):
-            raise ValueError(
-                "The layers of `outputs` must have ASCII names, since TensorFlow accepts no others in a graph, "
-                f"received '{layer.name}'. Rename the layer; a key of `outputs` may have any name."
-            )

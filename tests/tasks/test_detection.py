@@ -48,20 +48,19 @@ def greedy(boxes, classes, threshold):
 
 
 def test_suppression_equals_the_greedy_algorithm():
-    from tf_mtl._boxes import not_suppressed
-
     rng = np.random.default_rng(0)
-    first = rng.uniform(0, 20, (5, 60, 2))
-    boxes = np.concatenate([first, first + rng.uniform(4, 16, (5, 60, 2))], -1).astype("float32")
-    classes = rng.integers(0, 2, (5, 60))
-    for compile_ in (False, True):
-        remaining = tf.function(not_suppressed, jit_compile=compile_)(
-            tf.constant(boxes), tf.constant(classes), tf.constant(0.3)
-        ).numpy()
-        for row in range(5):
-            kept = greedy(boxes[row], classes[row], 0.3)
-            assert 5 < len(kept) < 55
-            assert np.flatnonzero(remaining[row]).tolist() == kept
+    first = rng.uniform(0, 20, (5, 120, 2))
+    boxes = np.concatenate([first, first + rng.uniform(4, 12, (5, 120, 2))], -1).astype("float32")
+    logits = rng.normal(size=(5, 120, 2)).astype("float32")
+    task = detection(threshold=0.0, iou_threshold=0.3, most=240)
+    found = task.predictions(tf.constant(np.concatenate([boxes, logits], -1))).numpy()
+    for row in range(5):
+        order = np.argsort(-logits[row].ravel())
+        kept = order[greedy(boxes[row][order // 2], order % 2, 0.3)]
+        assert 20 < len(kept) < 200
+        np.testing.assert_allclose(found[row, : len(kept), :4], boxes[row][kept // 2], rtol=1e-6)
+        assert found[row, : len(kept), 4].tolist() == (kept % 2).tolist()
+        assert set(found[row, len(kept) :, 4]) == {-1.0}
 
 
 def test_decoded_boxes():

@@ -19,13 +19,13 @@ class AnswerMetrics:
     Attributes:
         metrics: The metrics, by task.
         tasks: The tasks that have them.
-        part: The model of these tasks.
+        part: The model of these tasks; None where no task has own inputs, and outputs are the answers.
         own_inputs: The names of all tasks' own inputs.
     """
 
     metrics: TaskMetrics
     tasks: tuple[str, ...]
-    part: keras.Model
+    part: keras.Model | None
     own_inputs: frozenset[str]
 
     @classmethod
@@ -36,7 +36,7 @@ class AnswerMetrics:
         own_inputs = frozenset(name for task in tasks for name in task.own_inputs())
         if not declared:
             return None
-        part = OptionalInputs(model.input, {task: model.output[task] for task in declared})
+        part = OptionalInputs(model.input, {task: model.output[task] for task in declared}) if own_inputs else None
         predictions = {task.name: task.predictions for task in tasks if task.name in declared}
         return cls(TaskMetrics(declared, {}, predictions=predictions), tuple(declared), part, own_inputs)
 
@@ -50,7 +50,7 @@ class AnswerMetrics:
             labels: The labels and weights by task.
             outputs: The outputs of the model for these inputs, which are the answers unless there are own inputs.
         """
-        if self.own_inputs:
+        if self.part is not None:
             given = {name: values for name, values in x.items() if name not in self.own_inputs}
             outputs = self.part(given, training=False)
         self.metrics.update_state(labels, outputs)

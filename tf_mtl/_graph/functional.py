@@ -31,3 +31,17 @@ def freeze_again(model: keras.Model) -> None:
         if not layer.trainable:
             layer.trainable = True  # assigning the current value has no effect
             layer.trainable = False
+
+
+def check_layer_names(model: keras.Model) -> None:
+    """Raise for a layer whose name TensorFlow does not accept.
+
+    Raises:
+        ValueError: naming the layer.
+    """
+    for layer in model.layers:
+        if not layer.name.isascii() and not isinstance(layer, keras.layers.InputLayer):
+            raise ValueError(
+                "The layers of `outputs` must have ASCII names, since TensorFlow accepts no others in a graph, "
+                f"received '{layer.name}'. Rename the layer; a key of `outputs` may have any name."
+            )

@@ -44,9 +44,7 @@ def encode_images(
     spec = records.element_spec
     if not isinstance(spec, Mapping) or "image" not in spec:
         raise ValueError(f"`records` must be dicts with an image as 'image', received {spec}.")
-
     named = [task for task in tasks if _may_be_missing(task, spec)]
-
     if weight is not None:
         check_names(f"records['{weight}']", spec.get(weight, {weight: None}), [task.name for task in tasks], False)
 

@@ -35,9 +35,5 @@ class CosineDistance(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         """Return the distance of labels and predictions, both [..., D]."""
         y_pred = tf.convert_to_tensor(y_pred)
-        return 1 - cosines(tf.cast(y_true, y_pred.dtype), y_pred)
-
-
-def cosines(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Return the cosines [...] of the angles between vectors [..., D]; 0 for a vector of zeros."""
-    return tf.reduce_sum(tf.math.l2_normalize(a, -1) * tf.math.l2_normalize(b, -1), -1)
+        true, predicted = (tf.math.l2_normalize(x, -1) for x in (tf.cast(y_true, y_pred.dtype), y_pred))
+        return 1 - tf.reduce_sum(true * predicted, -1)

@@ -89,10 +89,6 @@ class DepthLoss(PartsLoss):
 
         return _KINDS[self.kind](depths, predicted, mean, self.variance_focus)
 
-    def row_weight(self, weight: Any) -> tf.Tensor:
-        """Return the weight of each image [B], the largest of its pixels'."""
-        return tf.reduce_max(tf.reshape(tf.cast(weight, tf.float32), [tf.shape(weight)[0], -1]), 1)
-
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kind": self.kind, "variance_focus": self.variance_focus}
 

@@ -117,13 +117,6 @@ class DetectionLoss(PartsLoss):
         is_finite = tf.reduce_all(tf.math.is_finite(y_pred), [1, 2])  # also where no box is compared
         return tf.where(is_finite, loss, float("nan"))
 
-    def row_weight(self, weight: Any) -> tf.Tensor:
-        """Return the weight of each image [B], the largest of its boxes'."""
-        weight = match_rank(tf.cast(weight, tf.float32), min(len(weight.shape), 2))
-        if len(weight.shape) == 1:
-            return weight
-        return tf.where(tf.shape(weight)[1] > 0, tf.reduce_max(weight, 1), 1.0)  # no box in any image: all count
-
     def _assigned(self, truth, classes, boxes, logits):
         points, _ = centres(self.levels, self.image_size)
         is_box, is_crowd = classes >= 0, classes < PADDING
@@ -131,9 +124,9 @@ class DetectionLoss(PartsLoss):
         middle = (truth[..., :2] + truth[..., 2:]) / 2
         distance = tf.reduce_sum((middle[:, :, None] - points) ** 2, -1)
         may_answer = (inside | (distance <= tf.reduce_min(distance, 2, keepdims=True))) & is_box[..., None]
-        iou = pairwise_iou(truth, boxes)
+        iou = tf.maximum(pairwise_iou(truth, boxes), 1e-3)  # never 0, so that each box is learnt
         scores = tf.gather(tf.sigmoid(logits), tf.maximum(classes, 0), axis=2, batch_dims=1)  # [B, A, M]
-        alignment = tf.transpose(scores, [0, 2, 1]) * tf.maximum(iou, 1e-3) ** 6  # never 0: each box is learnt
+        alignment = tf.transpose(scores, [0, 2, 1]) * iou**6
         # Where all alignments are tiny, as at the start, the order is that of the overlap, then of the distance.
         rank = tf.where(may_answer, alignment + 1e-9 * iou - 1e-15 * distance, -1.0)
         highest = tf.math.top_k(rank, min(self.top, len(points))).values[..., -1:]

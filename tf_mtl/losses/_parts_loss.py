@@ -27,6 +27,12 @@ class PartsLoss(keras.losses.Loss):
             weight: The label weights, [B] for rows, or of their parts; None where all are 1.
         """
 
-    @abstractmethod
     def row_weight(self, weight: Any) -> tf.Tensor:
-        """Return the weight of each row, [B], from label weights."""
+        """Return the weight of each row, [B], from label weights; by default the largest of its parts'.
+
+        A row of no parts has the weight 1.
+        """
+        weight = tf.cast(weight, tf.float32)
+        parts = list(range(1, len(weight.shape)))
+        has_parts = tf.reduce_prod(tf.shape(weight)[1:]) > 0
+        return tf.where(has_parts, tf.reduce_max(weight, parts), 1.0) if parts else weight

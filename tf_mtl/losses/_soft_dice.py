@@ -83,10 +83,6 @@ class SoftDice(PartsLoss):
             loss += self.crossentropy * _ratio(tf.reduce_sum(of_pixels, [1, 2]), number)
         return loss
 
-    def row_weight(self, weight: Any) -> tf.Tensor:
-        """Return the weight of each image [B], the largest of its pixels'."""
-        return tf.reduce_max(tf.reshape(tf.cast(weight, tf.float32), [tf.shape(weight)[0], -1]), 1)
-
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "crossentropy": self.crossentropy, "ignore_class": self.ignore_class}
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
-from tf_mtl._gathered import gathered
+from tf_mtl._gathered import free_slots, gathered, on_first_replica
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -62,10 +62,8 @@ class EqualErrorRate(keras.metrics.Metric):
         counted = tf.ones_like(scores, tf.bool)
         if sample_weight is not None:
             counted = gathered(tf.reshape(tf.cast(sample_weight, tf.float32), [-1])) > 0
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:  # whose states are summed: one has all rows
-            counted &= tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-        slots = self.stored + tf.cumsum(tf.cast(counted, tf.int32)) - 1
-        slots = tf.where(counted & (slots < self.limit), slots, -1)
+        counted = on_first_replica(counted)
+        slots = free_slots(counted, self.stored, self.limit)
         self.scores.assign_add(tf.math.unsorted_segment_sum(scores, slots, self.limit))
         self.same.assign_add(tf.math.unsorted_segment_sum(same, slots, self.limit))
         self.stored.assign_add(tf.reduce_sum(tf.cast(counted, tf.int32)))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_mtl._arguments import integer
 from tf_mtl._boxes import PADDING, XYXY, areas, checked_format, intersections, is_relative, to_xyxy
-from tf_mtl._gathered import gathered
+from tf_mtl._gathered import free_slots, gathered, on_first_replica
 
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
@@ -107,18 +107,13 @@ class MeanAveragePrecision(keras.metrics.Metric):
         labels = tf.concat([to_xyxy(labels[..., :4], self.format, self.image_size), labels[..., 4:]], -1)
         matched = _matched(labels[..., :4], classes, detections, self._most)
         counts = tf.reduce_sum(tf.one_hot(classes, len(self.classes), dtype=tf.int32), [0, 1])
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:  # whose states are summed: one has all rows
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             matched = matched.of_all_replicas()
-            counts = tf.reduce_sum(gathered(counts[None]), 0)
-            is_first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-            matched = matched._replace(counted=matched.counted & is_first)
-            counts *= tf.cast(is_first, tf.int32)
         self._store(matched)
         self.label_counts.assign_add(counts)
 
     def _store(self, matched):
-        slots = self.stored + tf.cumsum(tf.cast(matched.counted, tf.int32)) - 1
-        slots = tf.where(matched.counted & (slots < self.limit), slots, -1)
+        slots = free_slots(matched.counted, self.stored, self.limit)
         facts = tf.stack([matched.classes, matched.is_right, matched.is_ignored], 1)
         self.scores.assign_add(tf.math.unsorted_segment_sum(matched.scores, slots, self.limit))
         self.facts.assign_add(tf.transpose(tf.math.unsorted_segment_sum(facts, slots, self.limit)))
@@ -174,13 +169,13 @@ class _Matched(NamedTuple):
     counted: tf.Tensor
 
     def of_all_replicas(self) -> "_Matched":
-        """Return those of all replicas, in the replica context."""
+        """Return those of all replicas, which count on the first one, in the replica context."""
         return _Matched(
             gathered(self.scores),
             gathered(self.classes),
             gathered(self.is_right),
             gathered(self.is_ignored),
-            gathered(tf.cast(self.counted, tf.int32)) > 0,  # since booleans cannot be gathered
+            on_first_replica(gathered(tf.cast(self.counted, tf.int32)) > 0),  # booleans cannot be gathered
         )
 
 

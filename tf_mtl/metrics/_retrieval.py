@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_mtl._arguments import integer
-from tf_mtl._gathered import gathered
+from tf_mtl._gathered import free_slots, gathered, on_first_replica
 
 _TIE = 1e-6
 
@@ -76,12 +76,11 @@ class Retrieval(keras.metrics.Metric):
         weights = tf.ones(tf.shape(ids))
         if sample_weight is not None:
             weights = gathered(tf.cast(tf.reshape(sample_weight, [-1]), tf.float32))
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:  # whose states are summed: one has all rows
-            weights *= tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group == 0, tf.float32)
+        counted = on_first_replica(weights > 0)
+        weights = tf.where(counted, weights, 0.0)
         stored = self.rows[0] > 0
-        slots = tf.reduce_sum(tf.cast(stored, tf.int32)) + tf.cumsum(tf.cast(weights > 0, tf.int32)) - 1
-        added = (weights > 0) & (slots < self.limit)
-        slots = tf.where(added, slots, -1)
+        slots = free_slots(counted, tf.reduce_sum(tf.cast(stored, tf.int32)), self.limit)
+        added = slots >= 0
         is_new = added & ~tf.reduce_any(_same(ids, self.ids) & stored, 1)
         is_new &= ~tf.reduce_any(tf.linalg.band_part(_same(ids, ids), -1, 0) & ~_diagonal(ids) & added, 1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range, integer
-from tf_mtl._boxes import PADDING, XYXY, checked_format, checked_image_size, from_xyxy, not_suppressed
+from tf_mtl._boxes import PADDING, XYXY, checked_format, checked_image_size, from_xyxy
 from tf_mtl._keys import after_key
 from tf_mtl._pyramid import checked_levels, map_size
 from tf_mtl.images import LocatedImages
@@ -196,23 +196,19 @@ class Detection(Task):
         """Return detections [B, N, 6], each a box, its class and its score; class -1 is padding."""
         height, width = self.image_size
         output = tf.cast(output, tf.float32)
-        logits = output[..., 4:]
-        batch, classes = tf.shape(logits)[0], len(self.labels)
-        cells = logits.shape[1] * classes
-        scores, cell = tf.math.top_k(tf.reshape(tf.sigmoid(logits), [batch, cells]), min(10 * self.most, cells))
         boxes = tf.clip_by_value(output[..., :4], 0.0, tf.constant([width, height, width, height], tf.float32))
-        boxes = tf.gather(boxes, cell // classes, batch_dims=1)
-        is_detected = (scores >= self.threshold) & not_suppressed(boxes, cell % classes, self.iou_threshold)
-        scores, first = tf.math.top_k(tf.where(is_detected, scores, -1.0), min(self.most, scores.shape[1]))
-        boxes, cell = (tf.gather(x, first, batch_dims=1) for x in (boxes, cell))
-        is_detected = scores >= 0
-        columns = [
-            tf.where(is_detected[..., None], boxes, 0.0),
-            tf.where(is_detected, tf.cast(cell % classes, tf.float32), float(PADDING))[..., None],
-            tf.where(is_detected, scores, 0.0)[..., None],
-        ]
-        missing = self.most - first.shape[1]
-        return tf.pad(tf.concat(columns, 2), [[0, 0], [0, missing], [0, 0]], constant_values=float(PADDING))
+        found = tf.image.combined_non_max_suppression(
+            boxes[:, :, None],
+            tf.sigmoid(output[..., 4:]),
+            self.most,
+            self.most,
+            self.iou_threshold,
+            self.threshold,
+            clip_boxes=False,
+        )
+        is_padding = tf.range(self.most) >= found.valid_detections[:, None]
+        classes = tf.where(is_padding, float(PADDING), found.nmsed_classes)
+        return tf.concat([found.nmsed_boxes, classes[..., None], found.nmsed_scores[..., None]], 2)
 
     def decode(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return `boxes` [B, N, 4], `labels` [B, N] and `scores` [B, N]."""
@@ -220,9 +216,9 @@ class Detection(Task):
         classes = tf.cast(detections[..., 4], tf.int32)
         labels = tf.gather(tf.constant([*self.labels, ""]), tf.where(classes < 0, len(self.labels), classes))
         return {
-            "boxes": tf.maximum(detections[..., :4], 0.0),
+            "boxes": detections[..., :4],
             "labels": labels,
-            "scores": tf.maximum(detections[..., 5], 0.0),
+            "scores": detections[..., 5],
         }
 
     def encode_image_labels(self, record: Mapping[str, tf.Tensor], image: LocatedImages) -> tf.Tensor:
