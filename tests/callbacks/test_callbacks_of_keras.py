@@ -65,7 +65,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.Spearman(0, 1),
     mtl.metrics.UnlabeledAttachmentScore(),
 ]
-DOWN = {"loss", "mae", "perplexity", "rmse", "abs_rel", "mean_angle", "median_angle"}
+DOWN = {"loss", "mae", "perplexity", "rmse", "abs_rel", "mean_angle", "median_angle", "eer", "min_dcf"}
 
 
 @pytest.fixture(scope="module")
