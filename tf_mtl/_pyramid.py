@@ -11,6 +11,11 @@ def stride(level: str) -> int:
     return 2 ** int(level[1:])
 
 
+def is_level(name: str) -> bool:
+    """Return whether a feature's name is that of a level; `P0` is a map of the image's size."""
+    return re.fullmatch("P[0-7]", name) is not None
+
+
 def map_size(level: str, image_size: tuple[int, int]) -> tuple[int, int]:
     """Return height and width of a level's map; strides that do not divide the image's size round up."""
     height, width = (-(-size // stride(level)) for size in image_size)

@@ -141,6 +141,110 @@ def test_coco(folder):
         mtl.data.from_coco(path, pictures)
 
 
+CSV = """path,kind,x,y,w,h
+a.png,cat,5,10,20,20
+b.png,,,,,
+a.png,dog,-4,0,14,30
+a.png,dog,7,7,0,3
+b.png,cat,30,10,30,30
+b.png,cat,1,1,2,2
+"""
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(tf.io.encode_png(np.zeros((40, 60, 3), "uint8")).numpy())
+    return tmp_path
+
+
+def test_csv_of_boxes(pictures):
+    path = pictures / "boxes.csv"
+    path.write_text(CSV)
+    columns = {"file": "path", "label": "kind", "box": ["x", "y", "w", "h"], "box_format": "xywh"}
+    with pytest.warns(UserWarning, match="1 boxes") as warned:
+        rows = list(mtl.data.images_from_csv(path, pictures, **columns).as_numpy_iterator())
+    assert len(warned) == 2
+    assert [row["file"].decode()[-5:] for row in rows] == ["a.png", "b.png"]
+    assert rows[0]["boxes"].tolist() == [[5, 10, 25, 30], [0, 0, 10, 30]]
+    assert rows[1]["boxes"].tolist() == [[30, 10, 60, 40], [1, 1, 3, 3]]
+    assert [row["labels"].tolist() for row in rows] == [[b"cat", b"dog"], [b"cat", b"cat"]]
+    assert not any(row["crowds"].any() for row in rows)
+    path.write_text("filename,class,xmin,ymin,xmax,ymax\na.png,cat,.25,.5,.5,1\nc.png,,,,,\n")
+    rows = list(mtl.data.images_from_csv(path, pictures, box_format="rel_xyxy").as_numpy_iterator())
+    assert rows[0]["boxes"].tolist() == [[15, 20, 30, 40]]
+    assert rows[1]["boxes"].shape == (0, 4)
+    assert rows[1]["labels"].tolist() == []
+    with pytest.raises(ValueError, match="lie between 0 and 1.*`box_format`"):
+        mtl.data.images_from_csv(path, pictures)
+    head = "filename,class,xmin,ymin,xmax,ymax\n"
+    for lines, error, message in (
+        ("a.png,cat,30,20,10,15\na.png,cat,1,1,9,9\na.png,cat,40,30,10,9\n", ValueError, "2 of 3 boxes.*'xyxy'"),
+        ("a.png,cat,1,2,3,\n", ValueError, "row 1 must have a label and four numbers"),
+        ("a.png,cat,1,2,3,x\n", ValueError, "row 1 must have a label and four numbers"),
+        ("a.png,,1,2,3,4\n", ValueError, "row 1 must have a label and four numbers"),
+        ("d.png,cat,1,2,3,4\n", FileNotFoundError, "lists 'd.png'"),
+    ):
+        path.write_text(head + lines)
+        with pytest.raises(error, match=message):
+            mtl.data.images_from_csv(path, pictures)
+    with pytest.raises(ValueError, match="'box_0'.*'left'"):
+        mtl.data.images_from_csv(path, pictures, box=["left", "ymin", "xmax", "ymax"])
+    with pytest.raises(ValueError, match="`box` must be four columns"):
+        mtl.data.images_from_csv(path, pictures, box=["xmin"])
+    with pytest.raises(ValueError, match="`box_format` must be one of"):
+        mtl.data.images_from_csv(path, pictures, box_format="xyyx")
+
+
+def test_folders_of_masks(pictures):
+    for name in ("images/x", "masks/x"):
+        (pictures / name).mkdir(parents=True)
+    for name in ("a.png", "b.png"):
+        (pictures / name).rename(pictures / "images" / "x" / name)
+    mask = (np.arange(40 * 60) % 3).reshape(40, 60, 1).astype("uint8")
+    path = pictures / "masks" / "x" / "a.png"
+    path.write_bytes(tf.io.encode_png(mask).numpy())
+    folders = pictures / "images", {"parts": pictures / "masks"}
+    records = mtl.data.from_mask_folders(*folders)
+    assert [row["file"].decode()[-5:] for row in records.as_numpy_iterator()] == ["a.png", "b.png"]
+    task = mtl.tasks.Segmentation("parts", 3, (40, 60))
+    rows = list(mtl.data.encode_images(records, mtl.images.ImagePreprocessor((40, 60)), [task]).as_numpy_iterator())
+    np.testing.assert_array_equal(rows[0][1]["parts"], mask[..., 0])
+    assert [float(weights["parts"]) for _, _, weights in rows] == [1, 0]
+    path.rename(path.with_stem("d"))
+    with pytest.raises(ValueError, match="d.png has no picture x/d in"):
+        mtl.data.from_mask_folders(*folders)
+    path.with_stem("d").unlink()
+    path.write_bytes(tf.io.encode_png(mask[1:]).numpy())
+    with pytest.raises(ValueError, match=r"a.png must have the size of .*\(40, 60\); received \(39, 60\)"):
+        mtl.data.from_mask_folders(*folders)
+    path.with_suffix(".jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="has both a.jpg and a.png"):
+        mtl.data.from_mask_folders(*folders)
+    (pictures / "empty").mkdir()
+    with pytest.raises(ValueError, match="has no pictures"):
+        mtl.data.from_mask_folders(pictures / "empty", {})
+
+
+def test_pictures_that_cannot_be_read(folder):
+    path = folder / "JPEGImages" / "image_07.jpg"
+    whole = path.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"not a picture" * 20):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"image_07\.jpg cannot be read as a picture"):
+            mtl.data.from_voc(folder)
+    path.write_bytes(whole + b"appended by the camera" * 9)  # such as the film of a moving picture
+    assert len(mtl.data.from_voc(folder)["train"]) == 14
+    wide = tf.io.encode_png(np.zeros((40, 80, 3), "uint8")).numpy()
+    path.unlink()
+    path.with_suffix(".png").write_bytes(wide[:-12])
+    with pytest.raises(ValueError, match=r"image_07\.png cannot be read"):
+        mtl.data.from_voc(folder)
+    path.with_suffix(".png").write_bytes(wide)
+    with pytest.warns(UserWarning, match=r"1 annotations give another size than the picture has.*image_07\.xml"):
+        mtl.data.from_voc(folder)
+
+
 def test_names_lists_and_missing_ones():
     png = tf.io.encode_png(np.zeros((8, 8, 3), "uint8")).numpy()
     records = tf.data.Dataset.from_tensor_slices(

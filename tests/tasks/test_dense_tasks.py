@@ -1,5 +1,7 @@
 """Segmentation, depth, normals, keypoints: training on scenes, missing labels, levels, labels of images, exports."""
 
+import io
+
 import keras
 import numpy as np
 import pytest
@@ -151,24 +153,63 @@ def test_labels_of_images_and_answers():
         "corners": tf.constant([[0.0, 32.0], [-1.0, 5.0]]),
     }
     records = tf.data.Dataset.from_tensors(record)
-    _, y = next(iter(mtl.data.encode_images(records, preprocessor, heads)))
+    _, y, weights = next(iter(mtl.data.encode_images(records, preprocessor, heads)))
+    assert {name: float(weight) for name, weight in weights.items()} == {"parts": 1}
     assert y["parts"].numpy().tolist() == [[255] * 4 + [0] * 8 + [1] * 8 + [255] * 4] * 16
     assert y["depth"].numpy().tolist() == [[0] * 4 + [2] * 16 + [0] * 4] * 16
     assert y["normals"].shape == (*SIZE, 3)
     assert y["corners"].numpy().tolist() == [[4, 16], [-1, -1]]
     deep = {**record, "depth": tf.io.encode_png(np.full((32, 32, 1), 1234, "uint16"))}
-    _, of_deep = next(iter(mtl.data.encode_images(tf.data.Dataset.from_tensors(deep), preprocessor, heads)))
+    _, of_deep, _ = next(iter(mtl.data.encode_images(tf.data.Dataset.from_tensors(deep), preprocessor, heads)))
     assert of_deep["depth"].dtype == tf.float32
     assert of_deep["depth"].numpy()[0].tolist() == [0] * 4 + [1234] * 16 + [0] * 4
     small = {**record, "parts": tf.io.encode_png(mask[:16])}
     with pytest.raises(tf.errors.InvalidArgumentError, match="must have the size of its image"):
         next(iter(mtl.data.encode_images(tf.data.Dataset.from_tensors(small), preprocessor, heads)))
+    missing = {**record, "parts": ""}
+    _, y, weights = next(iter(mtl.data.encode_images(tf.data.Dataset.from_tensors(missing), preprocessor, heads)))
+    assert (y["parts"].numpy() == 255).all()
+    assert float(weights["parts"]) == 0
     model = build(None)
     answer = model.answer([record["image"].numpy()], preprocessor)
     points = answer["corners"]
     np.testing.assert_allclose(points["original_points"], (points["points"] - [4, 0]) * 2, rtol=1e-4)
     assert answer["parts"]["classes"].shape == (1, *SIZE)
     assert float(answer["parts"]["fractions"].sum()) == pytest.approx(1)
+
+
+def test_files_of_label_maps():
+    from PIL import Image
+
+    from tf_mtl.tasks._map_files import decode_map
+
+    def encoded(picture, kind="png"):
+        file = io.BytesIO()
+        picture.save(file, kind)
+        return tf.constant(file.getvalue())
+
+    classes = np.arange(40, dtype="uint8").reshape(5, 8)
+    palette = Image.fromarray(classes, "P")
+    palette.putpalette(np.random.default_rng(0).permutation(256).repeat(3).tolist())  # each grey at another index
+    few = Image.fromarray(classes % 4, "P")
+    few.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
+    grey = Image.fromarray(classes)
+    same = Image.merge("RGB", [grey] * 3)
+    for picture, expected in (
+        (grey, classes),
+        (palette, classes),
+        (few, classes % 4),
+        (Image.fromarray(classes % 2 == 1), classes % 2),  # one bit
+        (Image.fromarray(classes.astype("uint16") * 999), classes.astype(int) * 999),
+        (Image.merge("LA", [grey, grey]), classes),
+        (same, classes),
+        (Image.merge("RGBA", [grey] * 4), classes),
+    ):
+        np.testing.assert_array_equal(decode_map(encoded(picture), ""), expected)
+    np.testing.assert_array_equal(decode_map(encoded(same, "bmp"), ""), classes)
+    colours = Image.merge("RGB", [grey, grey, Image.fromarray(classes + 1)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)other colours. Its picture.*a.jpg"):
+        decode_map(encoded(colours), tf.constant("a.jpg"))
 
 
 def test_expected_points():

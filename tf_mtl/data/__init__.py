@@ -9,9 +9,11 @@ from tf_mtl.data._encode_text import encode_text
 from tf_mtl.data._from_coco import from_coco
 from tf_mtl.data._from_conll import from_conll
 from tf_mtl.data._from_label_folder import from_label_folder
+from tf_mtl.data._from_mask_folders import from_mask_folders
 from tf_mtl.data._from_table import from_csv, from_jsonl
 from tf_mtl.data._from_tfds import from_tfds
 from tf_mtl.data._from_voc import from_voc
+from tf_mtl.data._images_from_csv import images_from_csv
 from tf_mtl.data._images_from_tfds import images_from_tfds
 from tf_mtl.data._labels_of import labels_of
 from tf_mtl.data._mask_missing import mask_missing
@@ -36,8 +38,10 @@ __all__ = [
     "from_csv",
     "from_jsonl",
     "from_label_folder",
+    "from_mask_folders",
     "from_tfds",
     "from_voc",
+    "images_from_csv",
     "images_from_tfds",
     "labels_of",
     "mask_missing",

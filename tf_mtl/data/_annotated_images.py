@@ -27,37 +27,50 @@ class AnnotatedImage(NamedTuple):
 
 @dataclass
 class Remarks:
-    """The files with boxes that had to be changed.
+    """The files whose annotations do not fit their pictures.
 
     Attributes:
         clipped: A file for each box that reached beyond its image.
         empty: A file for each box without an area.
+        other_sizes: The files whose annotated sizes are not those of their pictures.
     """
 
     clipped: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    other_sizes: list[str] = field(default_factory=list)
+
+    def limits(self, size: tuple[int, int], annotated: tuple[int, ...] | None, file: str) -> np.ndarray:
+        """Return (width, height, width, height) of a picture, and note where its annotated size differs.
+
+        Args:
+            size: (height, width) of the picture.
+            annotated: The same by its annotation; None where that does not say.
+            file: The file, for the remarks.
+        """
+        if annotated is not None and tuple(annotated) != size:
+            self.other_sizes.append(file)
+        return np.array([*size[::-1]] * 2, "float32")
 
     def messages(self) -> list[str]:
         """Return a warning for each kind that occurred."""
         remarks = {
-            "reached beyond the image and were clipped": self.clipped,
-            "had no area and were left out": self.empty,
+            "boxes reached beyond the image and were clipped": self.clipped,
+            "boxes had no area and were left out": self.empty,
+            "annotations give another size than the picture has": self.other_sizes,
         }
-        return [
-            f"{len(files)} boxes {what}, the first of them in {files[0]}." for what, files in remarks.items() if files
-        ]
+        return [f"{len(files)} {what}, the first of them in {files[0]}." for what, files in remarks.items() if files]
 
 
-def within(box: np.ndarray, limits: np.ndarray | None, file: str, remarks: Remarks) -> np.ndarray | None:
+def within(box: np.ndarray, limits: np.ndarray, file: str, remarks: Remarks) -> np.ndarray | None:
     """Return a box that is clipped to its image; None if it has no area.
 
     Args:
         box: The box, "xyxy" in pixels.
-        limits: (width, height, width, height) of the image; None if they are unknown.
+        limits: (width, height, width, height) of the image.
         file: The file, for the remarks.
         remarks: Where changes are noted.
     """
-    clipped = np.maximum(box, 0) if limits is None else np.clip(box, 0, limits)
+    clipped = np.clip(box, 0, limits)
     if not (clipped[2:] > clipped[:2]).all():
         remarks.empty.append(file)
         return None

@@ -25,8 +25,8 @@ def encode_images(
         preprocessor: From bytes to pixels.
         tasks: The tasks.
         weight: The name of the field with `{task: weight}`, such as `{"boxes": 0.0}` in a record without boxes; tasks
-            that it does not name have all their labels. None for no such field. Class names need none: the weight of an
-            empty name is 0.
+            that it does not name have all their labels. None for no such field. Class names and files of label maps
+            need none: the weight of an empty string is 0.
 
     Raises:
         ValueError: for records without an image, or without a field that a task reads, or weights of other tasks.
@@ -44,7 +44,7 @@ def encode_images(
     spec = records.element_spec
     if not isinstance(spec, Mapping) or "image" not in spec:
         raise ValueError(f"`records` must be dicts with an image as 'image', received {spec}.")
-    named = [task for task in tasks if _may_be_missing(task, spec)]
+    named = [task for task in tasks if _may_be_empty(task, spec)]
     if weight is not None:
         check_names(f"records['{weight}']", spec.get(weight, {weight: None}), [task.name for task in tasks], False)
 
@@ -53,14 +53,14 @@ def encode_images(
         located = preprocessor.placed(tf.shape(image)[None, :2])
         x = preprocessor.pixels(image)
         y = {task.name: task.encode_image_labels(record, located) for task in tasks}
-        weights = {task.name: tf.cast(tf.reduce_all(y[task.name] >= 0), tf.float32) for task in named}
+        weights = {task.name: tf.cast(record[task.name] != "", tf.float32) for task in named}
         weights |= {} if weight is None else record[weight]
         return (x, y, weights) if weights else (x, y)
 
     return records.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _may_be_missing(task: Task, spec: Mapping[str, tf.TensorSpec]) -> bool:
-    """Return whether a record's label of a task is the name of a class, which may be empty."""
-    is_name = task.name in spec and spec[task.name].dtype == tf.string
-    return is_name and bool(task.labels) and not task.labels_are_lists and not isinstance(task, DenseTask)
+def _may_be_empty(task: Task, spec: Mapping[str, tf.TensorSpec]) -> bool:
+    """Return whether a record's label of a task is the name of a class or the bytes of a file, which may be empty."""
+    is_string = task.name in spec and spec[task.name].dtype == tf.string
+    return is_string and (isinstance(task, DenseTask) or (bool(task.labels) and not task.labels_are_lists))

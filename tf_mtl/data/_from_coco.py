@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl.data._annotated_images import AnnotatedImage, Remarks, image_records, within
+from tf_mtl.data._pictures import picture_size
 
 
 def from_coco(annotations: str | os.PathLike, images: str | os.PathLike) -> tf.data.Dataset:
@@ -25,7 +26,7 @@ def from_coco(annotations: str | os.PathLike, images: str | os.PathLike) -> tf.d
 
     Raises:
         FileNotFoundError: if a file or a picture does not exist.
-        ValueError: for a file that cannot be read, or annotations of unknown images or categories.
+        ValueError: for a file or picture that cannot be read, or annotations of unknown images or categories.
     """
     path, folder = Path(annotations), Path(images)
     try:
@@ -58,9 +59,8 @@ def _image(path, folder, image, annotations, names, remarks):
     picture = folder / image["file_name"]
     if not picture.is_file():
         raise FileNotFoundError(f"{path} lists {image['file_name']}, but {folder} has no such picture.")
-    limits = (
-        np.array([image["width"], image["height"]] * 2, "float32") if "width" in image and "height" in image else None
-    )
+    size = (image["height"], image["width"]) if "width" in image and "height" in image else None
+    limits = remarks.limits(picture_size(picture), size, picture.name)
     boxes, labels, crowds = [], [], []
     for annotation in annotations:
         if annotation["category_id"] not in names:

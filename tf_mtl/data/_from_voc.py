@@ -3,7 +3,6 @@
 import os
 import random
 import warnings
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl.data._annotated_images import AnnotatedImage, Remarks, image_records, within
+from tf_mtl.data._pictures import ENDINGS, picture_size, pictures_in
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 _PARTS = {"train": 0.7, "val": 0.15, "test": 0.15}
 
 
@@ -35,15 +34,12 @@ def from_voc(folder: str | os.PathLike, seed: int = 0) -> dict[str, tf.data.Data
         seed: Seed of the division where there are no lists.
 
     Raises:
-        ValueError: for a folder without annotations, an annotation that cannot be read, or one without a picture; the
-            message names the file.
+        ValueError: for a folder without annotations, an annotation or picture that cannot be read, or an annotation
+            without a picture; the message names the file.
     """
     folder = Path(folder)
     annotations = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.xml"))}
-    pictures: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _PICTURES:
-            pictures[path.name].append(path)
+    pictures = pictures_in(folder)
     if not annotations:
         raise ValueError(f"`folder` must have annotations, files that end in .xml; found none in {folder}.")
     remarks = Remarks()
@@ -58,19 +54,20 @@ def _read(path: Path, pictures: Mapping[str, list[Path]], remarks: Remarks) -> A
     try:
         root = ElementTree.parse(path).getroot()
         objects = [_object(node) for node in root.iter("object")]
-        size = [float(root.findtext(f"size/{side}") or 0) for side in ("width", "height")]
+        size = tuple(int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
     except (ElementTree.ParseError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not a readable annotation: {error}. Fix or remove the file.") from error
-    limits = np.array(size * 2, "float32") if all(size) else None
+    picture = _picture(path, root.findtext("filename"), pictures)
+    limits = remarks.limits(picture_size(picture), size if all(size) else None, path.name)
     placed = [(within(box, limits, path.name, remarks), label, is_crowd) for box, label, is_crowd in objects]
     kept = [(box, label, is_crowd) for box, label, is_crowd in placed if box is not None]
     boxes, labels, crowds = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
-    return AnnotatedImage(str(_picture(path, root.findtext("filename"), pictures)), boxes, labels, crowds)
+    return AnnotatedImage(str(picture), boxes, labels, crowds)
 
 
 def _picture(path: Path, filename: str | None, pictures: Mapping[str, list[Path]]) -> Path:
     """The picture of an annotation: of several with its name, the one beside it."""
-    names = [filename or "", *(path.stem + ending for ending in _PICTURES)]
+    names = [filename or "", *(path.stem + ending for ending in ENDINGS)]
     found = next((pictures[name] for name in names if name in pictures), [])
     beside = [picture for picture in found if picture.parent == path.parent]
     if len(beside or found) != 1:

@@ -1,7 +1,7 @@
 """A backbone of keras-hub or keras.applications as an encoder."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +10,8 @@ import tensorflow as tf
 from tf_mtl._keys import PADDING_MASK, TOKEN_TABLE
 from tf_mtl.encoders._backbone_stages import backbone_inputs, backbone_stages
 from tf_mtl.encoders._image_levels import with_levels
+from tf_mtl.encoders._image_stages import image_stages
+from tf_mtl.encoders._named_backbone import named_backbone
 from tf_mtl.encoders._tokens import word_starts
 from tf_mtl.layers._masked_mean import masked_mean
 
@@ -30,8 +32,11 @@ def _of_needed_outputs(backbone: keras.Model) -> keras.Model:
         return (
             keras.Model(backbone.input, backbone.output["sequence_output"], name=backbone.name) if is_text else backbone
         )
-    is_image = isinstance(backbone.input, keras.KerasTensor) and len(backbone.input.shape) == 4
-    return with_levels(backbone) if is_image and len(backbone.output.shape) == 4 else backbone
+    return with_levels(backbone) if _reads_images(backbone) and len(backbone.output.shape) == 4 else backbone
+
+
+def _reads_images(backbone: keras.Model) -> bool:
+    return isinstance(backbone.input, keras.KerasTensor) and len(backbone.input.shape) == 4
 
 
 def _freeze(layer: keras.layers.BatchNormalization) -> None:
@@ -71,6 +76,8 @@ class BackboneEncoder(keras.layers.Layer):
             `tf_mtl.tasks.MaskedLM`. Trunks that do not call the encoder as a whole leave it out.
         normalization: What batch normalisation does in training: "train" uses the batch of each replica, "synchronize"
             that of all replicas, and "freeze" the moving statistics, which pretrained backbones and small batches need.
+        stage_ends: The names of layers after which an image backbone is cut into `stages`; by default the last layers
+            of its levels.
         name: Name of the layer.
         **kwargs: See `keras.layers.Layer`; `trainable=False` freezes the backbone.
 
@@ -94,6 +101,7 @@ class BackboneEncoder(keras.layers.Layer):
         pooling: str = "mean",
         token_table: bool = False,
         normalization: str = "train",
+        stage_ends: Sequence[str] = (),
         name: str = "backbone_encoder",
         **kwargs: Any,
     ):
@@ -111,11 +119,36 @@ class BackboneEncoder(keras.layers.Layer):
                 _NORMALIZATIONS[normalization](layer)
         self.pooling = pooling
         self.token_table = token_table
+        self.stage_ends = list(stage_ends)
         if token_table:
             backbone.get_layer("token_embedding")  # raises where there is none
         if not self.trainable:
             self.backbone.trainable = True  # setting False twice does nothing, even to layers added in between
             self.backbone.trainable = False
+
+    @classmethod
+    def from_name(
+        cls, name: str, image_size: tuple[int, int] | None = None, weights: bool = True, **kwargs: Any
+    ) -> "BackboneEncoder":
+        """Return an encoder with a backbone of `keras.applications` or keras-hub.
+
+        Args:
+            name: A model of `keras.applications`, such as "EfficientNetB0", or a preset of keras-hub, such as
+                "bert_tiny_en_uncased", its handle or its folder.
+            image_size: (height, width) of the images; None for the model's default.
+            weights: Whether to load the pretrained weights.
+            **kwargs: See `BackboneEncoder`.
+
+        Raises:
+            ValueError: for an unknown name, or an image size for a backbone of texts.
+
+        Example:
+
+        >>> encoder = mtl.encoders.BackboneEncoder.from_name("MobileNetV3Small", (64, 96), weights=False)
+        >>> encoder(np.ones((1, 64, 96, 3)))["P4"].shape
+        TensorShape([1, 4, 6, 288])
+        """
+        return cls(named_backbone(name, image_size, weights), **kwargs)
 
     def build(self, input_shape: Any) -> None:
         """Do nothing: a backbone creates its variables in its constructor."""
@@ -133,13 +166,17 @@ class BackboneEncoder(keras.layers.Layer):
 
     @functools.cached_property
     def stages(self) -> list[keras.layers.Layer]:
-        """A text backbone's embeddings and Transformer layers, which share its weights.
+        """The backbone in parts that share its weights: of texts, the embeddings and each Transformer layer.
 
-        Trunks compute `pooled` from their output as the mean over tokens, whatever the value of `pooling`.
+        Parts of an image backbone are models from a map to a map, and its levels are not features: the last map is the
+        only one. Trunks compute `pooled` as the mean over tokens or positions, whatever the value of `pooling`.
 
         Raises:
-            ValueError: if the backbone has no layers with attention, or if they need more than a sequence and its mask.
+            ValueError: for a text backbone without layers with attention, or whose layers need more than a sequence and
+                its mask; and for an image backbone that cannot be cut there.
         """
+        if hasattr(self.backbone, "operations") and _reads_images(self.backbone):
+            return image_stages(self.backbone, self.stage_ends, self.name)
         return backbone_stages(self.backbone, self.name)
 
     def _text(self, inputs, training):
@@ -158,6 +195,7 @@ class BackboneEncoder(keras.layers.Layer):
             "pooling": self.pooling,
             "token_table": self.token_table,
             "normalization": self.normalization,
+            "stage_ends": self.stage_ends,
         }
 
     @classmethod

@@ -1,12 +1,14 @@
 """A feature pyramid over the levels of an image encoder."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from tf_mtl._arguments import integer
 from tf_mtl._pyramid import checked_levels
+from tf_mtl.encoders._pyramid_levels import PyramidLevels, level_stages
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -17,6 +19,9 @@ class FeaturePyramid(keras.layers.Layer):
     and `BackboneEncoder` do. Here each becomes a map of `filters` channels: a 1x1 convolution of the encoder's level,
     plus the next coarser map, enlarged, and a 3x3 convolution of the sum. Levels above the encoder's last one are
     convolutions of stride 2. The encoder's other features, such as `map` and `pooled`, remain.
+
+    Trunks that share an encoder stage by stage, such as `tf_mtl.trunks.CrossStitch`, take it as well: the pyramid is
+    then the last stage.
 
     Args:
         encoder: A layer from images to a dict of features with levels.
@@ -54,57 +59,32 @@ class FeaturePyramid(keras.layers.Layer):
         if last - first + 1 != len(self.levels):
             raise ValueError(f"`levels` must be consecutive, such as ['P3', 'P4', 'P5'], received {self.levels}.")
         self.filters = integer("filters", filters, 1)
+        self._pyramid = PyramidLevels(self.levels, self.filters, dtype=self.dtype_policy, name=f"{name}_levels")
 
     def build(self, input_shape: Any) -> None:
         """Create the variables for images of `input_shape`."""
         if not self.encoder.built:
             self.encoder.build(input_shape)
-        given_features = self.encoder.compute_output_spec(keras.KerasTensor(input_shape))
-        given = self._given(given_features)
-        self._lateral = {
-            level: self._convolution(f"lateral_{level}", 1, given_features[level].shape[-1]) for level in given
-        }
-        self._smooth = {level: self._convolution(f"smooth_{level}", 3, self.filters) for level in given}
-        self._coarser = {
-            level: self._convolution(f"coarser_{level}", 3, self.filters, stride=2)
-            for level in self.levels
-            if level not in given
-        }
-
-    def _convolution(self, part, kernel, channels, stride=1):
-        layer = keras.layers.Conv2D(
-            self.filters, kernel, stride, padding="same", dtype=self.dtype_policy, name=f"{self.name}_{part}"
-        )
-        layer.build((None, None, None, channels))
-        return layer
+        features = self.encoder.compute_output_spec(keras.KerasTensor(input_shape))
+        self._pyramid.build({name: x.shape for name, x in features.items()})
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Return the encoder's features, with the pyramid's levels."""
-        features = self.encoder(inputs, training=training)
-        given = self._given(features)
-        levels: dict[str, Any] = {}
-        for level in reversed(given):
-            x = self._lateral[level](features[level])
-            if levels:
-                coarser = next(reversed(levels.values()))
-                x += _enlarged(coarser, x)
-            levels[level] = x
-        levels = {level: self._smooth[level](x) for level, x in levels.items()}
-        for level, layer in self._coarser.items():
-            levels[level] = layer(levels[self.levels[self.levels.index(level) - 1]])
-        others = {key: x for key, x in features.items() if key not in levels}
-        return {**others, **{level: levels[level] for level in self.levels}}
+        return self._pyramid(self.encoder(inputs, training=training))
 
-    def _given(self, features: Mapping[str, Any]) -> list[str]:
-        """The levels that the encoder has."""
-        given = [level for level in self.levels if level in features]
-        if given != self.levels[: len(given)] or not given:
+    @functools.cached_property
+    def stages(self) -> list[keras.layers.Layer]:
+        """The encoder's stages, which also keep the levels so far, and the pyramid as the last one.
+
+        Raises:
+            ValueError: if the encoder has no stages.
+        """
+        if not hasattr(self.encoder, "stages"):
             raise ValueError(
-                f"`encoder` of FeaturePyramid must return the levels {self.levels}, at least the first of them, "
-                f"received {sorted(features)}. Set `levels`, or use a deeper encoder or images whose size its strides "
-                "divide."
+                f"`encoder` of FeaturePyramid has no stages, received a {type(self.encoder).__name__}. Pass a "
+                "ConvEncoder or BackboneEncoder."
             )
-        return given
+        return [*level_stages(self.encoder.stages, self.levels, self.name), self._pyramid]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -117,10 +97,3 @@ class FeaturePyramid(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "FeaturePyramid":
         return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
-
-
-def _enlarged(coarser, x):
-    """A map repeated to twice its size, cut to that of another."""
-    for axis in (1, 2):
-        coarser = keras.ops.repeat(coarser, 2, axis)
-    return coarser[:, : x.shape[1], : x.shape[2]]

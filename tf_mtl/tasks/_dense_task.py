@@ -93,15 +93,17 @@ class DenseTask(Task):
     def encode_image_labels(self, record: Mapping[str, tf.Tensor], image: LocatedImages) -> tf.Tensor:
         """Return the label map [H, W] or [H, W, C] from the record's field with the task's name.
 
-        The field holds the bytes of a grey image file, of 8 or 16 bits, whose values are the labels themselves, or
-        numbers [h, w] or [h, w, C]; in the original image's size. Values are taken from the nearest pixel, and
-        `outside` around a letterboxed image.
+        The field holds the bytes of an image file whose grey values, of 1 to 16 bits, or indices in its palette are the
+        labels themselves, or numbers [h, w] or [h, w, C]; in the original image's size. Values are taken from the
+        nearest pixel, and `outside` around a letterboxed image and where the field is empty.
 
         Raises:
             ValueError: if the record lacks the field.
-            InvalidArgumentError: while rows are read, for a map of another size than its image.
+            InvalidArgumentError: while rows are read, for a map of another size than its image, or a file of
+                colours without a palette; the message names the record's `file`.
         """
-        return placed_map(image_field(self.name, record, self.name), image, self.image_size, self.outside)
+        values = image_field(self.name, record, self.name)
+        return placed_map(values, image, self.image_size, self.outside, record.get("file", tf.constant("")))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from tf_mtl.images import LocatedImages
+from tf_mtl.tasks._map_files import decode_map
 
 
 def image_field(task: str, record: Mapping[str, tf.Tensor], field: str) -> tf.Tensor:
@@ -40,20 +41,28 @@ def _assert_known(labels, names, is_known):
     return tf.group(tf.debugging.Assert(tf.reduce_all(is_known | (names == "")), [rule, names]))
 
 
-def placed_map(values: tf.Tensor, image: LocatedImages, image_size: tuple[int, int], outside: float) -> tf.Tensor:
+def placed_map(
+    values: tf.Tensor, image: LocatedImages, image_size: tuple[int, int], outside: float, file: tf.Tensor
+) -> tf.Tensor:
     """Return a label map of an original image as one of the model's image, by the nearest pixels.
 
     Args:
-        values: Numbers [h, w] or [h, w, C], or the bytes of a grey image file.
+        values: Numbers [h, w] or [h, w, C], or the bytes of an image file, which are empty for a missing map: then all
+            values are `outside`.
         image: Where the model's image comes from, with a batch of one.
         image_size: Height and width of the model's image.
         outside: The value around the image.
+        file: The name of the picture, for messages.
     """
     if values.dtype == tf.string:
-        values = _decoded_map(values)
-    rule = "A label map must have the size of its image. Received, and the image's:"
-    same_size = tf.debugging.assert_equal(tf.shape(values)[:2], image.sizes[0], rule)
-    with tf.control_dependencies([] if same_size is None else [same_size]):
+        encoded = values
+        values = tf.cond(
+            encoded == b"", lambda: tf.fill(image.sizes[0], int(outside)), lambda: decode_map(encoded, file)
+        )
+        values = tf.ensure_shape(values, [None, None])
+    rule = "A label map must have the size of its image. Received, the image's, and the picture:"
+    same_size = tf.reduce_all(tf.shape(values)[:2] == image.sizes[0])
+    with tf.control_dependencies([tf.debugging.Assert(same_size, [rule, tf.shape(values)[:2], image.sizes[0], file])]):
         values = tf.identity(values)
     has_channels = len(values.shape) == 3
     values = values if has_channels else values[..., None]
@@ -71,13 +80,3 @@ def placed_map(values: tf.Tensor, image: LocatedImages, image_size: tuple[int, i
     placed = tf.where(inside[..., None], placed, tf.cast(outside, values.dtype))
     placed = tf.ensure_shape(placed, [height, width, values.shape[-1]])
     return placed if has_channels else placed[..., 0]
-
-
-def _decoded_map(encoded):
-    """The numbers of a grey image file [h, w], int32; PNG files may have 16 bits, as those of depths do."""
-    is_deep = (tf.strings.substr(encoded, 1, 3) == "PNG") & (tf.strings.substr(encoded, 24, 1) == "\x10")
-    return tf.cond(
-        is_deep,
-        lambda: tf.cast(tf.io.decode_png(encoded, 1, tf.uint16), tf.int32),
-        lambda: tf.cast(tf.io.decode_image(encoded, 1, expand_animations=False), tf.int32),
-    )[..., 0]

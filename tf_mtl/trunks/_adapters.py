@@ -1,5 +1,6 @@
 """Adapters: small task-specific layers after every stage of one encoder."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,14 +58,23 @@ class Adapters(Trunk):
         Args:
             model: A model built with this trunk.
         """
-        levels = range(len(stages("Adapters", self.encoder)))
+        adapters = [layer for layer in model._flatten_layers() if isinstance(layer, Adapter)]
         return {
-            task: {name: model.get_layer(name).norm_of_change() for name in (_name(level, task) for level in levels)}
+            task: {a.name: a.norm_of_change() for a in adapters if re.fullmatch(rf"adapter_\d+(x\d+)?_{task}", a.name)}
             for task in model.output
         }
 
     def _adapted(self, output, level, task):
-        return on_feature(Adapter(self.bottleneck, name=_name(level, task)), output)
+        adapters: dict[int, Adapter] = {}  # features of one width share an adapter
+
+        def adapt(x):
+            width = x.shape[-1]
+            if width not in adapters:
+                suffix = f"x{width}" if adapters else ""
+                adapters[width] = Adapter(self.bottleneck, name=f"adapter_{level}{suffix}_{task}")
+            return adapters[width](x)
+
+        return on_feature(adapt, output)
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
@@ -96,7 +106,3 @@ class Adapter(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bottleneck": self.bottleneck}
-
-
-def _name(level, task):
-    return f"adapter_{level}_{task}"

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tf_mtl._keys import MASK, SEQUENCE
+from tf_mtl._pyramid import is_level
 from tf_mtl.layers._masked_mean import MaskedMean
 
 Features = dict[str, keras.KerasTensor]
@@ -75,8 +76,8 @@ def as_features(output: Any) -> Features:
     """Return an encoder's output as a dict of features.
 
     A tensor becomes `pooled` [B, D], `sequence` [B, S, D] or `map` [B, H, W, C], depending on its rank. A missing
-    `pooled` is the mean of `sequence` over the unmasked positions. A mask belongs to one feature: `mask` to `sequence`,
-    and `<feature>_mask` to any other.
+    `map` is the coarsest level of a pyramid; a missing `pooled` is the mean of `sequence` over the unmasked positions,
+    or of `map`. A mask belongs to one feature: `mask` to `sequence`, and `<feature>_mask` to any other.
 
     Raises:
         TypeError: for anything but a tensor or a dict of tensors.
@@ -89,6 +90,9 @@ def as_features(output: Any) -> Features:
             "An encoder must return a dict of features, or a tensor [B, D], [B, S, D] or [B, H, W, C]; "
             f"received {output}."
         )
+    levels = [name for name in features if is_level(name)]
+    if "map" not in features and levels:
+        features["map"] = features[max(levels)]
     if "pooled" not in features and SEQUENCE in features:
         features["pooled"] = MaskedMean()(features[SEQUENCE], mask=features.get(MASK))
     elif "pooled" not in features and "map" in features:

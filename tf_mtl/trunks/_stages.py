@@ -145,7 +145,7 @@ def _copy_layer(layer, suffix, weights):
         )
     copied = type(layer).from_config({**layer.get_config(), "name": f"{layer.name}_{suffix}"})
     if weights and layer.weights:
-        if not copied.weights:
+        if not copied.built:
             copied.build_from_config(layer.get_build_config())
         copied.set_weights(layer.get_weights())
         for part in copied._flatten_layers():
