@@ -11,9 +11,9 @@ One convolutional encoder with a feature pyramid, trained from scratch, serves t
 kind that is in the fraction of images nearest to one half. The test part is kept apart; all others are trained on,
 since nothing is chosen by them. Single-task models have the same encoder and schedule.
 
-Writes `runs/blood_cells/` (metrics.json, report.html, detections.png, six test images with boxes) and a SavedModel
-that takes the bytes of pictures. results.json in that folder has the finished models' results: a command that was
-stopped resumes with the next model. Delete the folder after changing the code.
+Writes `runs/blood_cells/` (metrics.json, report.html, detections.png, six test images with boxes, precision_recall.png)
+and a SavedModel that takes the bytes of pictures. results.json in that folder has the finished models' results: a
+command that was stopped resumes with the next model. Delete the folder after changing the code.
 """
 
 import argparse
@@ -131,10 +131,16 @@ def encoder(preprocessor: mtl.images.ImagePreprocessor) -> keras.Model:
 
 
 def draw(args: argparse.Namespace, model: mtl.MultiTaskModel, cells: data.Cells) -> None:
-    """Draw the detections in a few test images."""
+    """Draw the detections in a few test images, and precision over recall of them all."""
     x, y = next(iter(cells.rows["test"].batch(IMAGES_SHOWN)))
     answers = model.decode(model.predict(x, verbose=0))["cells"]
     path = mtl.report.detections(x.numpy(), answers, args.workdir / "detections.png", y["cells"], cells.names)
+    print(f"Drew {path}.")
+    metric = mtl.metrics.MeanAveragePrecision(cells.names)
+    task = next(task for task in model.tasks if task.name == "cells")
+    for x, y in cells.rows["test"].batch(args.batch_size):
+        metric.update_state(y["cells"], task.predictions(model.predict(x, verbose=0)["cells"]))
+    path = mtl.report.precision_recall(metric.curves(), args.workdir / "precision_recall.png")
     print(f"Drew {path}.")
 
 

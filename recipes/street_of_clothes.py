@@ -8,9 +8,9 @@ real, the scenes are not): `items`, detection; `parts`, segmentation; `number`, 
 nearest item; `depth`, the order in which items cover each other. The same convolutional encoder is shared in different
 ways (`hard`, `mtan`, `cross_stitch`), and with hard sharing trained by different balancing methods.
 
-Writes `runs/street_of_clothes/` (results.md, metrics.json, report.html, scenes.png) and a SavedModel of the first
-model. results.json in that folder has the finished models' results: a command that was stopped resumes with the next
-model. Delete the folder after changing the code.
+Writes `runs/street_of_clothes/` (results.md, metrics.json, report.html, scenes.png, parts.png, nearest.png) and a
+SavedModel of the first model. results.json in that folder has the finished models' results: a command that was stopped
+resumes with the next model. Delete the folder after changing the code.
 """
 
 import argparse
@@ -136,12 +136,16 @@ def build(trunk: Callable[[Any], mtl.trunks.Trunk], tasks: Sequence[str]) -> mtl
 
 
 def show(args: argparse.Namespace, model: mtl.MultiTaskModel, scenes: data.Scenes) -> None:
-    """Draw the detections in a few test scenes."""
-    images = scenes.images[:SHOWN]
-    answers = model.decode(model.predict(images, verbose=0))["items"]
-    path = args.workdir / "scenes.png"
-    mtl.report.detections(images, answers, path, scenes.labels["items"][:SHOWN], data.CLASSES[1:])
-    print(f"Drew {path}.")
+    """Draw the answers to a few test scenes, and which kinds of items are taken for which."""
+    images, labels = scenes.images[:SHOWN], {task: each[:SHOWN] for task, each in scenes.labels.items()}
+    outputs = model.predict(scenes.images, verbose=0)
+    answers = model.decode({task: output[:SHOWN] for task, output in outputs.items()})
+    kinds = data.CLASSES[1:]
+    mtl.report.detections(images, answers["items"], args.workdir / "scenes.png", labels["items"], kinds)
+    mtl.report.masks(images, answers["parts"], args.workdir / "parts.png", labels["parts"], data.CLASSES)
+    nearest = outputs["nearest"].argmax(-1)
+    mtl.report.confusion_matrix(scenes.labels["nearest"], nearest, kinds, args.workdir / "nearest.png")
+    print(f"Drew scenes.png, parts.png and nearest.png in {args.workdir}.")
 
 
 def export(args: argparse.Namespace, model: mtl.MultiTaskModel, scenes: data.Scenes, test: Mapping[str, float]) -> None:

@@ -121,16 +121,8 @@ class MeanAveragePrecision(keras.metrics.Metric):
 
     def result(self) -> dict[str, tf.Tensor]:
         """Return a dict of `map`, `map50`, `map75` and, with `per_class`, the results of each class."""
-        number = tf.minimum(tf.convert_to_tensor(self.stored), self.limit)
-        order = tf.argsort(tf.convert_to_tensor(self.scores)[:number], direction="DESCENDING", stable=True)
-        classes, *bits = tf.unstack(tf.gather(tf.convert_to_tensor(self.facts)[:, :number], order, axis=1))
-        is_right, is_ignored = ((x & (1 << np.arange(len(_THRESHOLDS), dtype="int32"))[:, None]) > 0 for x in bits)
-        label_counts = tf.cast(tf.convert_to_tensor(self.label_counts), tf.float64)
-        precisions = tf.map_fn(
-            lambda index: _average_precision(is_right, ~is_ignored & (classes == index), label_counts[index]),
-            tf.range(len(self.classes)),
-            fn_output_signature=tf.TensorSpec([len(_THRESHOLDS)], tf.float64),
-        )
+        precisions, label_counts = self._precisions()
+        precisions = tf.reduce_mean(precisions, 2)
         occurs = tf.cast(label_counts > 0, tf.float64)
         mean = tf.math.divide_no_nan(tf.tensordot(occurs, precisions, 1), tf.reduce_sum(occurs))
         values = [tf.reduce_mean(mean), mean[0], mean[5]]
@@ -139,6 +131,35 @@ class MeanAveragePrecision(keras.metrics.Metric):
         fits = self.stored <= self.limit
         values = [tf.cast(tf.where(fits, value, np.nan), self.dtype) for value in values]
         return dict(zip(self.result_names, values, strict=True))
+
+    def curves(self, iou: float = 0.5) -> dict[str, np.ndarray]:
+        """Return the precisions of each class at the recalls 0, .01, ... 1; `report.precision_recall` draws them.
+
+        Args:
+            iou: One of the thresholds.
+
+        Raises:
+            ValueError: for another threshold.
+        """
+        index = np.abs(_THRESHOLDS - iou).argmin()
+        if abs(_THRESHOLDS[index] - iou) > 1e-6:
+            raise ValueError(f"`iou` must be one of {_THRESHOLDS.round(2).tolist()}, received {iou}.")
+        precisions, _ = self._precisions()
+        return dict(zip(self.classes, precisions[:, index].numpy(), strict=True))
+
+    def _precisions(self):
+        """The precisions [C, 10, 101] of classes at thresholds and recalls, and the numbers of labelled boxes [C]."""
+        number = tf.minimum(tf.convert_to_tensor(self.stored), self.limit)
+        order = tf.argsort(tf.convert_to_tensor(self.scores)[:number], direction="DESCENDING", stable=True)
+        classes, *bits = tf.unstack(tf.gather(tf.convert_to_tensor(self.facts)[:, :number], order, axis=1))
+        is_right, is_ignored = ((x & (1 << np.arange(len(_THRESHOLDS), dtype="int32"))[:, None]) > 0 for x in bits)
+        label_counts = tf.cast(tf.convert_to_tensor(self.label_counts), tf.float64)
+        precisions = tf.map_fn(
+            lambda index: _highest_precisions(is_right, ~is_ignored & (classes == index), label_counts[index]),
+            tf.range(len(self.classes)),
+            fn_output_signature=tf.TensorSpec([len(_THRESHOLDS), len(_RECALLS)], tf.float64),
+        )
+        return precisions, label_counts
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -229,8 +250,8 @@ def _last_maximum(values):
     return tf.range(size) == last[..., None]
 
 
-def _average_precision(is_right, counts, label_count):
-    """The mean of the highest precisions at 101 recalls or more, [10].
+def _highest_precisions(is_right, counts, label_count):
+    """The highest precisions at 101 recalls or more, [10, 101].
 
     Args:
         is_right: Which detections are right, [10, N], by decreasing score.
@@ -247,5 +268,4 @@ def _average_precision(is_right, counts, label_count):
         for row, index in zip(tf.unstack(precision), tf.unstack(reached), strict=True)
     ]
     is_later = np.tri(len(_RECALLS), dtype=bool).T
-    highest = tf.reduce_max(tf.where(is_later, tf.maximum(tf.stack(at_recall), 0.0)[:, None], 0.0), 2)
-    return tf.reduce_mean(highest, 1)
+    return tf.reduce_max(tf.where(is_later, tf.maximum(tf.stack(at_recall), 0.0)[:, None], 0.0), 2)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_mtl.report._figure import save
 from tf_mtl.report._history import COSINE, VALIDATION, WEIGHT, History, beginning, pair, quantities
 
 _MOST_PANELS = 4  # in a row
@@ -57,10 +58,7 @@ def curves(history: History, path: str | Path) -> Path:
     legend = [panel for panel in panels.flat if len(panel.get_lines()) > 1]
     if legend:
         legend[0].legend(fontsize=8)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return save(figure, path)
 
 
 def _heights(rows: Sequence[Any], balancing: Sequence[Any]) -> list[int]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_mtl.report._figure import colour, grid, legend_below, save, show_image
+
 
 def detections(
     images: Sequence[Any],
@@ -33,40 +35,25 @@ def detections(
     Returns:
         The path of the file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     names = list(classes) or sorted({str(name) for row in answers["labels"] for name in row} - {""})
-    width = min(3, len(images))
-    height = -(-len(images) // width)
-    figure = Figure(figsize=(4.6 * width, 3.6 * height), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = list(figure.subplots(height, width, squeeze=False).flat)
-    for panel in panels:
-        panel.set_axis_off()
-    for row, (image, panel) in enumerate(zip(images, panels, strict=False)):
-        pixels = np.clip(np.asarray(image), 0, 255).astype("uint8").squeeze()
-        edges = 0, pixels.shape[1], pixels.shape[0], 0  # boxes count from the edges of pixels, not from their centres
-        panel.imshow(pixels, cmap="gray", extent=edges)
+    figure, panels = grid(len(images), (4.6, 3.6))
+    for row, (image, panel) in enumerate(zip(images, panels, strict=True)):
+        show_image(panel, image)
         for *box, kind in [] if labels is None else np.asarray(labels[row]).tolist():
             if kind >= 0:
                 _draw(panel, box, names.index(names[int(kind)]), linestyle="--", linewidth=0.8)
         shown = zip(*(np.asarray(answers[key][row]).tolist() for key in ("boxes", "labels", "scores")), strict=True)
         for box, name, score in shown:
             if name and score >= threshold:
-                colour = _draw(panel, box, names.index(name), linewidth=1.6)
-                panel.text(box[0] + 1, box[1] + 1, f"{score:.2f}", color=colour, fontsize=6, va="top")
-    for index, name in enumerate(names):
-        figure.text(0.01 + 0.14 * index, 0.0, name, color=f"C{index}", fontsize=10)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    return path
+                _draw(panel, box, names.index(name), linewidth=1.6)
+                text = colour(names.index(name))
+                panel.text(box[0] + 1, box[1] + 1, f"{score:.2f}", color=text, fontsize=6, va="top")
+    legend_below(figure, names)
+    return save(figure, path)
 
 
 def _draw(panel, box, index, **style):
     from matplotlib.patches import Rectangle
 
     left, top, right, bottom = box
-    panel.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=f"C{index}", **style))
-    return f"C{index}"
+    panel.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour(index), **style))

@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tf_mtl.report._figure import grid, save
+
 
 def scatter(columns: Mapping[str, Sequence[float]], path: str | Path, marked: Sequence[bool], label: str) -> Path:
     """Plot each two columns against each other, and save a PNG file.
@@ -19,18 +21,10 @@ def scatter(columns: Mapping[str, Sequence[float]], path: str | Path, marked: Se
     Returns:
         The path of the file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     pairs = list(itertools.combinations(columns, 2))
-    width = min(3, len(pairs))
-    height = -(-len(pairs) // width)
-    figure = Figure(figsize=(4.2 * width, 3.6 * height), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(height, width, squeeze=False).flat
-    for panel in panels[len(pairs) :]:
-        panel.set_axis_off()
-    for (one, other), panel in zip(pairs, panels, strict=False):
+    figure, panels = grid(len(pairs), (4.2, 3.6))
+    for (one, other), panel in zip(pairs, panels, strict=True):
+        panel.set_axis_on()
         for is_marked, style in ((False, {"color": "0.6"}), (True, {"color": "C3", "marker": "*", "s": 80})):
             rows = [index for index, mark in enumerate(marked) if bool(mark) is is_marked]
             values = [[columns[name][row] for row in rows] for name in (one, other)]
@@ -39,7 +33,4 @@ def scatter(columns: Mapping[str, Sequence[float]], path: str | Path, marked: Se
         panel.set_ylabel(other)
         panel.grid(alpha=0.3)
     panels[0].legend(fontsize=8)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    return save(figure, path)
