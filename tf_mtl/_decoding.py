@@ -89,7 +89,7 @@ def answer(
     else:
         raw = RawInputs.of(preprocessor, specs)
         inputs = as_tensors(inputs, raw.specs)
-        located = raw.located(inputs)
+        located = raw.located(inputs, chosen)
         inputs = raw.prepared(inputs, batch_size)
     if len(chosen) < len(tasks):
         made = _PARTS.setdefault(model, {})

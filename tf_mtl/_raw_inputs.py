@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tf_mtl._located import Located, locate
 from tf_mtl._optional_inputs import is_optional
+from tf_mtl.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,10 @@ class RawInputs:
         rows = tf.data.Dataset.from_tensor_slices(inputs)
         return rows.batch(batch_size).map(lambda batch: (self.prepare(batch),))
 
-    def located(self, inputs: Any) -> Located | None:
-        """Return raw inputs with what answers refer to; None where nothing is located."""
-        return None if self.locate is None else self.locate(inputs)
+    def located(self, inputs: Any, tasks: Iterable[Task]) -> Located | None:
+        """Return raw inputs with what the answers of tasks refer to; None where no task locates anything."""
+        is_needed = any(task.locates_in is not None for task in tasks)
+        return self.locate(inputs) if is_needed and self.locate is not None else None
 
 
 def model_specs(model: keras.Model) -> Any:

@@ -176,7 +176,7 @@ def _with_expected_outputs(
         outputs = expected_outputs(model, completed(model_specs(model), request.inputs))
     elif raw is not None:
         inputs = completed(raw.specs, request.inputs)
-        outputs = expected_outputs(model, raw.prepare(inputs), raw.located(inputs))
+        outputs = expected_outputs(model, raw.prepare(inputs), raw.located(inputs, model.tasks))
     elif request.expected:
         return request
     else:

@@ -66,7 +66,8 @@ def endpoints(
     served = []
     for name, tasks in {DEFAULT: model.task_names, **_groups(model, signatures)}.items():
         part = OptionalInputs(model.input, {task: model.output[task] for task in tasks})
-        served += _with_raw(name, tasks, raw, specs, _answer(model, part), [weight.value for weight in part.weights])
+        answer = _answer([task for task in model.tasks if task.name in tasks], _traced_once(part, specs))
+        served += _with_raw(name, tasks, raw, specs, answer, [weight.value for weight in part.weights])
     if signatures == "per_task":
         for task in model.tasks:
             for name, layer in task.served_alone.items():
@@ -90,9 +91,10 @@ def _part(name, task, output, model, raw, specs):
         inputs, specs = {key: inputs[key] for key in names}, {key: specs[key] for key in names if key in specs}
         raw = None if raw is None else raw.reduced_to(specs)
     part = OptionalInputs(inputs, output)
+    run = _traced_once(part, specs)
 
-    def answer(inputs, located=None):
-        return {name: tf.identity(part(inputs, training=False))}
+    def answer(inputs, located=_nothing):
+        return {name: tf.identity(run(inputs))}
 
     return _with_raw(name, [task.name], raw, specs, answer, [weight.value for weight in part.weights])
 
@@ -124,18 +126,33 @@ def _groups(model, signatures):
     return groups
 
 
-def _answer(model, part):
-    def answer(inputs, located=None):
-        return answers(model.tasks, part(inputs, training=False), located)
+def _traced_once(part, specs):
+    """A part of the model as a function that both of its signatures, from raw inputs and from tensors, call."""
+    traced = tf.function(lambda inputs: part(inputs, training=False), input_signature=[specs], autograph=False)
+    return lambda inputs: traced(_ensure_shapes(inputs, specs))
+
+
+def _ensure_shapes(inputs, specs):
+    return keras.tree.map_structure(lambda x, spec: tf.ensure_shape(x, spec.shape), inputs, specs)
+
+
+def _answer(tasks, run):
+    def answer(inputs, located=_nothing):
+        return answers(tasks, run(inputs), located(tasks))
 
     return answer
+
+
+def _nothing(tasks):
+    """What signatures from tensors locate."""
+    return
 
 
 def _from_raw(name, tasks, raw, answer, weights):
     variables = raw.prepare.get_concrete_function().variables
 
     def from_raw(inputs):
-        return answer(raw.prepare(inputs), raw.located(inputs))
+        return answer(raw.prepare(inputs), lambda tasks: raw.located(inputs, tasks))
 
     return _endpoint(name, True, tasks, raw.specs, from_raw, [*weights, *variables])
 
@@ -143,7 +160,7 @@ def _from_raw(name, tasks, raw, answer, weights):
 def _endpoint(name, raw, tasks, specs, answer, weights):
     def with_fixed_shapes(inputs):
         # sessions accept any shape, and an additional row would shift the outputs of requests in the same batch
-        return answer(keras.tree.map_structure(lambda x, spec: tf.ensure_shape(x, spec.shape), inputs, specs))
+        return answer(_ensure_shapes(inputs, specs))
 
     traced = tf.function(with_fixed_shapes, input_signature=[specs], autograph=False)
     endpoint = Endpoint(name, raw, tuple(tasks), specs, traced, weights)

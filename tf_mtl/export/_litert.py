@@ -11,6 +11,7 @@ import tensorflow as tf
 from tf_mtl._files import whole_file
 from tf_mtl._model import MultiTaskModel
 from tf_mtl.export._forward import check_outputs, example_outputs, forward
+from tf_mtl.export._functions import save
 from tf_mtl.report import table
 
 _TOLERANCES = {None: 1e-4, "dynamic": 0.1}
@@ -83,13 +84,8 @@ def litert(
 
 
 def _converted(model, signatures, quantization):
-    archive = keras.export.ExportArchive()
-    for name, tasks in signatures.items():
-        function = forward(model, tasks)
-        function.get_concrete_function()
-        archive.add_endpoint(name, function)
     with tempfile.TemporaryDirectory() as folder:
-        archive.write_out(folder, verbose=False)
+        save({name: forward(model, tasks) for name, tasks in signatures.items()}, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
         if quantization is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -16,6 +16,7 @@ from tf_mtl.export._batching import batching_text
 from tf_mtl.export._check import check as check_folder
 from tf_mtl.export._check import expected_outputs
 from tf_mtl.export._endpoints import DEFAULT, Endpoint, endpoints
+from tf_mtl.export._functions import save
 from tf_mtl.export._requests import Request
 from tf_mtl.export._versions import new_version
 
@@ -111,7 +112,8 @@ def saved_model(
     requests = _warmup_requests(model, raw, served, warmup, check)
     with new_version(directory, version) as (folder, number):
         of_tasks = [part for task in model.tasks for part in vars(task).values()]  # such as tokenizers
-        _write(served, [x for x in (model, preprocessor, *of_tasks) if isinstance(x, keras.layers.Layer)], folder)
+        owners = [x for x in (model, preprocessor, *of_tasks) if isinstance(x, keras.layers.Layer)]
+        _write(served, [layer for owner in owners for layer in owner._flatten_layers()], folder)
         _requests.write(folder / _requests.FILE, requests, name)
         _model_card.write(folder, name, number, model, served, requests[0].inputs, metrics, data)
         if batching_content is not None:
@@ -121,16 +123,11 @@ def saved_model(
     return directory / str(number)
 
 
-def _write(served, owners, folder):
-    archive = keras.export.ExportArchive()
-    for layer in [layer for owner in owners for layer in owner._flatten_layers()]:
-        for part in tf.train.TrackableView(layer).descendants():
-            if isinstance(part, tf.saved_model.experimental.TrackableResource):
-                archive.track(part)  # a lookup table; tracking its layer would store the layer's weights twice
-    for endpoint in served:
-        archive.add_endpoint(endpoint.name, endpoint.answer)
+def _write(served, layers, folder):
+    parts = [part for layer in layers for part in tf.train.TrackableView(layer).descendants()]
+    tables = [part for part in parts if isinstance(part, tf.saved_model.experimental.TrackableResource)]
     try:
-        archive.write_out(str(folder), verbose=False)
+        save({endpoint.name: endpoint.answer for endpoint in served}, folder, tables)
     except AssertionError as error:
         if "untracked" not in str(error):
             raise
@@ -150,7 +147,7 @@ def _warmup_requests(
     try:
         packed = pack(specs if raw is None else raw.specs, given)
         inputs = packed if raw is None else raw.prepare(packed)
-        outputs = expected_outputs(model, inputs, None if raw is None else raw.located(packed), check)
+        outputs = expected_outputs(model, inputs, None if raw is None else raw.located(packed, model.tasks), check)
     except tf.errors.InvalidArgumentError as error:
         if examples is not None:
             raise

@@ -17,7 +17,6 @@ from tf_mtl.layers._join_features import JoinFeatures
 from tf_mtl.tasks._head_arguments import checked_hidden_units, checked_layers, parts_by_task
 from tf_mtl.tasks._image_labels import class_cells, class_index, image_field
 from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords, encode_names_or_numbers
-from tf_mtl.text import LocatedTexts
 
 
 class Task(ABC):
@@ -45,7 +44,7 @@ class Task(ABC):
         labels_words: Whether each word has a label, so that the head needs to know where words start.
         labels_are_lists: Whether a label may be a list of names, in place of a cell per class.
         locates_in: The kind of raw inputs that answers refer to: `tf_mtl.text.LocatedTexts` or
-            `tf_mtl.images.LocatedImages`.
+            `tf_mtl.images.LocatedImages`; None for tasks without `locate`.
         reads_all_positions: Whether `decode` reads all positions of the output, as exports check.
 
     Raises:
@@ -55,7 +54,7 @@ class Task(ABC):
     labels: Sequence[str] = ()
     labels_words = False
     labels_are_lists = False
-    locates_in: type = LocatedTexts
+    locates_in: type | None = None
     reads_all_positions = True
 
     def __init__(
@@ -174,7 +173,7 @@ class Task(ABC):
 
         Args:
             answer: The tensors that `decode` returned.
-            located: Texts with the positions of their words, or whatever the task's `locates_in` is.
+            located: The raw inputs, of the kind that the task's `locates_in` is.
         """
         return {}
 
@@ -186,7 +185,7 @@ class Task(ABC):
             located: The raw texts or images.
         """
         answer = self.decode(output)
-        return {**answer, **self.locate(answer, located)} if isinstance(located, self.locates_in) else answer
+        return {**answer, **self.locate(answer, located)} if isinstance(located, self.locates_in or ()) else answer
 
     def valid_mask(self, output: tf.Tensor) -> tf.Tensor | None:
         """Return which positions of the sequence are valid, [B, W], or which pairs of them, [B, W, W].
@@ -232,11 +231,16 @@ class Task(ABC):
         x, mask = features[self.features], features.get(key_of(MASK, self.features))
         if mask is not None:
             x = AttachMask(name=f"{self.name}_mask")([x, mask])
-        if self.after:
-            x = JoinFeatures(name=f"{self.name}_joined")([x, *(features[after_key(task)] for task in self.after)])
+        others = [features[after_key(task)] for task in self.joined_tasks()]
+        if others:
+            x = JoinFeatures(name=f"{self.name}_joined")([x, *others])
         if self.dropout:
             x = keras.layers.Dropout(self.dropout, name=f"{self.name}_dropout")(x)
         return self._hidden_features(x)
+
+    def joined_tasks(self) -> list[str]:
+        """Return the tasks whose parts are joined with the head's features; by default all those in `after`."""
+        return list(self.after)
 
     def check_features(self, features: Mapping[str, keras.KerasTensor]) -> None:
         """Raise unless the encoder returns the features that the task reads.

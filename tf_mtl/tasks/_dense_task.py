@@ -39,7 +39,6 @@ class DenseTask(Task):
     Reference: Kirillov et al., "Panoptic feature pyramid networks", CVPR 2019.
     """
 
-    locates_in = LocatedImages
     outside: float = 0.0  # the label around a letterboxed image
 
     def __init__(

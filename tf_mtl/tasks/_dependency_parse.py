@@ -77,6 +77,8 @@ class DependencyParse(SequenceTask):
     ([[2, 0, 2]], [[b'subject', b'root', b'object']])
     """
 
+    locates_in = LocatedTexts
+
     def __init__(
         self,
         name: str,

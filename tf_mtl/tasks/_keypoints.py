@@ -47,6 +47,8 @@ class Keypoints(DenseTask):
     [[[0.25, 0.5], [0.75, 0.5]]]
     """
 
+    locates_in = LocatedImages
+
     def __init__(
         self, name: str, labels: Sequence[str] | int, image_size: Sequence[int], near: float = 0.05, **kwargs: Any
     ):

@@ -90,6 +90,8 @@ class Relations(PairTask):
     [2, 4]
     """
 
+    locates_in = LocatedTexts
+
     def __init__(
         self,
         name: str,

@@ -55,6 +55,8 @@ class SpanExtraction(SequenceTask):
     (0, 2)
     """
 
+    locates_in = LocatedTexts
+
     def __init__(self, name: str, max_length: int = 30, no_answer: bool = True, **kwargs: Any):
         super().__init__(name, **kwargs)
         self.max_length = integer("max_length", max_length, 1)

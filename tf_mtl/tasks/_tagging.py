@@ -62,6 +62,8 @@ class Tagging(SequenceTask):
     [b'place', np.int32(1), np.int32(3)]
     """
 
+    locates_in = LocatedTexts
+
     def __init__(
         self,
         name: str,
