@@ -37,6 +37,7 @@ EXAMPLES = [
     'Depth("depth", image_size=(64, 96), levels=["P3", "P4"])',
     'Normals("normals", image_size=(64, 96), levels=["P3", "P4"])',
     'Keypoints("eyes", labels=["left", "right"], image_size=(64, 96), levels=["P3", "P4"])',
+    'Conversion("buy", after="click")',
     'Count("number", labels=["red", "white"], mean=[12.0, 1.0])',
 ]
 
@@ -62,6 +63,7 @@ def features() -> dict[str, keras.KerasTensor]:
         "P4": keras.Input((4, 6, 16)),
         "P5": keras.Input((2, 3, 16)),
         after_key("entities"): keras.Input((4, 3)),
+        after_key("click"): keras.Input((1,)),
         "german_tokens": keras.Input((None,), dtype="int32"),
         "german_texts_tokens": keras.Input((None,), dtype="int32"),
     }

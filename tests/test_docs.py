@@ -258,6 +258,13 @@ def test_language_models(in_tmp_path):
         np.testing.assert_array_equal(names["restored"].predict(request, verbose=0)[task], output)
 
 
+def test_conversions():
+    names = run("guides/conversions.md")
+    assert {"buy_auc", "buy_cvr_auc", "buy_normalized_entropy", "click_auc"} <= set(names["results"])
+    answers = names["answers"]
+    np.testing.assert_allclose(answers["ctcvr"], answers["ctr"] * answers["cvr"], rtol=1e-5)
+
+
 def test_images():
     names = run("guides/images.md")
     assert {"objects_map", "objects_map50", "kind_accuracy"} <= set(names["results"])

@@ -7,8 +7,9 @@ import small_models
 import tensorflow as tf
 
 import tf_mtl as mtl
+from tf_mtl._assertions import readable_errors
 from tf_mtl._pipeline import stream
-from tf_mtl._pipeline.checks import readable_errors, with_checks
+from tf_mtl._pipeline.checks import with_checks
 from tf_mtl._pipeline.labels import LabelSpec, Rules
 from tf_mtl._pipeline.values import check_values
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tf_mtl import balancing as methods
+from tf_mtl._assertions import readable_errors
 from tf_mtl._decoding import answer, decode, forget_parts
 from tf_mtl._engine.compiled import compiled_engine
 from tf_mtl._engine.keras_hooks import KerasHooks, in_one_thread
@@ -16,7 +17,7 @@ from tf_mtl._graph.sharing import Sharing, sharing
 from tf_mtl._names import check_names
 from tf_mtl._optimizers.options import check_loss_scaling, check_options
 from tf_mtl._optional_inputs import make_optional
-from tf_mtl._pipeline.checks import readable_errors, with_checks
+from tf_mtl._pipeline.checks import with_checks
 from tf_mtl._pipeline.feed import evaluate_feed, fit_feed, predict_feed, with_epochs
 from tf_mtl.distribute._workers import lost_worker_errors
 from tf_mtl.tasks import Task

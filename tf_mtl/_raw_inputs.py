@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from tf_mtl._located import Located, locate
 from tf_mtl._optional_inputs import is_optional
-from tf_mtl.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class RawInputs:
         rows = tf.data.Dataset.from_tensor_slices(inputs)
         return rows.batch(batch_size).map(lambda batch: (self.prepare(batch),))
 
-    def located(self, inputs: Any, tasks: Iterable[Task]) -> Located | None:
+    def located(self, inputs: Any, tasks: Iterable[Any]) -> Located | None:
         """Return raw inputs with what the answers of tasks refer to; None where no task locates anything."""
         is_needed = any(task.locates_in is not None for task in tasks)
         return self.locate(inputs) if is_needed and self.locate is not None else None

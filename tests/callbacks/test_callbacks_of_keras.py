@@ -20,6 +20,7 @@ TASKS = [
     mtl.tasks.Generation("reply", TOKENIZER, 6, text_metrics=[mtl.metrics.ChrF(), mtl.metrics.RougeL()]),
     mtl.tasks.LanguageModel("texts", TOKENIZER, mtl.layers.Decoder(7, 6, dim=4, layers=1, heads=1)),
     mtl.tasks.Matching("pair", units=2, features=("pooled", "pooled"), limit=8),
+    mtl.tasks.Conversion("buy", after="binary"),
     mtl.tasks.Count("number"),
     mtl.tasks.Detection("boxes", 2, (8, 12), ["P2"], hidden_units=[4], most=2),
     mtl.tasks.Segmentation("parts", 2, (8, 12), levels=["P2"], units=4),
@@ -44,6 +45,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.AbsoluteRelativeError(),
     mtl.metrics.Angles(),
     mtl.metrics.Bleu(),
+    mtl.metrics.CalibrationError(),
     mtl.metrics.CorrectKeypoints(1.0),
     mtl.metrics.DepthAccuracy(),
     mtl.metrics.EqualErrorRate(limit=8),
@@ -54,6 +56,9 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.MacroF1(2),
     mtl.metrics.MeanAveragePrecision(2, limit=8),
     mtl.metrics.MultiLabelF1(2, average="macro"),
+    mtl.metrics.NormalizedEntropy(),
+    mtl.metrics.OfConversion(keras.metrics.AUC(from_logits=True), over="clicks"),
+    mtl.metrics.OfConversion(mtl.metrics.CalibrationError(from_logits=True)),
     mtl.metrics.Pearson(),
     mtl.metrics.Perplexity(),
     mtl.metrics.QuadraticWeightedKappa(3),
@@ -66,6 +71,7 @@ METRICS = [  # with arguments, and those that no task declares
     mtl.metrics.UnlabeledAttachmentScore(),
 ]
 DOWN = {"loss", "mae", "perplexity", "rmse", "abs_rel", "mean_angle", "median_angle", "eer", "min_dcf"}
+DOWN |= {"calibration_error", "normalized_entropy"}
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +119,7 @@ def test_every_value_that_evaluate_reports(model):
     y = {"binary": [0, 1], "topic": [0, 1], "tags": [[0, 1], [1, 1]], "price": [0.0, 1.0], "words": tags, "path": tags}
     y |= {
         "pain": [0, 2],
+        "buy": [0, 1],
         "number": [0, 2],
         "parts": np.ones((2, 8, 12), "int32"),
         "depth": np.ones((2, 8, 12)),

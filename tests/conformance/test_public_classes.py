@@ -92,6 +92,7 @@ TASKS = {  # a task and labels for four rows
         lambda: mtl.tasks.DependencyParse("t", labels=["root", "a", "b"], arc_units=6, label_units=4),
         np.stack([np.tile([0, 1, 1, 3, 0, 1, 5, 2], (4, 1)), np.arange(32).reshape(4, 8) % 3], -1),
     ),
+    mtl.tasks.Conversion: (lambda: mtl.tasks.Conversion("t", after="other", propensity=0.1), [0, 1, 0, 0]),
     mtl.tasks.Count: (lambda: mtl.tasks.Count("t", labels=["a", "b"], mean=2.0), [[1, 2], [0, 3], [4, 0], [1, 1]]),
     mtl.tasks.Detection: (
         lambda: mtl.tasks.Detection("t", ["a", "b"], (16, 16), ["P2"], hidden_units=[4], most=4),
@@ -116,6 +117,7 @@ TASKS = {  # a task and labels for four rows
     ),
 }
 OTHER_TASKS = {  # another task than Classification beside it, for tasks that read one, and its labels
+    mtl.tasks.Conversion: (lambda: mtl.tasks.BinaryClassification("other"), [1, 1, 0, 0]),
     mtl.tasks.Relations: (lambda: mtl.tasks.Tagging("other", ["O", "B-x"]), np.arange(32).reshape(4, 8) % 2),
 }
 ENCODERS = {  # an encoder, its symbolic inputs, and inputs for some rows
@@ -200,6 +202,7 @@ ENCODER_OF = {  # if not MLPEncoder
     mtl.tasks.MaskedLM: mtl.encoders.RecurrentEncoder,
     mtl.tasks.Generation: words_encoder,
     mtl.tasks.LanguageModel: words_encoder,
+    mtl.tasks.Conversion: words_encoder,
     mtl.tasks.Detection: pyramid_encoder,
     mtl.tasks.Segmentation: map_encoder,
     mtl.tasks.Depth: map_encoder,

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._assertions import assert_none
 from tf_mtl._engine.unlabelled import SavedValues, restore_where_unlabelled
-from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl.balancing import Balancing
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mtl._assertions import assert_none
 from tf_mtl._engine.global_rows import ComparedRows, batch_loss_sums
 from tf_mtl._engine.masked_losses import as_loss, bad_rows, clean_labels, weighted_sums
 from tf_mtl._engine.task_factors import TaskFactors
 from tf_mtl._names import by_output
-from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.label_specs import label_spec
 from tf_mtl._pipeline.labels import LabelSpec, check_structure, weight_of
 from tf_mtl._shapes import keras_mask, masked_weight, match_output, with_last_axis

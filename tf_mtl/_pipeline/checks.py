@@ -1,7 +1,5 @@
 """Checks of the data before it reaches a training step, with messages that say what to do."""
 
-import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl._pipeline.assertions import MARK
 from tf_mtl._pipeline.forms import arrays
 from tf_mtl._pipeline.label_names import with_numbers
 from tf_mtl._pipeline.labels import Rules, check_structure, weight_of
@@ -169,15 +166,3 @@ class CheckedDataset:
         if may_draw_ahead(self.dataset):
             return self.dataset.map(check, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
         return self.dataset.map(check)
-
-
-@contextlib.contextmanager
-def readable_errors() -> Iterator[None]:
-    """Turn the failure of a check of a batch into a `ValueError` with its message alone."""
-    try:
-        yield
-    except (tf.errors.InvalidArgumentError, ValueError) as error:  # in a graph, and outside
-        failure = re.search(re.escape(MARK) + r"(.*Received:)\]? (\[[^]]*\])", str(error))
-        if not failure:
-            raise
-        raise ValueError(f"{failure[1]} {failure[2]}.".replace("\\'", "'")) from None

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._assertions import MARK
 from tf_mtl._label_names import class_cells, class_indices, text
 from tf_mtl._names import nearest
-from tf_mtl._pipeline.assertions import MARK
 from tf_mtl._pipeline.labels import LabelSpec, has_strings, weight_of, with_rank
 
 

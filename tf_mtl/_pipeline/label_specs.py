@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mtl._assertions import assert_none
 from tf_mtl._boxes import PADDING, to_xyxy
-from tf_mtl._pipeline.assertions import assert_none
 from tf_mtl._pipeline.labels import LabelSpec
 from tf_mtl._shapes import match_rank, mixes_rows, needs_output_rank
 from tf_mtl.layers._mask_scores import MASKED
@@ -18,6 +18,7 @@ from tf_mtl.losses import (
     CellwiseBinaryCrossentropy,
     CellwisePoisson,
     ClassCrossentropy,
+    ConversionCrossentropy,
     CosineDistance,
     CRFNegativeLogLikelihood,
     DependencyCrossentropy,
@@ -69,6 +70,8 @@ def label_spec(
         return LabelSpec(task, tuple(output.shape[1:]), 1.0, names=names if lists else (), lists=lists)
     if isinstance(loss, RelationLoss):  # the output holds a tag as well
         return LabelSpec(task, (*output.shape[1:-1], output.shape[-1] - 1), 1.0)
+    if isinstance(loss, ConversionCrossentropy):
+        return LabelSpec(task, (), 1.0)
     if isinstance(loss, CellwisePoisson):
         return LabelSpec(task, tuple(output.shape[1:]), float("inf"))
     if isinstance(loss, ListLoss):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tf_mtl._assertions import readable_errors
 from tf_mtl._pipeline.labels import Rules, weight_of
 
 
@@ -16,7 +17,7 @@ def with_own_inputs(x: Any, y: Mapping[str, Any], weight: Any, rules: Rules) -> 
         rules: Which tasks fill inputs, and whether the rows are for training.
 
     Raises:
-        ValueError: if the inputs are not a dict.
+        ValueError: if the inputs are not a dict, or a task finds that labels contradict each other.
     """
     if not rules.own_inputs:
         return x
@@ -26,6 +27,7 @@ def with_own_inputs(x: Any, y: Mapping[str, Any], weight: Any, rules: Rules) -> 
         )
     labels = {task: (y[task], weight_of(task, weight)) for task in y}
     filled: dict[str, Any] = {}
-    for fill in rules.own_inputs:
-        filled |= fill(labels, rules.training)
+    with readable_errors():
+        for fill in rules.own_inputs:
+            filled |= fill(labels, rules.training)
     return {**filled, **x}

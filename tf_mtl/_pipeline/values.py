@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_mtl._pipeline.assertions import MARK
+from tf_mtl._assertions import MARK
 from tf_mtl._pipeline.labels import LabelSpec, Rules, weight_of
 from tf_mtl._shapes import match_rank
 
@@ -46,7 +46,7 @@ def check_known_rows(x: Any, y: Any, weight: Any, rules: Rules) -> None:
 def checked(x: Any, y: Any, weight: Any, rules: Rules) -> Any:
     """Return `x` of a batch in a graph, as tensors that cannot be computed where the batch breaks a rule.
 
-    The failure is an `InvalidArgumentError` that `checks.readable_errors` turns into that of `check_values`.
+    The failure is an `InvalidArgumentError` that `readable_errors` turns into that of `check_values`.
     """
     specs = rules.specs
     check_known_rows(x, y, weight, rules)

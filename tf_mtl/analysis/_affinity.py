@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mtl._arguments import in_range
+from tf_mtl._assertions import readable_errors
 from tf_mtl._engine.affinity import gradient_step, layers, optimizer_step, probe
 from tf_mtl._model import MultiTaskModel
-from tf_mtl._pipeline.checks import readable_errors, with_checks
+from tf_mtl._pipeline.checks import with_checks
 from tf_mtl._pipeline.ranks import traced_by_rank
 from tf_mtl.analysis._overlap import overlap
 from tf_mtl.report import table

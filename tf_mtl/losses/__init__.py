@@ -7,6 +7,7 @@ from tf_mtl.losses._cellwise_errors import CellwiseAbsoluteError, CellwiseHuber,
 from tf_mtl.losses._cellwise_poisson import CellwisePoisson
 from tf_mtl.losses._cellwise_squared_error import CellwiseSquaredError
 from tf_mtl.losses._class_crossentropy import ClassCrossentropy
+from tf_mtl.losses._conversion_crossentropy import ConversionCrossentropy
 from tf_mtl.losses._cosine_distance import CosineDistance
 from tf_mtl.losses._crf_negative_log_likelihood import CRFNegativeLogLikelihood
 from tf_mtl.losses._dependency_crossentropy import DependencyCrossentropy
@@ -35,6 +36,7 @@ __all__ = [
     "CellwiseQuantile",
     "CellwiseSquaredError",
     "ClassCrossentropy",
+    "ConversionCrossentropy",
     "CosineDistance",
     "DependencyCrossentropy",
     "DepthLoss",

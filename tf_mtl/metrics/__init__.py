@@ -4,6 +4,7 @@ from tf_mtl.metrics._angles import Angles
 from tf_mtl.metrics._attachment_scores import LabeledAttachmentScore, UnlabeledAttachmentScore
 from tf_mtl.metrics._binary_accuracy import LogitsBinaryAccuracy
 from tf_mtl.metrics._bleu import Bleu
+from tf_mtl.metrics._calibration import CalibrationError, NormalizedEntropy
 from tf_mtl.metrics._chrf import ChrF
 from tf_mtl.metrics._correct_keypoints import CorrectKeypoints
 from tf_mtl.metrics._depth_errors import AbsoluteRelativeError, DepthAccuracy
@@ -11,6 +12,7 @@ from tf_mtl.metrics._equal_error_rate import EqualErrorRate
 from tf_mtl.metrics._f1 import MacroF1, MultiLabelF1
 from tf_mtl.metrics._frame_accuracy import FrameAccuracy
 from tf_mtl.metrics._mean_average_precision import MeanAveragePrecision
+from tf_mtl.metrics._of_conversion import OfConversion
 from tf_mtl.metrics._pearson import Pearson
 from tf_mtl.metrics._perplexity import Perplexity
 from tf_mtl.metrics._quadratic_weighted_kappa import QuadraticWeightedKappa
@@ -27,6 +29,7 @@ __all__ = [
     "AbsoluteRelativeError",
     "Angles",
     "Bleu",
+    "CalibrationError",
     "ChrF",
     "CorrectKeypoints",
     "DepthAccuracy",
@@ -37,6 +40,8 @@ __all__ = [
     "MacroF1",
     "MeanAveragePrecision",
     "MultiLabelF1",
+    "NormalizedEntropy",
+    "OfConversion",
     "Pearson",
     "Perplexity",
     "QuadraticWeightedKappa",

@@ -3,6 +3,7 @@
 from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._binary_classification import BinaryClassification
 from tf_mtl.tasks._classification import Classification
+from tf_mtl.tasks._conversion import Conversion
 from tf_mtl.tasks._count import Count
 from tf_mtl.tasks._dense_task import DenseTask
 from tf_mtl.tasks._dependency_parse import DependencyParse
@@ -30,6 +31,7 @@ from tf_mtl.tasks._tagging import Tagging
 __all__ = [
     "BinaryClassification",
     "Classification",
+    "Conversion",
     "Count",
     "DenseTask",
     "DependencyParse",
