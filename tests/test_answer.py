@@ -73,6 +73,8 @@ def test_columns(tmp_path):
     model = mtl.build_model(keras.Input((2,), name="x"), trunk, [T.BinaryClassification("sold")])
     raw = {"a": [[1.0], [2.0], [3.0]], "b": [[0.5], [0.0], [-1.0]]}
     assert_same(model.answer(raw, columns, batch_size=2), exported(model, columns, raw, tmp_path))
+    as_columns = {name: np.ravel(values) for name, values in raw.items()}  # as `fit` takes them
+    assert_same(model.answer(as_columns, columns), exported(model, columns, raw, tmp_path))
     with pytest.raises(ValueError, match=r"`inputs` must be a dict with the keys \['a', 'b'\].*received \['a'\]"):
         model.answer({"a": [[1.0]]}, columns)
 

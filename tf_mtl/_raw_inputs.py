@@ -151,6 +151,8 @@ def _tensor(values, spec):
         raise ValueError(
             f"`inputs` must be {kind} in rows of one shape, received {str(values)[:80]}. {remedy}"
         ) from error
+    if tensor.shape.rank == 1 and spec.shape[1:] == [1]:
+        return tensor[:, None]  # as `fit` and `predict` take columns
     if not tensor.shape[1:].is_compatible_with(spec.shape[1:]):
         raise ValueError(f"`inputs` for '{spec.name}' must have the shape {spec.shape}, received {tensor.shape}.")
     return tensor
