@@ -1,7 +1,7 @@
 """Scenes of one to six items of Fashion-MNIST, of sizes from 20 to 60 pixels, that cover each other.
 
 The items are real, the scenes are not: each is put together at random. Items are drawn one over the other, from the
-farthest to the nearest; where an item's own pixel is dark, what is behind it shows.
+farthest to the nearest, and a nearer one is larger; where an item's own pixel is dark, what is behind it shows.
 """
 
 from pathlib import Path
@@ -64,8 +64,8 @@ def load(part: str, scenes: int, folder: Path | None, seed: int) -> Scenes:
 
 def _draw(canvas, labels, items, chosen, rng):
     """Draw items over each other; `parts` holds the number of the item of each pixel, counted from 1."""
-    for index, item in enumerate(chosen):
-        size = int(rng.integers(SMALLEST, LARGEST + 1))
+    sizes = np.sort(rng.integers(SMALLEST, LARGEST + 1, len(chosen)))
+    for index, (item, size) in enumerate(zip(chosen, sizes.tolist(), strict=True)):
         resized = tf.image.resize(items[item][..., None].astype("float32"), (size, size)).numpy()[..., 0]
         top, left = rng.integers(0, np.array(SIZE) - size + 1)
         window = slice(top, top + size), slice(left, left + size)
