@@ -5,8 +5,9 @@
 
 Five tasks look at scenes of one to six items of Fashion-MNIST (street_of_clothes_data.py makes them; the items are
 real, the scenes are not): `items`, detection; `parts`, segmentation; `number`, a count; `nearest`, the class of the
-nearest item; `depth`, the order in which items cover each other, the nearest and largest first. The same convolutional encoder is shared in different
-ways (`hard`, `mtan`, `cross_stitch`), and with hard sharing trained by different balancing methods.
+nearest item; `depth`, the order in which items cover each other, the nearest and largest first. The same convolutional
+encoder is shared in different ways (`hard`, `mtan`, `cross_stitch`), and with hard sharing trained by different
+balancing methods.
 
 Writes `runs/street_of_clothes/` (results.md, metrics.json, report.html, scenes.png, parts.png, nearest.png) and a
 SavedModel of the first model. results.json in that folder has the finished models' results: a command that was stopped
