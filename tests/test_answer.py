@@ -1,5 +1,7 @@
 """`model.answer` gives what the export gives, batched, under strategies, for raw inputs of every kind."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -129,6 +131,8 @@ def test_inputs_that_do_not_fit():
     model, words = reader()
     with pytest.raises(ValueError, match="`inputs` must be texts"):
         model.answer([["a"], ["b", "c"]], words)
+    with pytest.raises(ValueError, match=r"texts or bytes.*path\.read_bytes"):
+        model.answer([Path("a.txt")], words)
     trunk = mtl.trunks.HardSharing(mtl.encoders.MLPEncoder([4]))
     dense = mtl.build_model(keras.Input((2,), name="x"), trunk, [T.Regression("price")])
     dense.answer([[1.0, 2.0]], tasks="price")

@@ -1,6 +1,7 @@
 """The inputs of a model by name, and raw inputs with the way to them."""
 
 import functools
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -146,8 +147,10 @@ def _tensor(values, spec):
             return tf.constant([], spec.dtype, [0, *(size or 1 for size in spec.shape[1:])])
         tensor = tf.cast(tf.convert_to_tensor(values), spec.dtype)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        kind = "texts" if spec.dtype == tf.string else f"numbers for {spec.dtype.name}"
+        kind = "texts or bytes" if spec.dtype == tf.string else f"numbers for {spec.dtype.name}"
         remedy = "Pass the `preprocessor` of texts." if spec.dtype != tf.string else "Pass texts alone."
+        if any(isinstance(value, os.PathLike) for value in values):
+            remedy = "Pass the content of the files: path.read_bytes()."
         raise ValueError(
             f"`inputs` must be {kind} in rows of one shape, received {str(values)[:80]}. {remedy}"
         ) from error
