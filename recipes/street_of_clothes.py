@@ -54,7 +54,7 @@ DEFAULTS = {
     "scenes": 3000,
     "test_scenes": 500,
     "epochs": 5,
-    "batch_size": 32,
+    "batch_size": 16,
     "learning_rate": 3e-3,
 }
 SMOKE = {"models": ("hard", "mtan"), "scenes": 64, "test_scenes": 32, "epochs": 1}
