@@ -148,7 +148,7 @@ def _tensor(values, spec):
         tensor = tf.cast(tf.convert_to_tensor(values), spec.dtype)
     except (ValueError, TypeError, tf.errors.OpError) as error:
         kind = "texts or bytes" if spec.dtype == tf.string else f"numbers for {spec.dtype.name}"
-        remedy = "Pass the `preprocessor` of texts." if spec.dtype != tf.string else "Pass texts alone."
+        remedy = "Pass the `preprocessor` of texts or images." if spec.dtype != tf.string else "Pass texts alone."
         if any(isinstance(value, os.PathLike) for value in values):
             remedy = "Pass the content of the files: path.read_bytes()."
         raise ValueError(

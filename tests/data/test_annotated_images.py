@@ -1,6 +1,8 @@
 """Folders of Pascal VOC and files of COCO: parts, boxes, crowds, and files that cannot be read."""
 
 import json
+import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -175,13 +177,18 @@ def test_csv_of_boxes(pictures):
     assert rows[0]["boxes"].tolist() == [[15, 20, 30, 40]]
     assert rows[1]["boxes"].shape == (0, 4)
     assert rows[1]["labels"].tolist() == []
+    (pictures / "rounded.csv").write_text("filename,class,xmin,ymin,xmax,ymax\na.png,cat,5,10,60.4,30\n")
+    with warnings.catch_warnings(action="error"):
+        rows = list(mtl.data.images_from_csv(pictures / "rounded.csv", pictures).as_numpy_iterator())
+    assert rows[0]["boxes"].tolist() == [[5, 10, 60, 30]]
     with pytest.raises(ValueError, match="lie between 0 and 1.*`box_format`"):
         mtl.data.images_from_csv(path, pictures)
     head = "filename,class,xmin,ymin,xmax,ymax\n"
     for lines, error, message in (
         ("a.png,cat,30,20,10,15\na.png,cat,1,1,9,9\na.png,cat,40,30,10,9\n", ValueError, "2 of 3 boxes.*'xyxy'"),
         ("a.png,cat,1,2,3,\n", ValueError, "row 1 must have a label and four numbers"),
-        ("a.png,cat,1,2,3,x\n", ValueError, "row 1 must have a label and four numbers"),
+        ("a.png,cat,1,2,3,4\na.png,cat,1,2,3,x\n", ValueError, "row 2 must have a label and four numbers"),
+        ("a.png,cat,1,2,3,inf\n", ValueError, "row 1 must have a label and four numbers"),
         ("a.png,,1,2,3,4\n", ValueError, "row 1 must have a label and four numbers"),
         ("d.png,cat,1,2,3,4\n", FileNotFoundError, "lists 'd.png'"),
     ):
@@ -205,12 +212,21 @@ def test_folders_of_masks(pictures):
     path = pictures / "masks" / "x" / "a.png"
     path.write_bytes(tf.io.encode_png(mask).numpy())
     folders = pictures / "images", {"parts": pictures / "masks"}
-    records = mtl.data.from_mask_folders(*folders)
+    (pictures / "images" / ".hidden").mkdir()
+    (pictures / "images" / ".hidden" / "a.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match="1 of 2 pictures have no map in .*masks"):
+        records = mtl.data.from_mask_folders(*folders)
     assert [row["file"].decode()[-5:] for row in records.as_numpy_iterator()] == ["a.png", "b.png"]
     task = mtl.tasks.Segmentation("parts", 3, (40, 60))
     rows = list(mtl.data.encode_images(records, mtl.images.ImagePreprocessor((40, 60)), [task]).as_numpy_iterator())
     np.testing.assert_array_equal(rows[0][1]["parts"], mask[..., 0])
     assert [float(weights["parts"]) for _, _, weights in rows] == [1, 0]
+    shutil.copytree(pictures / "masks", pictures / "images" / "masks")
+    inside = mtl.data.from_mask_folders(folders[0], {"parts": folders[0] / "masks"})
+    assert [row["file"] for row in inside.as_numpy_iterator()] == [row["file"] for row in records.as_numpy_iterator()]
+    shutil.rmtree(folders[0] / "masks")
+    with pytest.raises(ValueError, match="must not name the fields"):
+        mtl.data.from_mask_folders(folders[0], {"image": folders[1]["parts"]})
     path.rename(path.with_stem("d"))
     with pytest.raises(ValueError, match="d.png has no picture x/d in"):
         mtl.data.from_mask_folders(*folders)
@@ -224,6 +240,33 @@ def test_folders_of_masks(pictures):
     (pictures / "empty").mkdir()
     with pytest.raises(ValueError, match="has no pictures"):
         mtl.data.from_mask_folders(pictures / "empty", {})
+
+
+def test_masks_beside_boxes(pictures):
+    (pictures / "masks").mkdir()
+    mask = (np.arange(40 * 60) % 3).reshape(40, 60, 1).astype("uint8")
+    path = pictures / "masks" / "b.png"
+    path.write_bytes(tf.io.encode_png(mask).numpy())
+    (pictures / "boxes.csv").write_text("filename,class,xmin,ymin,xmax,ymax\nc.png,cat,1,1,9,9\nb.png,cat,2,2,8,8\n")
+    records = mtl.data.images_from_csv(pictures / "boxes.csv", pictures)
+    masks = {"parts": pictures / "masks"}
+    with pytest.warns(UserWarning, match="1 of 2 pictures have no map"):
+        rows = list(mtl.data.add_masks(records, masks).as_numpy_iterator())  # in the order of the boxes
+    assert [(row["file"].decode()[-5:], row["parts"]) for row in rows] == [("c.png", b""), ("b.png", path.read_bytes())]
+    path.rename(path.with_stem("a"))
+    with pytest.raises(ValueError, match=r"a\.png has no picture of its name among the records"):
+        mtl.data.add_masks(records, masks)
+    path.write_bytes(tf.io.encode_png(mask[1:]).numpy())
+    path.with_stem("a").unlink()
+    with pytest.raises(ValueError, match=r"b\.png must have the size of"):
+        mtl.data.add_masks(records, masks)
+    path.with_suffix(".jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="must have one picture named 'b'"):
+        mtl.data.add_masks(records, masks)
+    path.unlink()
+    path.with_suffix(".jpg").unlink()
+    with pytest.raises(ValueError, match="has no pictures"):
+        mtl.data.add_masks(records, masks)
 
 
 def test_pictures_that_cannot_be_read(folder):

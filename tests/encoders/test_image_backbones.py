@@ -205,6 +205,18 @@ def test_trunks_with_a_pyramid(trunk, tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0)["boxes"], model.predict(x, verbose=0)["boxes"])
 
 
+def test_levels_that_a_pyramid_lacks():
+    """A backbone has more levels than the pyramid, in other widths, which a head must not take for its own."""
+    encoder = mtl.encoders.FeaturePyramid(mtl.encoders.ConvEncoder([4, 6, 6, 6]), ["P1", "P2"], 8)
+    assert sorted(encoder(images())) == ["P1", "P2", "map", "pooled"]
+    boxes = mtl.tasks.Detection("boxes", ["x"], (32, 32), levels=["P2", "P3"], hidden_units=[4])
+    with pytest.raises(ValueError, match=r"'P3'"):
+        mtl.build_model(keras.Input((32, 32, 3)), mtl.trunks.HardSharing(encoder), [boxes])
+    trunk = mtl.trunks.Hierarchical(encoder, {"a": 3}, shortcut=True)
+    with pytest.raises(ValueError, match="`shortcut` needs an encoder whose stages keep"):
+        mtl.build_model(keras.Input((32, 32, 3)), trunk, [mtl.tasks.Regression("a")])
+
+
 def test_a_pyramid_without_stages():
     class Encoder(keras.layers.Layer):
         def call(self, inputs):

@@ -17,6 +17,11 @@ def orange(pixels):
     return ((red > 100) & (red < 200) & (green < 0.7 * red) & (blue < 0.2 * red)).sum()
 
 
+def orange_lines(pixels):
+    red, green, blue = np.moveaxis(pixels, -1, 0)
+    return ((red > 230) & (green > 100) & (green < 160) & (blue < 60)).sum()
+
+
 def test_masks(tmp_path):
     images = np.zeros((2, 20, 30, 3))
     classes = np.zeros((2, 20, 30), int)
@@ -31,6 +36,8 @@ def test_masks(tmp_path):
     assert predicted > 10_000
     assert none < 100
     assert both > 5_000
+    unnamed = mtl.report.masks(images, {"classes": classes}, tmp_path / "unnamed.png", half)
+    assert orange(drawn(unnamed)) > 5_000  # a class that is labelled but not predicted
     coloured = mtl.report.masks(images, {"classes": half - 1}, tmp_path / "new" / "a.png", background=None)
     assert (drawn(coloured)[..., 2] > 60).sum() > 10_000  # the first class, blue; -1 has no colour
 
@@ -44,7 +51,15 @@ def test_confusion_matrix(tmp_path):
     kept = (labels >= 0) & (labels < 3) & (weights > 0)
     expected = tf.math.confusion_matrix(labels[kept], predictions[kept], 3)
     np.testing.assert_array_equal(counts, expected)
-    assert drawn(path).std() > 10
+    picture = drawn(path)
+    mtl.report.confusion_matrix(predictions, labels, ["a", "b", "c"], tmp_path / "turned.png", weights)
+    assert (picture != drawn(tmp_path / "turned.png")).any()
+    assert (picture[..., 2] > picture[..., 0] + 40).sum() > 1000  # cells in blue
+    names = np.array(["a", "b", "c", ""])
+    of_names = mtl.report.confusion_matrix(
+        names[labels], names[predictions].astype("S"), ["a", "b", "c"], path, weights
+    )
+    np.testing.assert_array_equal(of_names, counts)
     with pytest.raises(ValueError, match="must have one shape"):
         mtl.report.confusion_matrix(labels[0], predictions, ["a", "b", "c"], path)
 
@@ -64,5 +79,11 @@ def test_precision_over_recall(tmp_path):
     np.testing.assert_allclose(metric.curves(0.95)["cat"], [1] * 51 + [0] * 50)
     with pytest.raises(ValueError, match="`iou` must be one of.*0.7"):
         metric.curves(0.72)
-    path = mtl.report.precision_recall(curves, tmp_path / "curves.png")
-    assert drawn(path).std() > 10
+    picture = drawn(mtl.report.precision_recall(curves, tmp_path / "curves.png"))
+    assert orange_lines(picture) > 100  # the dog's
+    assert orange_lines(drawn(mtl.report.precision_recall({"cat": curves["cat"]}, tmp_path / "cat.png"))) == 0
+    small = mtl.metrics.MeanAveragePrecision(["cat", "dog", "cow"], limit=3)
+    small.update_state(labels, np.array([boxes[:3]], "float32"))
+    assert np.isnan(small.curves()["cow"]).all()  # none is labelled
+    small.update_state(labels, np.array([boxes], "float32"))
+    assert all(np.isnan(curve).all() for curve in small.curves().values())  # more than the limit

@@ -173,6 +173,18 @@ def test_answers_saving_and_export(tmp_path):
     np.testing.assert_allclose(served["buy_ctcvr"], answer["ctcvr"], rtol=1e-5)
 
 
+def test_distillation_and_results_without_conversions():
+    task, rng = tasks()[1], np.random.default_rng(0)
+    teacher, student = (tf.constant(rng.normal(size=(5, 3)), tf.float32) for _ in range(2))
+    p = sigmoid(student[:, 0]) * sigmoid(student[:, 1])
+    expected = crossentropy(sigmoid(teacher[:, 0]) * sigmoid(teacher[:, 1]), p)
+    np.testing.assert_allclose(task.distillation_loss(teacher, student), expected, rtol=1e-5)
+    for metric in (mtl.metrics.CalibrationError(), mtl.metrics.NormalizedEntropy()):
+        assert np.isnan(metric.result())
+        metric.update_state(np.zeros(3), np.full(3, 0.9))
+        assert np.isnan(metric.result())  # not the best of results
+
+
 def test_conversions_without_a_click():
     model = build()
     x, y = data()

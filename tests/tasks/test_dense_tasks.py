@@ -179,18 +179,22 @@ def test_labels_of_images_and_answers():
 
 
 def test_files_of_label_maps():
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     from tf_mtl.tasks._map_files import decode_map
 
-    def encoded(picture, kind="png"):
+    def encoded(picture, kind="png", **options):
         file = io.BytesIO()
-        picture.save(file, kind)
+        picture.save(file, kind, **options)
         return tf.constant(file.getvalue())
 
     classes = np.arange(40, dtype="uint8").reshape(5, 8)
     palette = Image.fromarray(classes, "P")
     palette.putpalette(np.random.default_rng(0).permutation(256).repeat(3).tolist())  # each grey at another index
+    repeated = Image.fromarray(np.where(classes == 7, 255, classes).astype("uint8"), "P")
+    repeated.putpalette([0, 0, 0, 9, 9, 9, 0, 0, 0])  # and no colour for most indices, such as 255
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("PLTE", "made with PLTE")
     few = Image.fromarray(classes % 4, "P")
     few.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
     grey = Image.fromarray(classes)
@@ -207,6 +211,12 @@ def test_files_of_label_maps():
     ):
         np.testing.assert_array_equal(decode_map(encoded(picture), ""), expected)
     np.testing.assert_array_equal(decode_map(encoded(same, "bmp"), ""), classes)
+    np.testing.assert_array_equal(decode_map(encoded(few, pnginfo=notes), ""), classes % 4)
+    np.testing.assert_array_equal(decode_map(encoded(repeated, bits=8), ""), np.where(classes == 7, 255, classes))
+    deep = tf.io.encode_png(np.repeat(classes[..., None].astype("uint16") * 999, 3, -1))
+    np.testing.assert_array_equal(decode_map(deep, ""), classes.astype(int) * 999)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)must not be a JPEG file.*b.jpg"):
+        decode_map(encoded(grey, "jpeg"), tf.constant("b.jpg"))
     colours = Image.merge("RGB", [grey, grey, Image.fromarray(classes + 1)])
     with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)other colours. Its picture.*a.jpg"):
         decode_map(encoded(colours), tf.constant("a.jpg"))

@@ -1,5 +1,6 @@
 """Data: readers of annotated rows, missing labels, mixtures of data sets that label different tasks, and shards."""
 
+from tf_mtl.data._add_masks import add_masks
 from tf_mtl.data._balanced_class_weights import balanced_class_weights
 from tf_mtl.data._batch_by_length import batch_by_length
 from tf_mtl.data._concatenate import concatenate
@@ -27,6 +28,7 @@ __all__ = [
     "DynamicRates",
     "Mixture",
     "ShardedBatches",
+    "add_masks",
     "balanced_class_weights",
     "batch_by_length",
     "cache_tfrecords",

@@ -32,11 +32,13 @@ class Remarks:
     Attributes:
         clipped: A file for each box that reached beyond its image.
         empty: A file for each box without an area.
+        lost: A file for each box of which less than half is left.
         other_sizes: The files whose annotated sizes are not those of their pictures.
     """
 
     clipped: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     other_sizes: list[str] = field(default_factory=list)
 
     def limits(self, size: tuple[int, int], annotated: tuple[int, ...] | None, file: str) -> np.ndarray:
@@ -74,8 +76,10 @@ def within(box: np.ndarray, limits: np.ndarray, file: str, remarks: Remarks) -> 
     if not (clipped[2:] > clipped[:2]).all():
         remarks.empty.append(file)
         return None
-    if (clipped != box).any():
+    if np.abs(clipped - box).max() >= 1:  # less is an error of rounding
         remarks.clipped.append(file)
+    if np.prod(clipped[2:] - clipped[:2]) < 0.5 * np.prod(box[2:] - box[:2]):
+        remarks.lost.append(file)
     return clipped
 
 

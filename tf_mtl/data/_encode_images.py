@@ -17,7 +17,8 @@ def encode_images(
 
     A record is a dict with an image, `image`, as the bytes of a file or as pixels, and the fields that the tasks read:
     `boxes` and `labels` for `tf_mtl.tasks.Detection`, and one with the task's name for others.
-    `tf_mtl.data.from_voc`, `from_coco` and `images_from_tfds` return such records, and `map` adds fields. Images are
+    `tf_mtl.data.from_voc`, `from_coco`, `images_from_csv`, `images_from_tfds` and `from_mask_folders` return such
+    records; `add_masks` and `map` add fields. Images are
     decoded when rows are read: `cache()` the result if it fits the memory.
 
     Args:
@@ -54,7 +55,8 @@ def encode_images(
         x = preprocessor.pixels(image)
         y = {task.name: task.encode_image_labels(record, located) for task in tasks}
         weights = {task.name: tf.cast(record[task.name] != "", tf.float32) for task in named}
-        weights |= {} if weight is None else record[weight]
+        for name, value in {} if weight is None else record[weight].items():
+            weights[name] = weights.get(name, 1.0) * tf.cast(value, tf.float32)
         return (x, y, weights) if weights else (x, y)
 
     return records.map(encode, num_parallel_calls=tf.data.AUTOTUNE)

@@ -1,11 +1,12 @@
 """Pictures with label maps in folders beside theirs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
+from tf_mtl.data._add_masks import check_map, read_or_empty, warn_of_missing
 from tf_mtl.data._pictures import picture_size, pictures_in
 from tf_mtl.data._records import record_dataset
 
@@ -15,15 +16,16 @@ def from_mask_folders(images: str | os.PathLike, masks: Mapping[str, str | os.Pa
 
     A map belongs to the picture of the same path in its folder, whatever their endings. Records are dicts: `image`, the
     bytes of the picture's file; a field for each folder of maps, the bytes of the map's file, which are empty where a
-    picture has none; and `file`, the picture's path. `tf_mtl.data.encode_images` gives a missing map the weight 0.
+    picture has none; and `file`, the picture's path. `tf_mtl.data.encode_images` gives a missing map the weight 0, and
+    a warning says how many are missing.
 
     Args:
         images: The folder of the pictures.
         masks: `{field: folder}`; name a field as the task that reads it.
 
     Raises:
-        ValueError: for a folder without pictures, a map without a picture, a picture or map that cannot be read, or one
-            of another size than its picture; the message names the file.
+        ValueError: for a folder without pictures, a field `file` or `image`, a map without a picture, a picture or map
+            that cannot be read, or one of another size than its picture; the message names the file.
 
     Example:
 
@@ -35,33 +37,33 @@ def from_mask_folders(images: str | os.PathLike, masks: Mapping[str, str | os.Pa
     >>> sorted(mtl.data.from_mask_folders(folder / "images", {"parts": folder / "masks"}).element_spec)
     ['file', 'image', 'parts']
     """
-    pictures = _by_key(Path(images))
-    sizes = {key: picture_size(path) for key, path in pictures.items()}
+    taken = sorted({"file", "image"} & {*masks})
+    if taken:
+        raise ValueError(f"`masks` must not name the fields 'file' and 'image', received {taken}. Rename them.")
+    pictures = _by_key(Path(images), [Path(folder) for folder in masks.values()])
+    for path in pictures.values():
+        picture_size(path)  # raises for one that cannot be read
     fields = {"file": [str(path) for path in pictures.values()]}
     for field, folder in masks.items():
         maps = _by_key(Path(folder))
         for key, path in maps.items():
             if key not in pictures:
                 raise ValueError(f"{path} has no picture {key} in {images}. Add it, or remove the map.")
-            size = picture_size(path)
-            if size != sizes[key]:
-                raise ValueError(f"{path} must have the size of {pictures[key]}, {sizes[key]}; received {size}.")
+            check_map(path, pictures[key])
+        warn_of_missing(len(pictures) - len(maps), len(pictures), Path(folder))
         fields[field] = [str(maps.get(key, "")) for key in pictures]
 
     def read(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        maps = {
-            field: tf.cond(row[field] == "", lambda: tf.constant(""), lambda field=field: tf.io.read_file(row[field]))
-            for field in masks
-        }
+        maps = {field: read_or_empty(row[field]) for field in masks}
         return {"file": row["file"], "image": tf.io.read_file(row["file"]), **maps}
 
     return record_dataset(fields).map(read)
 
 
-def _by_key(folder: Path) -> dict[str, Path]:
+def _by_key(folder: Path, without: Sequence[Path] = ()) -> dict[str, Path]:
     """The pictures of a folder by their paths in it, without endings."""
     keys: dict[str, Path] = {}
-    for path in (path for paths in pictures_in(folder).values() for path in paths):
+    for path in (path for paths in pictures_in(folder, without).values() for path in paths):
         key = path.relative_to(folder).with_suffix("").as_posix()
         if key in keys:
             raise ValueError(f"{folder} has both {keys[key].name} and {path.name}. Keep one of them.")

@@ -61,7 +61,7 @@ def images_from_csv(
     if len(box) != 4:
         raise ValueError(f"`box` must be four columns, received {list(box)}.")
     columns = {"file": file, "label": label, **{f"box_{i}": column for i, column in enumerate(box)}}
-    rows = from_csv(path, columns, strings=["file", "label"], **options)
+    rows = from_csv(path, columns, strings=[*columns], **options)
     by_file: dict[str, list[tuple[np.ndarray, str]]] = defaultdict(list)
     for number, row in enumerate(rows.as_numpy_iterator(), 1):
         values = _numbers(path, number, [row[f"box_{side}"] for side in range(4)], row["label"])
@@ -69,25 +69,31 @@ def images_from_csv(
     _check_scale(path, by_file, box_format)
     remarks = Remarks()
     annotated = [_image(path, images / name, boxes, box_format, remarks) for name, boxes in by_file.items()]
-    changed, number = len(remarks.empty) + len(remarks.clipped), sum(map(len, by_file.values()))
-    if 2 * changed > number:
+    misfits, number = remarks.empty + remarks.lost, sum(map(len, by_file.values()))
+    if 2 * len(misfits) > number:
         raise ValueError(
-            f"{changed} of {number} boxes in {path} do not fit their pictures as '{box_format}', the first of them in "
-            f"{(remarks.empty + remarks.clipped)[0]}. Set `box_format`."
+            f"{len(misfits)} of {number} boxes in {path} do not fit their pictures as '{box_format}', the first of "
+            f"them in {misfits[0]}. Set `box_format`."
         )
     for message in remarks.messages():
         warnings.warn(message, stacklevel=2)
     return image_records(annotated)
 
 
-def _numbers(path: Path, number: int, cells: Sequence[Any], label: bytes) -> np.ndarray | None:
+def _numbers(path: Path, number: int, cells: Sequence[bytes], label: bytes) -> np.ndarray | None:
     """The box of a row; None where there is neither a box nor a label."""
-    is_empty = [cell == b"" or cell != cell for cell in cells]
-    if all(is_empty) and not label:
+    if not label and not any(cell.strip() for cell in cells):
         return None
-    if any(is_empty) or not label or any(isinstance(cell, bytes) for cell in cells):
-        raise ValueError(f"{path}, row {number} must have a label and four numbers, received {label!r}, {cells}.")
-    return np.array(cells, "float32")
+    try:
+        box = np.array([float(cell) for cell in cells], "float32")
+    except ValueError:
+        box = np.full(4, np.nan)
+    if not label or not np.isfinite(box).all():
+        given = ", ".join(cell.decode() for cell in cells)
+        raise ValueError(
+            f"{path}, row {number} must have a label and four numbers, received '{label.decode()}', {given}."
+        )
+    return box
 
 
 def _check_scale(path: Path, by_file: Mapping[str, Sequence[tuple[np.ndarray, str]]], box_format: str) -> None:

@@ -1,26 +1,35 @@
 """Picture files: finding them, and their sizes."""
 
+import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import tensorflow as tf
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-_HEAD = 2**18  # holds the size of a JPEG file behind its thumbnail
+_HEAD = 2**16  # holds the size of most JPEG files, behind their thumbnails
 _TAIL = 64
 
 
-def pictures_in(folder: Path) -> dict[str, list[Path]]:
-    """Return the pictures of a folder and those inside it, by name."""
+def pictures_in(folder: Path, without: Iterable[Path] = ()) -> dict[str, list[Path]]:
+    """Return the pictures of a folder and of those inside it that are not hidden, by name.
+
+    Args:
+        folder: The folder.
+        without: Folders to leave out.
+    """
     pictures: dict[str, list[Path]] = defaultdict(list)
+    left_out = {path.resolve() for path in without} - {folder.resolve()}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in ENDINGS:
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in ENDINGS and not is_hidden and left_out.isdisjoint(path.resolve().parents):
             pictures[path.name].append(path)
     return pictures
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Return the height and width of a picture, from its head if its end is there as well.
+    """Return the height and width of a picture, from its first bytes if the file also has its end.
 
     Raises:
         ValueError: for a file that cannot be read as a picture; the message names it.
@@ -40,5 +49,6 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         height, width, _ = tf.io.decode_image(path.read_bytes(), expand_animations=False).shape
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error.message}. Fix or remove the file.") from error
+        reason = re.sub(r"\{\{.*?\}\} ?", "", error.message)
+        raise ValueError(f"{path} cannot be read as a picture: {reason}. Fix or remove the file.") from error
     return height, width

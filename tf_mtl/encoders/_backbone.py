@@ -132,10 +132,14 @@ class BackboneEncoder(keras.layers.Layer):
     ) -> "BackboneEncoder":
         """Return an encoder with a backbone of `keras.applications` or keras-hub.
 
+        Pixels must be as the backbone expects them: those of EfficientNet and MobileNetV3 from 0 to 255, those of most
+        others as `keras.applications.<model>.preprocess_input` returns them.
+
         Args:
             name: A model of `keras.applications`, such as "EfficientNetB0", or a preset of keras-hub, such as
                 "bert_tiny_en_uncased", its handle or its folder.
-            image_size: (height, width) of the images; None for the model's default.
+            image_size: (height, width) of the images, which models of `keras.applications` need for their levels; None
+                for the model's default.
             weights: Whether to load the pretrained weights.
             **kwargs: See `BackboneEncoder`.
 

@@ -18,7 +18,8 @@ class FeaturePyramid(keras.layers.Layer):
     The encoder returns levels such as `P3`, `P4` and `P5`, maps [B, h, w, C] of strides 8, 16 and 32, as `ConvEncoder`
     and `BackboneEncoder` do. Here each becomes a map of `filters` channels: a 1x1 convolution of the encoder's level,
     plus the next coarser map, enlarged, and a 3x3 convolution of the sum. Levels above the encoder's last one are
-    convolutions of stride 2. The encoder's other features, such as `map` and `pooled`, remain.
+    convolutions of stride 2. The encoder's other features, such as `map` and `pooled`, remain; its other
+    levels, which are no part of the pyramid, do not.
 
     Trunks that share an encoder stage by stage, such as `tf_mtl.trunks.CrossStitch`, take it as well: the pyramid is
     then the last stage.

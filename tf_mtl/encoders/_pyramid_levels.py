@@ -11,7 +11,7 @@ from tf_mtl.encoders._staged import flat
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class PyramidLevels(keras.layers.Layer):
-    """From features with an encoder's levels to the same features with the pyramid's levels.
+    """From features with an encoder's levels to the pyramid's levels, and the features that are no levels.
 
     Without `map` and `pooled` among the features, these are the encoder's coarsest level and its mean.
 
@@ -59,7 +59,8 @@ class PyramidLevels(keras.layers.Layer):
         for level, layer in self._coarser.items():
             levels[level] = layer(levels[self.levels[self.levels.index(level) - 1]])
         last = inputs[max(name for name in inputs if is_level(name))]
-        whole = {"map": last, "pooled": keras.ops.mean(last, (1, 2)), **inputs}
+        others = {name: x for name, x in inputs.items() if not is_level(name)}
+        whole = {"map": last, "pooled": keras.ops.mean(last, (1, 2)), **others}
         return {**whole, **{level: levels[level] for level in self.levels}}
 
     def _given(self, features: Mapping[str, Any]) -> list[str]:

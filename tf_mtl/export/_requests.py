@@ -112,6 +112,8 @@ def _array(name, values, spec):
             raise ValueError(f"received {values!r}.")
     except (TypeError, ValueError) as error:
         raise ValueError(f"Example input '{name}' must be {spec.dtype.name}: {error}") from error
+    if array.ndim == 1 and spec.shape[1:] == [1]:
+        return array[:, None]  # as `fit` and `predict` take columns
     if not spec.shape.is_compatible_with(array.shape):
         raise ValueError(f"Example input '{name}' must have the shape {spec.shape}, received {array.shape}.")
     return array

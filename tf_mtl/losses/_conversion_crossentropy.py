@@ -19,8 +19,8 @@ class ConversionCrossentropy(keras.losses.Loss):
     $$l = -y \log p - (1 - y) \log(1 - p).$$
 
     Both logarithms are computed from the logits, so small probabilities keep their precision. With `propensity`, the
-    loss of the conversion among clicks is added, weighted by the inverse of the predicted propensity to click, which is
-    not trained by it:
+    loss of the conversion among clicks is added, weighted by the inverse of the predicted propensity to click; no
+    gradient flows through the propensity:
 
     $$l + \lambda \, \frac{o}{\max(\sigma(a), c)} \, \mathrm{BCE}(y, \sigma(b)), \quad o = 1 \text{ for a click.}$$
 

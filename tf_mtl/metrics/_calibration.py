@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -38,7 +39,7 @@ class _Probabilities(keras.metrics.Metric):
 class CalibrationError(_Probabilities):
     r"""How far the mean of predicted probabilities is from how often the label is 1: $|\sum p / \sum y - 1|$.
 
-    0.1 means 10 % more or fewer than there were. 0 without any label of 1.
+    0.1 means 10 % more or fewer than there were. NaN without any label of 1.
 
     Args:
         from_logits: Whether predictions are logits rather than probabilities.
@@ -59,14 +60,14 @@ class CalibrationError(_Probabilities):
     def result(self) -> tf.Tensor:
         """Return the error."""
         _, labels, predicted, _ = tf.unstack(tf.convert_to_tensor(self.total))
-        return tf.where(labels > 0, tf.abs(tf.math.divide_no_nan(predicted, labels) - 1), 0.0)
+        return tf.where(labels > 0, tf.abs(tf.math.divide_no_nan(predicted, labels) - 1), np.nan)
 
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class NormalizedEntropy(_Probabilities):
     r"""The mean log loss over the entropy of the labels: below 1, predictions are better than the mean of the labels.
 
-    0 where all labels are alike.
+    NaN where all labels are alike.
 
     Args:
         from_logits: Whether predictions are logits rather than probabilities.
@@ -91,4 +92,5 @@ class NormalizedEntropy(_Probabilities):
         weight, labels, _, loss = tf.unstack(tf.convert_to_tensor(self.total))
         mean = tf.math.divide_no_nan(labels, weight)
         entropy = -tf.math.xlogy(mean, mean) - tf.math.xlogy(1 - mean, 1 - mean)
-        return tf.math.divide_no_nan(tf.math.divide_no_nan(loss, weight), entropy)
+        ratio = tf.math.divide_no_nan(tf.math.divide_no_nan(loss, weight), entropy)
+        return tf.where(entropy > 0, ratio, np.nan)

@@ -135,6 +135,8 @@ class MeanAveragePrecision(keras.metrics.Metric):
     def curves(self, iou: float = 0.5) -> dict[str, np.ndarray]:
         """Return the precisions of each class at the recalls 0, .01, ... 1; `report.precision_recall` draws them.
 
+        They are NaN for a class that does not occur, and for all with more detections than `limit`.
+
         Args:
             iou: One of the thresholds.
 
@@ -144,8 +146,10 @@ class MeanAveragePrecision(keras.metrics.Metric):
         index = np.abs(_THRESHOLDS - iou).argmin()
         if abs(_THRESHOLDS[index] - iou) > 1e-6:
             raise ValueError(f"`iou` must be one of {_THRESHOLDS.round(2).tolist()}, received {iou}.")
-        precisions, _ = self._precisions()
-        return dict(zip(self.classes, precisions[:, index].numpy(), strict=True))
+        precisions, label_counts = self._precisions()
+        is_known = (label_counts > 0) & (self.stored <= self.limit)
+        curves = tf.where(is_known[:, None], precisions[:, index], np.nan)
+        return dict(zip(self.classes, curves.numpy(), strict=True))
 
     def _precisions(self):
         """The precisions [C, 10, 101] of classes at thresholds and recalls, and the numbers of labelled boxes [C]."""

@@ -10,10 +10,10 @@ _CLICKS, _ALL = "clicks", "all"
 
 @keras.saving.register_keras_serializable("tf_mtl")
 class OfConversion(keras.metrics.Metric):
-    """A metric of binary logits as one of a `tf_mtl.tasks.Conversion`.
+    """Applies a metric of binary logits to the outputs of a `tf_mtl.tasks.Conversion`.
 
     Over all impressions it measures the probability of "clicked and converted"; over clicks, that of a conversion after
-    a click, on the rows that were clicked. Rows whose label of a click is missing are no clicks here.
+    a click, on the rows that were clicked. A row without a click label does not count as a click.
 
     Args:
         metric: A metric of labels [B] and logits [B, 1].

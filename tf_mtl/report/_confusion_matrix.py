@@ -18,7 +18,8 @@ def confusion_matrix(
     (`pip install tf_mtl[recipes]`).
 
     Args:
-        labels: The labelled class indices, of any shape; others than 0 to C - 1, such as -1 and 255, do not count.
+        labels: The labelled classes, of any shape: their indices or names. Any other, such as -1, 255 or "", does not
+            count.
         predictions: The predicted ones, of the same shape.
         classes: The names of the C classes.
         path: The file to write.
@@ -37,7 +38,7 @@ def confusion_matrix(
     >>> mtl.report.confusion_matrix([0, 0, 1, -1], [0, 1, 1, 1], ["cat", "dog"], path).tolist()
     [[1, 1], [0, 1]]
     """
-    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    labels, predictions = _indices(labels, classes), _indices(predictions, classes)
     weights = np.ones(labels.shape) if weights is None else np.asarray(weights)
     if not labels.shape == predictions.shape == weights.shape:
         raise ValueError(
@@ -50,6 +51,16 @@ def confusion_matrix(
     counts = np.bincount(pairs, minlength=number**2).reshape(number, number)
     _draw(counts, list(classes), path)
     return counts
+
+
+def _indices(values, classes):
+    """Classes as indices, -1 for unknown names."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "OSU":
+        return values
+    index = {name: number for number, name in enumerate(classes)}
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in values.ravel().tolist()]
+    return np.array([index.get(name, -1) for name in names]).reshape(values.shape)
 
 
 def _draw(counts, classes, path):

@@ -48,7 +48,7 @@ def detections(
                 _draw(panel, box, names.index(name), linewidth=1.6)
                 text = colour(names.index(name))
                 panel.text(box[0] + 1, box[1] + 1, f"{score:.2f}", color=text, fontsize=6, va="top")
-    legend_below(figure, names)
+    legend_below(figure, dict(enumerate(names)))
     return save(figure, path)
 
 

@@ -1,5 +1,6 @@
 """Figures of panels, drawn without a display."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ def grid(number: int, size: tuple[float, float], columns: int = 3) -> tuple[Any,
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    width = min(columns, number)
-    height = -(-number // width)
+    width = max(1, min(columns, number))
+    height = max(1, -(-number // width))
     figure = Figure(figsize=(size[0] * width, size[1] * height), layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(height, width, squeeze=False).flat)
@@ -35,10 +36,13 @@ def show_image(panel: Any, image: Any) -> None:
     panel.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(0, pixels.shape[1], pixels.shape[0], 0))
 
 
-def legend_below(figure: Any, names: Any) -> None:
-    """Write the names of classes in their colours below the panels."""
-    for index, name in enumerate(names):
-        figure.text(0.01 + 0.14 * (index % 7), -0.04 * (index // 7), name, color=colour(index), fontsize=10)
+def legend_below(figure: Any, names: Mapping[int, str]) -> None:
+    """Write the names of classes, by index, beside their colours below the panels."""
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=colour(index), label=name) for index, name in names.items()]
+    columns = max(1, int(figure.get_figwidth() / 1.2))
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def colour(index: int) -> str:

@@ -1,6 +1,6 @@
 """Images with the predicted classes of their pixels drawn over them, beside the labelled ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,18 @@ def masks(
     """
     maps = {"predicted": np.asarray(answers["classes"])} | ({} if labels is None else {"labelled": np.asarray(labels)})
     figure, panels = grid(len(images) * len(maps), (3.2, 3.0), columns=2 * len(maps))
-    names = list(classes) or [str(index) for index in range(int(maps["predicted"].max()) + 1)]
+    names = list(classes) or [str(index) for index in range(_largest(maps.values()) + 1)]
     pairs = [(image, each[row], title) for row, image in enumerate(images) for title, each in maps.items()]
     for (image, each, title), panel in zip(pairs, panels, strict=True):
         show_image(panel, image)
         panel.imshow(_colours(each, len(names), background), extent=(0, each.shape[1], each.shape[0], 0))
         panel.set_title(title, fontsize=9)
-    legend_below(figure, names)
+    legend_below(figure, {index: name for index, name in enumerate(names) if index != background})
     return save(figure, path)
+
+
+def _largest(maps: Iterable[np.ndarray]) -> int:
+    return max(int(each.max(where=each != 255, initial=0)) for each in maps)  # 255 is a missing label
 
 
 def _colours(classes: np.ndarray, number: int, background: int | None) -> np.ndarray:

@@ -26,7 +26,8 @@ class Conversion(Task):
 
     Labels are 1 for a click with a conversion and 0 otherwise, [B] or [B, 1]. A conversion without a click is an error.
     The output is [B, 3]: both logits, and the click's label, -1 where it is missing. Metrics over all impressions:
-    `auc`, `calibration_error`, `normalized_entropy`; over clicks: `cvr_auc`, `cvr_calibration_error`.
+    `auc`, `calibration_error`, `normalized_entropy`; over clicks: `cvr_auc`, `cvr_calibration_error`. Other metrics of
+    logits need `tf_mtl.metrics.OfConversion` around them.
     Decoded, all [B]: `ctr`, the probability of a click; `cvr`, that of a conversion after a click; `ctcvr`, of both.
 
     The model's inputs must be a dict, since the labels of clicks are an input of training and evaluation.
@@ -143,6 +144,11 @@ class Conversion(Task):
         click, conversion, _ = tf.unstack(tf.cast(output, tf.float32), num=3, axis=-1)
         both, _ = log_probabilities(click, conversion)
         return {"ctr": tf.sigmoid(click), "cvr": tf.sigmoid(conversion), "ctcvr": tf.exp(both)}
+
+    def distillation_loss(self, target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:
+        """Return the loss with the teacher's probability of a click with a conversion, one value per row."""
+        both, _ = log_probabilities(target[:, 0], target[:, 1])
+        return self.loss.call(tf.exp(both), output)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

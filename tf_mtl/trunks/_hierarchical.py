@@ -54,7 +54,7 @@ class Hierarchical(Trunk):
         for level, stage in enumerate(stages("Hierarchical", self.encoder)[: max(self.levels.values()) + 1]):
             stage_input = outputs[-1]
             if self.shortcut and level >= 2:
-                stage_input = on_features(_concatenate, [stage_input, outputs[1]])[0]
+                stage_input = _joined(stage_input, outputs[1])
             outputs.append(run("encoder", stage, stage_input))
         features = {level: as_features(outputs[level + 1]) for level in set(self.levels.values())}
         return {task: features[self.levels[task]] for task in tasks}
@@ -62,6 +62,18 @@ class Hierarchical(Trunk):
     def single_task(self, task: str) -> "Hierarchical":
         """Return a trunk with the stages up to the task's level."""
         return Hierarchical(self.encoder, {task: self.levels[task]}, self.shortcut)
+
+
+def _joined(stage_input, first):
+    """Features with those of the first stage."""
+    try:
+        return on_features(_concatenate, [stage_input, first])[0]
+    except (KeyError, ValueError) as error:
+        shapes = [keras.tree.map_structure(lambda x: x.shape, features) for features in (first, stage_input)]
+        raise ValueError(
+            "`shortcut` needs an encoder whose stages keep the features and positions of the first one, but they "
+            f"return {shapes[0]} and {shapes[1]}. Leave `shortcut` out."
+        ) from error
 
 
 def _concatenate(tensors):

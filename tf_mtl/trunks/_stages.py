@@ -49,8 +49,8 @@ def stages(trunk: str, encoder: Any) -> list[Encoder]:
     if not isinstance(parts, (list, tuple)) or not parts:
         raise ValueError(
             f"`encoder` of {trunk} must have stages, received {encoder!r}. Pass a list of layers, a Sequential, or an "
-            "encoder with `stages`: tf_mtl.encoders.MLPEncoder, ConvEncoder, RecurrentEncoder, TransformerEncoder or "
-            "BackboneEncoder."
+            "encoder with `stages`: tf_mtl.encoders.MLPEncoder, ConvEncoder, RecurrentEncoder, TransformerEncoder, "
+            "BackboneEncoder or FeaturePyramid."
         )
     return layer_or_layers("encoder", parts)
 
