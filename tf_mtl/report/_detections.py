@@ -46,8 +46,8 @@ def detections(
         for box, name, score in shown:
             if name and score >= threshold:
                 _draw(panel, box, names.index(name), linewidth=1.6)
-                text = colour(names.index(name))
-                panel.text(box[0] + 1, box[1] + 1, f"{score:.2f}", color=text, fontsize=6, va="top")
+                ground = {"facecolor": colour(names.index(name)), "linewidth": 0, "pad": 0.8}
+                panel.text(*box[:2], f"{score:.2f}", color="white", fontsize=7, va="top", bbox=ground)
     legend_below(figure, dict(enumerate(names)))
     return save(figure, path)
 
