@@ -45,9 +45,11 @@ def legend_below(figure: Any, names: Mapping[int, str]) -> None:
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
-def colour(index: int) -> str:
-    """Return the colour of a class; there are ten, which repeat."""
-    return f"C{index % 10}"
+def colour(index: int) -> tuple[float, float, float]:
+    """Return the colour of a class; there are twenty, ten and their light forms, which repeat."""
+    from matplotlib import colormaps
+
+    return colormaps["tab20"].colors[2 * (index % 10) + index // 10 % 2]
 
 
 def save(figure: Any, path: str | Path) -> Path:
