@@ -49,7 +49,7 @@ def colour(index: int) -> tuple[float, float, float]:
     """Return the colour of a class; there are twenty, ten and their light forms, which repeat."""
     from matplotlib import colormaps
 
-    return colormaps["tab20"].colors[2 * (index % 10) + index // 10 % 2]
+    return colormaps["tab20"](2 * (index % 10) + index // 10 % 2)[:3]
 
 
 def save(figure: Any, path: str | Path) -> Path:
