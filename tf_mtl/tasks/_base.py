@@ -15,7 +15,7 @@ from tf_mtl.images import LocatedImages
 from tf_mtl.layers._attach_mask import AttachMask
 from tf_mtl.layers._join_features import JoinFeatures
 from tf_mtl.tasks._head_arguments import checked_hidden_units, checked_layers, parts_by_task
-from tf_mtl.tasks._image_labels import class_cells, class_index, image_field
+from tf_mtl.tasks._image_labels import class_cells, class_index, file_of, image_field
 from tf_mtl.tasks._raw_labels import EncodedLabels, TextRecords, encode_names_or_numbers
 
 
@@ -166,7 +166,8 @@ class Task(ABC):
         label = image_field(self.name, record, self.name)
         if label.dtype != tf.string:
             return label
-        return class_cells(self.labels, label) if self.labels_are_lists else class_index(self.labels, label)
+        encode = class_cells if self.labels_are_lists else class_index
+        return encode(self.name, self.labels, label, file_of(record))
 
     def locate(self, answer: Mapping[str, tf.Tensor], located: Any) -> dict[str, tf.Tensor]:
         """Return the parts of the raw inputs that an answer refers to; by default none.

@@ -12,7 +12,7 @@ from tf_mtl._pyramid import checked_levels
 from tf_mtl.images import LocatedImages
 from tf_mtl.layers._resize_map import ResizeMap
 from tf_mtl.tasks._base import Task
-from tf_mtl.tasks._image_labels import image_field, placed_map
+from tf_mtl.tasks._image_labels import file_of, image_field, placed_map
 
 
 class DenseTask(Task):
@@ -102,7 +102,7 @@ class DenseTask(Task):
                 colours without a palette; the message names the record's `file`.
         """
         values = image_field(self.name, record, self.name)
-        return placed_map(values, image, self.image_size, self.outside, record.get("file", tf.constant("")))
+        return placed_map(values, image, self.image_size, self.outside, file_of(record))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -18,9 +18,8 @@ from tf_mtl.losses import BoxLoss, DetectionLoss
 from tf_mtl.metrics import MeanAveragePrecision
 from tf_mtl.tasks._base import Task
 from tf_mtl.tasks._head_arguments import class_names
-from tf_mtl.tasks._image_labels import class_index, image_field
+from tf_mtl.tasks._image_labels import class_index, file_of, image_field
 
-TOO_MANY_BOXES = "An image has more labelled boxes than `most` of the task: raise it."
 _IMAGES = 10_000  # of an evaluation
 _PRIOR = 0.01  # the probability of each class before training (Lin et al., "Focal loss", ICCV 2017)
 
@@ -230,12 +229,17 @@ class Detection(Task):
             ValueError: if the record lacks a field.
         """
         boxes, names = (image_field(self.name, record, field) for field in ("boxes", "labels"))
-        classes = class_index(self.labels, names) if names.dtype == tf.string else tf.cast(names, tf.int32)
+        file = file_of(record)
+        is_string = names.dtype == tf.string
+        classes = class_index(self.name, self.labels, names, file) if is_string else tf.cast(names, tf.int32)
         if "crowds" in record:
             classes = tf.where(record["crowds"], -2 - classes, classes)
         boxes = from_xyxy(image.model_boxes(tf.cast(boxes, tf.float32)[None])[0], self.box_format, self.image_size)
         rows = tf.concat([boxes, tf.cast(classes, tf.float32)[:, None]], 1)
-        with tf.control_dependencies([tf.debugging.assert_less_equal(tf.shape(rows)[0], self.most, TOO_MANY_BOXES)]):
+        rule = (
+            f"An image has more labelled boxes than `most` of task '{self.name}', {self.most}: raise it. The picture:"
+        )
+        with tf.control_dependencies([tf.debugging.Assert(tf.shape(rows)[0] <= self.most, [rule, file])]):
             missing = self.most - tf.shape(rows)[0]
         rows = tf.pad(rows, [[0, missing], [0, 0]], constant_values=float(PADDING))
         return tf.ensure_shape(rows, [self.most, 5])

@@ -22,23 +22,28 @@ def image_field(task: str, record: Mapping[str, tf.Tensor], field: str) -> tf.Te
     return record[field]
 
 
-def class_index(labels: Sequence[str], names: tf.Tensor) -> tf.Tensor:
+def file_of(record: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Return the path of a record's picture, for messages; empty where it is unknown."""
+    return record.get("file", tf.constant(""))
+
+
+def class_index(task: str, labels: Sequence[str], names: tf.Tensor, file: tf.Tensor) -> tf.Tensor:
     """Return the indices of class names, int32 [...], -1 for an empty one; fails for an unknown name."""
     matches = names[..., None] == tf.constant(list(labels))
-    with tf.control_dependencies([_assert_known(labels, names, tf.reduce_any(matches, -1))]):
+    with tf.control_dependencies([_assert_known(task, labels, names, tf.reduce_any(matches, -1), file)]):
         return tf.where(names == "", -1, tf.argmax(matches, -1, tf.int32))
 
 
-def class_cells(labels: Sequence[str], names: tf.Tensor) -> tf.Tensor:
+def class_cells(task: str, labels: Sequence[str], names: tf.Tensor, file: tf.Tensor) -> tf.Tensor:
     """Return a cell per class, float32 [C], for a list of names [K]; fails for an unknown name."""
     matches = names[:, None] == tf.constant(list(labels))
-    with tf.control_dependencies([_assert_known(labels, names, tf.reduce_any(matches, -1))]):
+    with tf.control_dependencies([_assert_known(task, labels, names, tf.reduce_any(matches, -1), file)]):
         return tf.cast(tf.reduce_any(matches, 0), tf.float32)
 
 
-def _assert_known(labels, names, is_known):
-    rule = f"Labels must be among {list(labels)}. Received:"
-    return tf.group(tf.debugging.Assert(tf.reduce_all(is_known | (names == "")), [rule, names]))
+def _assert_known(task, labels, names, is_known, file):
+    rule = f"Labels of task '{task}' must be among {list(labels)}. Received, and the picture:"
+    return tf.group(tf.debugging.Assert(tf.reduce_all(is_known | (names == "")), [rule, names, file]))
 
 
 def placed_map(
