@@ -92,7 +92,7 @@ TASKS = {  # a task and labels for four rows
         lambda: mtl.tasks.DependencyParse("t", labels=["root", "a", "b"], arc_units=6, label_units=4),
         np.stack([np.tile([0, 1, 1, 3, 0, 1, 5, 2], (4, 1)), np.arange(32).reshape(4, 8) % 3], -1),
     ),
-    mtl.tasks.Conversion: (lambda: mtl.tasks.Conversion("t", after="other", propensity=0.1), [0, 1, 0, 0]),
+    mtl.tasks.Conversion: (lambda: mtl.tasks.Conversion("t", after="other", propensity=0.1), [1, 0, 0, 0]),
     mtl.tasks.Count: (lambda: mtl.tasks.Count("t", labels=["a", "b"], mean=2.0), [[1, 2], [0, 3], [4, 0], [1, 1]]),
     mtl.tasks.Detection: (
         lambda: mtl.tasks.Detection("t", ["a", "b"], (16, 16), ["P2"], hidden_units=[4], most=4),
