@@ -214,7 +214,7 @@ def test_folders_of_masks(pictures):
     folders = pictures / "images", {"parts": pictures / "masks"}
     (pictures / "images" / ".hidden").mkdir()
     (pictures / "images" / ".hidden" / "a.png").write_bytes(b"")
-    with pytest.warns(UserWarning, match="1 of 2 pictures have no map in .*masks"):
+    with pytest.warns(UserWarning, match="1 of 2 pictures have no map for 'parts'"):
         records = mtl.data.from_mask_folders(*folders)
     assert [row["file"].decode()[-5:] for row in records.as_numpy_iterator()] == ["a.png", "b.png"]
     task = mtl.tasks.Segmentation("parts", 3, (40, 60))
@@ -225,7 +225,7 @@ def test_folders_of_masks(pictures):
     inside = mtl.data.from_mask_folders(folders[0], {"parts": folders[0] / "masks"})
     assert [row["file"] for row in inside.as_numpy_iterator()] == [row["file"] for row in records.as_numpy_iterator()]
     shutil.rmtree(folders[0] / "masks")
-    with pytest.raises(ValueError, match="must not name the fields"):
+    with pytest.raises(ValueError, match="must not name the records' fields"):
         mtl.data.from_mask_folders(folders[0], {"image": folders[1]["parts"]})
     path.rename(path.with_stem("d"))
     with pytest.raises(ValueError, match="d.png has no picture x/d in"):
@@ -253,6 +253,8 @@ def test_masks_beside_boxes(pictures):
     with pytest.warns(UserWarning, match="1 of 2 pictures have no map"):
         rows = list(mtl.data.add_masks(records, masks).as_numpy_iterator())  # in the order of the boxes
     assert [(row["file"].decode()[-5:], row["parts"]) for row in rows] == [("c.png", b""), ("b.png", path.read_bytes())]
+    with pytest.raises(ValueError, match=r"must not name the records' fields, received \['boxes'\]"):
+        mtl.data.add_masks(records, {"boxes": pictures / "masks"})
     path.rename(path.with_stem("a"))
     with pytest.raises(ValueError, match=r"a\.png has no picture of its name among the records"):
         mtl.data.add_masks(records, masks)

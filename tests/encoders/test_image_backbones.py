@@ -222,5 +222,5 @@ def test_a_pyramid_without_stages():
         def call(self, inputs):
             return {"P1": inputs[:, ::2, ::2]}
 
-    with pytest.raises(ValueError, match="FeaturePyramid has no stages, received a Encoder"):
+    with pytest.raises(ValueError, match="FeaturePyramid has no stages, received Encoder"):
         mtl.encoders.FeaturePyramid(Encoder(), ["P1"]).stages  # noqa: B018

@@ -213,6 +213,10 @@ def test_files_of_label_maps():
     np.testing.assert_array_equal(decode_map(encoded(same, "bmp"), ""), classes)
     np.testing.assert_array_equal(decode_map(encoded(few, pnginfo=notes), ""), classes % 4)
     np.testing.assert_array_equal(decode_map(encoded(repeated), ""), np.where(classes == 7, 255, classes))
+    damaged = bytearray(encoded(palette).numpy())
+    damaged[33:41] = b"\xff\xff\xff\xf4none"  # a chunk whose length leads back to itself
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_map(tf.constant(bytes(damaged)), "")
     deep = tf.io.encode_png(np.repeat(classes[..., None].astype("uint16") * 999, 3, -1))
     np.testing.assert_array_equal(decode_map(deep, ""), classes.astype(int) * 999)
     with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)must not be a JPEG file.*b.jpg"):

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -22,9 +22,9 @@ def add_masks(records: tf.data.Dataset, masks: Mapping[str, str | os.PathLike]) 
         masks: `{field: folder}`; name a field as the task that reads it.
 
     Raises:
-        ValueError: for a folder without pictures, names that repeat in it or among the records, a map without a
-            picture among the records, one that cannot be read, or one of another size than its picture; the message
-            names the file.
+        ValueError: for a field that the records have, a folder without pictures, names that repeat in it or among the
+            records, a map without a picture among the records, one that cannot be read, or one of another size than its
+            picture; the message names the file.
 
     Example:
 
@@ -40,48 +40,55 @@ def add_masks(records: tf.data.Dataset, masks: Mapping[str, str | os.PathLike]) 
     """
     files = [Path(file.decode()) for file in records.map(lambda row: row["file"]).as_numpy_iterator()]
     pictures = _by_stem(files, "`records`")
-    tables = {field: _paths(pictures, Path(folder)) for field, folder in masks.items()}
-
-    def with_masks(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {**row, **{field: read_or_empty(table.lookup(row["file"])) for field, table in tables.items()}}
-
-    return records.map(with_masks)
+    return with_maps(records, files, {field: _maps(pictures, Path(folder)) for field, folder in masks.items()})
 
 
-def read_or_empty(path: tf.Tensor) -> tf.Tensor:
-    """Return the bytes of a file, none for an empty path."""
-    return tf.cond(path == "", lambda: tf.constant(""), lambda: tf.io.read_file(path))
+def with_maps(
+    records: tf.data.Dataset, pictures: Sequence[Path], maps: Mapping[str, Mapping[Path, Path]]
+) -> tf.data.Dataset:
+    """Return records with the bytes of label maps, which are empty for a picture without one.
 
-
-def warn_of_missing(missing: int, pictures: int, folder: Path) -> None:
-    """Warn of pictures without a map, if there are any."""
-    if missing:
-        warnings.warn(f"{missing} of {pictures} pictures have no map in {folder}.", stacklevel=3)
-
-
-def check_map(path: Path, picture: Path) -> None:
-    """Check that a label map has the size of its picture.
+    Args:
+        records: Records with `file`.
+        pictures: Their files.
+        maps: `{field: {picture: label map}}`.
 
     Raises:
-        ValueError: if not, or if one of them cannot be read.
+        ValueError: for a field that the records have, or a map that cannot be read or has not the size of its picture.
     """
-    size, expected = picture_size(path), picture_size(picture)
-    if size != expected:
-        raise ValueError(f"{path} must have the size of {picture}, {expected}; received {size}.")
+    taken = sorted({*records.element_spec} & {*maps})
+    if taken:
+        raise ValueError(f"`masks` must not name the records' fields, received {taken}. Rename them.")
+    tables = {}
+    for field, of_pictures in maps.items():
+        for picture, path in of_pictures.items():
+            size, expected = picture_size(path), picture_size(picture)
+            if size != expected:
+                raise ValueError(f"{path} must have the size of {picture}, {expected}; received {size}.")
+        missing = len(pictures) - len(of_pictures)
+        if missing:
+            warnings.warn(f"{missing} of {len(pictures)} pictures have no map for '{field}'.", stacklevel=3)
+        pairs = [[str(path) for path in paths] for paths in (of_pictures.keys(), of_pictures.values())]
+        tables[field] = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(*pairs), "")
+
+    def read(path: tf.Tensor) -> tf.Tensor:
+        return tf.cond(path == "", lambda: tf.constant(""), lambda: tf.io.read_file(path))
+
+    def with_fields(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {**row, **{field: read(table.lookup(row["file"])) for field, table in tables.items()}}
+
+    return records.map(with_fields)
 
 
-def _paths(pictures: Mapping[str, Path], folder: Path) -> tf.lookup.StaticHashTable:
-    """The paths of label maps by those of their pictures."""
+def _maps(pictures: Mapping[str, Path], folder: Path) -> dict[Path, Path]:
+    """The label maps of a folder by their pictures."""
     maps = _by_stem([path for paths in pictures_in(folder).values() for path in paths], folder)
     if not maps:
         raise ValueError(f"{folder} has no pictures. Check the path.")
     for stem, path in maps.items():
         if stem not in pictures:
             raise ValueError(f"{path} has no picture of its name among the records. Remove the map.")
-        check_map(path, pictures[stem])
-    warn_of_missing(len(pictures) - len(maps), len(pictures), folder)
-    values = {str(pictures[stem]): str(path) for stem, path in maps.items()}
-    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([*values], [*values.values()]), "")
+    return {pictures[stem]: path for stem, path in maps.items()}
 
 
 def _by_stem(paths: Iterable[Path], where: str | Path) -> dict[str, Path]:

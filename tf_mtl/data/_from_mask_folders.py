@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tf_mtl.data._add_masks import check_map, read_or_empty, warn_of_missing
+from tf_mtl.data._add_masks import with_maps
 from tf_mtl.data._pictures import picture_size, pictures_in
 from tf_mtl.data._records import record_dataset
 
@@ -37,27 +37,22 @@ def from_mask_folders(images: str | os.PathLike, masks: Mapping[str, str | os.Pa
     >>> sorted(mtl.data.from_mask_folders(folder / "images", {"parts": folder / "masks"}).element_spec)
     ['file', 'image', 'parts']
     """
-    taken = sorted({"file", "image"} & {*masks})
-    if taken:
-        raise ValueError(f"`masks` must not name the fields 'file' and 'image', received {taken}. Rename them.")
     pictures = _by_key(Path(images), [Path(folder) for folder in masks.values()])
     for path in pictures.values():
         picture_size(path)  # raises for one that cannot be read
-    fields = {"file": [str(path) for path in pictures.values()]}
-    for field, folder in masks.items():
-        maps = _by_key(Path(folder))
-        for key, path in maps.items():
-            if key not in pictures:
-                raise ValueError(f"{path} has no picture {key} in {images}. Add it, or remove the map.")
-            check_map(path, pictures[key])
-        warn_of_missing(len(pictures) - len(maps), len(pictures), Path(folder))
-        fields[field] = [str(maps.get(key, "")) for key in pictures]
+    files = [*pictures.values()]
+    records = record_dataset({"file": [*map(str, files)]})
+    records = records.map(lambda row: {**row, "image": tf.io.read_file(row["file"])})
+    return with_maps(records, files, {field: _maps(pictures, Path(folder), images) for field, folder in masks.items()})
 
-    def read(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        maps = {field: read_or_empty(row[field]) for field in masks}
-        return {"file": row["file"], "image": tf.io.read_file(row["file"]), **maps}
 
-    return record_dataset(fields).map(read)
+def _maps(pictures: Mapping[str, Path], folder: Path, images: str | os.PathLike) -> dict[Path, Path]:
+    """The label maps of a folder by their pictures."""
+    maps = _by_key(folder)
+    for key, path in maps.items():
+        if key not in pictures:
+            raise ValueError(f"{path} has no picture {key} in {images}. Add it, or remove the map.")
+    return {pictures[key]: path for key, path in maps.items()}
 
 
 def _by_key(folder: Path, without: Sequence[Path] = ()) -> dict[str, Path]:

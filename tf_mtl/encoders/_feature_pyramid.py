@@ -82,7 +82,7 @@ class FeaturePyramid(keras.layers.Layer):
         """
         if not hasattr(self.encoder, "stages"):
             raise ValueError(
-                f"`encoder` of FeaturePyramid has no stages, received a {type(self.encoder).__name__}. Pass a "
+                f"`encoder` of FeaturePyramid has no stages, received {type(self.encoder).__name__}. Pass a "
                 "ConvEncoder or BackboneEncoder."
             )
         return [*level_stages(self.encoder.stages, self.levels, self.name), self._pyramid]

@@ -66,13 +66,11 @@ def _with_plain_palette(encoded, bits):
         lambda position: tf.strings.substr(encoded, position + 4, 4) != b"PLTE",
         lambda position: [position + length_at(position) + _CHUNK],
         [tf.constant(_AFTER_HEADER)],
+        maximum_iterations=tf.strings.length(encoded) // _CHUNK,  # of a damaged file
     )[0]
     before = tf.strings.substr(encoded, 0, position)
     after = tf.strings.substr(encoded, position + length_at(position) + _CHUNK, tf.strings.length(encoded))
-    palette = tf.gather(
-        [_plain_palette(2**number) for number in range(4)],
-        tf.cast(bits >= 2, tf.int32) + tf.cast(bits >= 4, tf.int32) + tf.cast(bits >= 8, tf.int32),
-    )
+    palette = tf.gather([_plain_palette(number) for number in range(9)], bits)
     return before + palette + after
 
 
