@@ -127,6 +127,11 @@ def test_no_rows_at_all(tmp_path):
         assert answers["ner"]["tags"].shape[0] == 0
 
 
+def test_a_task_that_locates_says_in_what():
+    with pytest.raises(TypeError, match="Chunks defines `locate`, so it must set `locates_in`"):
+        type("Chunks", (T.Regression,), {"locate": lambda self, answer, located: {}})
+
+
 def test_inputs_that_do_not_fit():
     model, words = reader()
     with pytest.raises(ValueError, match="`inputs` must be texts"):

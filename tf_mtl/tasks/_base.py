@@ -57,6 +57,15 @@ class Task(ABC):
     locates_in: type | None = None
     reads_all_positions = True
 
+    def __init_subclass__(cls, **kwargs: Any):
+        """Check that a task which locates its answers says in what."""
+        super().__init_subclass__(**kwargs)
+        if "locate" in vars(cls) and cls.locates_in is None:
+            raise TypeError(
+                f"{cls.__name__} defines `locate`, so it must set `locates_in`: tf_mtl.text.LocatedTexts or "
+                "tf_mtl.images.LocatedImages."
+            )
+
     def __init__(
         self,
         name: str,
